@@ -1,0 +1,110 @@
+//! `bounds`: every limit that keeps the gateway standing, with the defaults of its reliability table.
+
+use std::time::Duration;
+
+/// Checked: sizes in bytes, times, counts. Each field's doc names the error that passing it gives.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Request body, 4 MiB; HTTP 413.
+    pub request_body: usize,
+    /// Body or event of an upstream's answer, 16 MiB; `result_too_large`.
+    pub upstream_result: usize,
+    /// One line of a stdio upstream, 16 MiB; the child is restarted.
+    pub stdio_line: usize,
+    /// JSON nesting, 128; `-32600` inbound, `upstream_protocol_error` from upstream.
+    pub json_depth: usize,
+    /// Keys of one JSON object, 10,000; as `json_depth`.
+    pub json_keys: usize,
+    /// Items in one 2025-03-26 batch, 50; `-32600`.
+    pub batch_items: usize,
+    /// Hard maximum of a call whatever progress says, 15 min; `upstream_timeout`.
+    pub call_maximum: Duration,
+    /// Start and handshake of an upstream, 30 s; `upstream_unavailable`.
+    pub start_deadline: Duration,
+    /// Silence after which a stdio era probe means the handshake era, 3 s.
+    pub probe_deadline: Duration,
+    /// Waiting for slow upstreams when a merged list is asked for, 2 s; the last good copy is used.
+    pub list_budget: Duration,
+    /// Pages taken from one upstream list, 64; partial list, logged.
+    pub list_pages: usize,
+    /// Items taken from one upstream list, 5,000; partial list, logged.
+    pub list_items: usize,
+    /// Items in one page of a merged list, 1,000.
+    pub page_size: usize,
+    /// Re-listing of upstreams that do not notify, 60 s.
+    pub relist_every: Duration,
+    /// Burst of list changes told as one, 200 ms.
+    pub change_debounce: Duration,
+    /// Silence before a pending answer becomes an event stream, 10 s.
+    pub stream_after: Duration,
+    /// Comment lines on idle event streams, 15 s.
+    pub keep_alive: Duration,
+    /// Events queued for one client stream, 256; the stream is cut.
+    pub stream_queue: usize,
+    /// Session without a request or open stream, 30 min; HTTP 404 afterwards.
+    pub session_idle: Duration,
+    /// Sessions held at once, 10,000; HTTP 503 with `Retry-After`.
+    pub sessions: usize,
+    /// Calls in flight of one session, 256; `overloaded`.
+    pub session_calls: usize,
+    /// Waiting for a client's answer to a server-initiated request, 10 min; `cancel` towards the upstream.
+    pub input_timeout: Duration,
+    /// Child restart back-off: first, 1 s.
+    pub backoff_first: Duration,
+    /// Child restart back-off: longest, 60 s.
+    pub backoff_longest: Duration,
+    /// Staged stop of a child: after closing stdin, 2 s.
+    pub stop_eof: Duration,
+    /// Staged stop of a child: after SIGTERM, 2 s; then SIGKILL of the group.
+    pub stop_term: Duration,
+    /// Bytes queued towards one child's stdin, 16 MiB; `overloaded`.
+    pub stdin_queue: usize,
+    /// A child that reads nothing for this long is restarted, 30 s.
+    pub write_stall: Duration,
+    /// Drain on SIGTERM, 30 s.
+    pub drain: Duration,
+    /// Slow request heads, 10 s; the connection is closed.
+    pub head_timeout: Duration,
+    /// Client connections per worker thread, 25,000.
+    pub connections: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        let seconds = Duration::from_secs;
+        Bounds {
+            request_body: 4 * MIB,
+            upstream_result: 16 * MIB,
+            stdio_line: 16 * MIB,
+            json_depth: 128,
+            json_keys: 10_000,
+            batch_items: 50,
+            call_maximum: seconds(15 * 60),
+            start_deadline: seconds(30),
+            probe_deadline: seconds(3),
+            list_budget: seconds(2),
+            list_pages: 64,
+            list_items: 5_000,
+            page_size: 1_000,
+            relist_every: seconds(60),
+            change_debounce: Duration::from_millis(200),
+            stream_after: seconds(10),
+            keep_alive: seconds(15),
+            stream_queue: 256,
+            session_idle: seconds(30 * 60),
+            sessions: 10_000,
+            session_calls: 256,
+            input_timeout: seconds(10 * 60),
+            backoff_first: seconds(1),
+            backoff_longest: seconds(60),
+            stop_eof: seconds(2),
+            stop_term: seconds(2),
+            stdin_queue: 16 * MIB,
+            write_stall: seconds(30),
+            drain: seconds(30),
+            head_timeout: seconds(10),
+            connections: 25_000,
+        }
+    }
+}

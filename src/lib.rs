@@ -1,0 +1,5 @@
+//! Switchyard, an MCP gateway.
+
+pub mod config;
+pub mod names;
+pub mod protocol;
