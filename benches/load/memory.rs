@@ -1,0 +1,96 @@
+//! Memory at start, of idle sessions and of large results; processor time of opening and closing a session.
+
+use anyhow::Result;
+
+use crate::caller::{Caller, Era};
+use crate::drive::{Leg, Work, interleave};
+use crate::gateway::{Gateway, Server};
+use crate::report::Report;
+use crate::{Bench, HANDSHAKE};
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// Sessions that are opened before counting, so that pools and tables have their first size.
+const WARM: usize = 50;
+/// Callers that open and close sessions at once.
+const OPENERS: usize = 8;
+
+/// Measures the section.
+pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    let servers = [Server::new("one", bench.upstream.address, 10, 1, HANDSHAKE)];
+    let gateway = Gateway::start(&bench.gateway, &servers, 10).await?;
+    report.budgeted(
+        "resident memory after start",
+        gateway.process.resident()? as f64 / MIB,
+        "MiB",
+        30.0,
+        20.0,
+    );
+    idle_sessions(bench, &gateway, report).await?;
+    open_and_close(bench, &gateway, report).await?;
+    large_result(&gateway, report).await?;
+    report.figure("resident memory, peak", gateway.process.resident_peak()? as f64 / MIB, "MiB");
+    Ok(())
+}
+
+/// Opens sessions with a stream each, and then lets each make one call, all staying open.
+async fn idle_sessions(bench: &Bench, gateway: &Gateway, report: &mut Report) -> Result<()> {
+    let count = if bench.quick { 200 } else { 1000 };
+    let mut sessions = Vec::new();
+    let mut streams = Vec::new();
+    for _ in 0..WARM {
+        Caller::open(&gateway.target, Era::Handshake, 1).await?.close().await?;
+    }
+    let before = gateway.process.resident()?;
+    for _ in 0..count {
+        // The caller's own connection is closed again: an idle session holds its stream and nothing else.
+        let caller = Caller::open(&gateway.target, Era::Handshake, 1).await?;
+        streams.push(caller.open_stream().await?);
+        sessions.push(caller.disconnect());
+    }
+    let opened = gateway.process.resident()?;
+    let each = |after: u64| after.saturating_sub(before) as f64 / count as f64 / 1024.0;
+    let name = format!("resident memory per idle session with an open stream, of {count}");
+    report.budgeted(&name, each(opened), "KiB", 32.0, 16.0);
+    let mut callers = Vec::new();
+    for session in sessions {
+        let mut caller = session.reconnect().await?;
+        caller.echo("one__echo", "now it has called").await?;
+        callers.push(caller.disconnect());
+    }
+    report.figure("the same after one call in each", each(gateway.process.resident()?), "KiB");
+    drop(streams);
+    for session in callers {
+        session.reconnect().await?.close().await?;
+    }
+    report.figure("resident memory left after all were closed", each(gateway.process.resident()?), "KiB");
+    Ok(())
+}
+
+async fn open_and_close(bench: &Bench, gateway: &Gateway, report: &mut Report) -> Result<()> {
+    let leg = Leg {
+        name: "open and close a session",
+        target: gateway.target.clone(),
+        era: Era::Handshake,
+        work: Work::Session,
+        process: gateway.process.clone(),
+        callers: OPENERS,
+        sessions_each: 0,
+    };
+    let samples = interleave(std::slice::from_ref(&leg), bench.timing).await?;
+    report.legs(&format!("{OPENERS} callers"), [(leg.name, &samples[0])]);
+    report.budgeted("processor time to open and close a session", samples[0].processor, "µs", 150.0, 80.0);
+    Ok(())
+}
+
+async fn large_result(gateway: &Gateway, report: &mut Report) -> Result<()> {
+    const SIZE: usize = 1024 * 1024;
+    let mut caller = Caller::open(&gateway.target, Era::Handshake, 1).await?;
+    let before = gateway.process.resident()?;
+    gateway.process.reset_peak()?;
+    for _ in 0..20 {
+        caller.blob("one__blob", SIZE).await?;
+    }
+    let above = gateway.process.resident_peak()?.saturating_sub(before);
+    report.budgeted("memory of a 1 MiB result, in copies of it", above as f64 / SIZE as f64, "×", 3.0, 1.0);
+    caller.close().await
+}
