@@ -10,7 +10,7 @@ use super::json::{Member, Object, quote};
 type Value<'a> = Option<Cow<'a, [u8]>>;
 
 /// A set of changes to one [`Object`] and to its `_meta`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Edit<'a> {
     object: &'a Object,
     changes: Changes<'a>,
@@ -18,7 +18,7 @@ pub struct Edit<'a> {
 }
 
 /// Key and new value; `None` removes the member.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Changes<'a>(smallvec::SmallVec<[(Cow<'a, str>, Value<'a>); 4]>);
 
 impl<'a> Changes<'a> {
