@@ -8,3 +8,4 @@ pub mod json;
 pub mod log_level;
 pub mod method;
 pub mod splice;
+pub mod sse;
