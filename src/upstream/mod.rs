@@ -1,0 +1,3 @@
+//! Connections to MCP servers.
+
+pub mod stdio;
