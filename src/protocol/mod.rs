@@ -1,3 +1,11 @@
 //! MCP as pure values: no sockets, no runtime, no clock.
 
+pub mod capability;
 pub mod era;
+pub mod failure;
+pub mod frame;
+pub mod json;
+pub mod log_level;
+pub mod method;
+pub mod splice;
+pub mod sse;

@@ -1,0 +1,9 @@
+//! The authenticated caller, as policy and every table keyed by caller see it.
+
+/// Who is behind a request. Without configured identity providers the gateway binds to loopback only, and whoever can
+/// reach it there is the user of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// The local user.
+    Local,
+}

@@ -1,0 +1,54 @@
+//! The eight syslog levels of MCP logging.
+
+use super::json::string;
+
+/// Severity, least severe first, so that `level >= wanted` reads "severe enough".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum LogLevel {
+    /// `debug`
+    Debug,
+    /// `info`
+    Info,
+    /// `notice`
+    Notice,
+    /// `warning`
+    Warning,
+    /// `error`
+    Error,
+    /// `critical`
+    Critical,
+    /// `alert`
+    Alert,
+    /// `emergency`
+    Emergency,
+}
+
+const LEVELS: [(LogLevel, &str); 8] = [
+    (LogLevel::Debug, "debug"),
+    (LogLevel::Info, "info"),
+    (LogLevel::Notice, "notice"),
+    (LogLevel::Warning, "warning"),
+    (LogLevel::Error, "error"),
+    (LogLevel::Critical, "critical"),
+    (LogLevel::Alert, "alert"),
+    (LogLevel::Emergency, "emergency"),
+];
+
+impl LogLevel {
+    /// Reads a raw JSON string.
+    pub fn from_raw(raw: &[u8]) -> Option<LogLevel> {
+        let name = string(raw)?;
+        LEVELS.iter().find(|(_, known)| *known == name).map(|(level, _)| *level)
+    }
+
+    /// The level stored as a number before.
+    pub fn from_number(number: u8) -> Option<LogLevel> {
+        LEVELS.get(usize::from(number)).map(|(level, _)| *level)
+    }
+
+    /// Its name on the wire.
+    pub fn text(self) -> &'static str {
+        LEVELS[self as usize].1
+    }
+}

@@ -1,0 +1,112 @@
+//! The methods the gateway knows: where each exists and which parameter names its target.
+
+use super::era::Era;
+
+/// A request method of the core protocol that a client may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// `initialize`
+    Initialize,
+    /// `ping`
+    Ping,
+    /// `server/discover`
+    Discover,
+    /// `tools/list`
+    ListTools,
+    /// `tools/call`
+    CallTool,
+    /// `prompts/list`
+    ListPrompts,
+    /// `prompts/get`
+    GetPrompt,
+    /// `resources/list`
+    ListResources,
+    /// `resources/templates/list`
+    ListTemplates,
+    /// `resources/read`
+    ReadResource,
+    /// `resources/subscribe`
+    Subscribe,
+    /// `resources/unsubscribe`
+    Unsubscribe,
+    /// `completion/complete`
+    Complete,
+    /// `logging/setLevel`
+    SetLevel,
+}
+
+struct Row {
+    method: Method,
+    name: &'static str,
+    handshake: bool,
+    stateless: bool,
+    /// The parameter that `Mcp-Name` mirrors (S-HDR-01).
+    target: Option<&'static str>,
+}
+
+const fn row(
+    method: Method,
+    name: &'static str,
+    handshake: bool,
+    stateless: bool,
+    target: Option<&'static str>,
+) -> Row {
+    Row { method, name, handshake, stateless, target }
+}
+
+const ROWS: [Row; 14] = [
+    row(Method::CallTool, "tools/call", true, true, Some("name")),
+    row(Method::ListTools, "tools/list", true, true, None),
+    row(Method::ReadResource, "resources/read", true, true, Some("uri")),
+    row(Method::GetPrompt, "prompts/get", true, true, Some("name")),
+    row(Method::Ping, "ping", true, false, None),
+    row(Method::Complete, "completion/complete", true, true, None),
+    row(Method::ListPrompts, "prompts/list", true, true, None),
+    row(Method::ListResources, "resources/list", true, true, None),
+    row(Method::ListTemplates, "resources/templates/list", true, true, None),
+    row(Method::Initialize, "initialize", true, false, None),
+    row(Method::Discover, "server/discover", false, true, None),
+    row(Method::Subscribe, "resources/subscribe", true, false, None),
+    row(Method::Unsubscribe, "resources/unsubscribe", true, false, None),
+    row(Method::SetLevel, "logging/setLevel", true, false, None),
+];
+
+impl Method {
+    /// The method of that exact name, where the era has it.
+    pub fn of(name: &str, era: Era) -> Option<Method> {
+        let row = ROWS.iter().find(|row| row.name == name)?;
+        let exists = match era {
+            Era::Handshake => row.handshake,
+            Era::Stateless => row.stateless,
+        };
+        exists.then_some(row.method)
+    }
+
+    fn row(self) -> &'static Row {
+        ROWS.iter().find(|row| row.method == self).expect("every method has a row")
+    }
+
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The parameter that names its target: `name` or `uri`.
+    pub fn target(self) -> Option<&'static str> {
+        self.row().target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_life_15_each_era_has_its_own_methods() {
+        assert_eq!(Method::of("ping", Era::Handshake), Some(Method::Ping));
+        assert_eq!(Method::of("ping", Era::Stateless), None);
+        assert_eq!(Method::of("server/discover", Era::Handshake), None);
+        assert_eq!(Method::of("TOOLS/LIST", Era::Stateless), None);
+        assert_eq!(Method::CallTool.target(), Some("name"));
+    }
+}

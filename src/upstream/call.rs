@@ -1,0 +1,137 @@
+//! One call on its way to an upstream: era-neutral until an adapter writes it down.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::Recipient;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::messages::{AskClient, TellClient, WithdrawQuestion};
+use crate::auth::principal::Principal;
+use crate::names::{ProfileName, SessionId};
+use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::json::Object;
+use crate::protocol::log_level::LogLevel;
+use crate::protocol::method::Method;
+use crate::protocol::splice::Edit;
+
+/// What happens to a call before its answer.
+#[derive(Debug)]
+pub enum CallEvent {
+    /// Parameters of a `notifications/progress`, still with the upstream's token.
+    Progress(Object),
+    /// Parameters of a `notifications/message`.
+    Log(Object),
+    /// A whole request for the client, under the gateway's id, to be written on the call's own stream.
+    Question(bytes::Bytes),
+}
+
+/// Where events of one call go. Bounded; progress and logs are dropped when it is full.
+pub type EventSink = mpsc::Sender<CallEvent>;
+
+/// Which connection of an upstream serves a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Affinity {
+    /// The gateway's own one: listing, and callers that bring no session.
+    Shared,
+    /// One per client session, so that nothing an upstream keeps or asks reaches another session (S-STDIO-08).
+    Session(SessionId),
+}
+
+/// How an upstream's questions and news reach the client behind a session.
+#[derive(Clone)]
+pub struct ClientPort {
+    /// Server-initiated requests.
+    pub ask: Recipient<AskClient>,
+    /// Questions the upstream no longer wants answered.
+    pub withdraw: Recipient<WithdrawQuestion>,
+    /// Notifications that belong to no call.
+    pub tell: Recipient<TellClient>,
+}
+
+impl fmt::Debug for ClientPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientPort")
+    }
+}
+
+/// Everything about a caller that outlives one call.
+#[derive(Debug)]
+pub struct Client {
+    /// Who it is.
+    pub principal: Principal,
+    /// Which upstream connections are its own.
+    pub affinity: Affinity,
+    /// Which endpoint it uses; `None` is `/mcp`.
+    pub profile: Option<ProfileName>,
+    /// What it can be asked.
+    pub capabilities: ClientCapabilities,
+    /// How it is asked; `None` when it cannot be.
+    pub port: Option<ClientPort>,
+}
+
+/// One call's own circumstances.
+#[derive(Debug)]
+pub struct Circumstances {
+    /// The caller.
+    pub client: Arc<Client>,
+    /// Whether it wants progress.
+    pub progress: bool,
+    /// Log level it wants for this call or session; `None` wants no logs.
+    pub log_level: Option<LogLevel>,
+    /// Trace context for the next hop: `_meta` keys and raw JSON values.
+    pub trace: Vec<(&'static str, String)>,
+    /// Where its events go.
+    pub events: Option<EventSink>,
+}
+
+/// A call in the upstream's own names, its other parameters still raw.
+#[derive(Debug)]
+pub struct UpstreamCall<'a> {
+    /// What is called.
+    pub method: Method,
+    /// Parameters with names and URIs already the upstream's.
+    pub params: Edit<'a>,
+    /// The tool, prompt or URI, for `Mcp-Name`.
+    pub target: Option<Cow<'a, str>>,
+    /// `Mcp-Param-*` names and values (S-HTTPC-10).
+    pub param_headers: Vec<(String, String)>,
+    /// The caller and its wishes.
+    pub circumstances: &'a Circumstances,
+}
+
+/// When progress was last heard of, so that a deadline can be moved (S-LIFE-10).
+#[derive(Debug)]
+pub struct Activity {
+    started: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Activity {
+    /// Nothing heard yet.
+    pub fn starting_now() -> Self {
+        Activity { started: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+
+    /// Something was heard.
+    pub fn touch(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Resolves when nothing was heard for `quiet`, or `maximum` after the start whatever was heard.
+    pub async fn expired(&self, quiet: Duration, maximum: Duration) {
+        loop {
+            let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            let due = self.started + (last + quiet).min(maximum);
+            if Instant::now() >= due {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Calls written down for an upstream: the envelope is the gateway's, the parameters are the caller's.
+//!
+//! Always: the hop-by-hop members of `_meta` (S-BASE-11) are the gateway's own; everything else passes as it came. One
+//! message is one line.
+
+use std::borrow::Cow;
+
+use super::call::UpstreamCall;
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::json::quote;
+
+/// `_meta` keys that belong to one hop.
+const HOP_META: [&str; 8] = [
+    "progressToken",
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/logLevel",
+    "io.modelcontextprotocol/serverInfo",
+    "io.modelcontextprotocol/subscriptionId",
+    "io.modelcontextprotocol/related-task",
+];
+
+/// Parameters that ask for what this release does not carry: tasks and answers to input requests.
+const HOP_PARAMS: [&str; 3] = ["task", "inputResponses", "requestState"];
+
+/// The gateway as a client names itself, in every revision (S-LIFE-08: no extended fields).
+pub(super) fn client_info() -> &'static str {
+    concat!(r#"{"name":"switchyard","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
+}
+
+impl UpstreamCall<'_> {
+    /// The whole request under `id`, as one line without its newline.
+    pub(super) fn encode(&self, id: u64, revision: Revision) -> Vec<u8> {
+        let mut params = self.params.clone();
+        for key in HOP_META {
+            params.remove_meta(key);
+        }
+        for key in HOP_PARAMS {
+            params.remove(key);
+        }
+        if self.circumstances.progress {
+            params.set_meta("progressToken", id.to_string().into_bytes());
+        }
+        if revision.era() == Era::Stateless {
+            params.set_meta("io.modelcontextprotocol/protocolVersion", quote(revision.text()).into_bytes());
+            params.set_meta("io.modelcontextprotocol/clientInfo", client_info().as_bytes());
+            params.set_meta("io.modelcontextprotocol/clientCapabilities", &b"{}"[..]);
+            if let Some(level) = self.circumstances.log_level {
+                params.set_meta("io.modelcontextprotocol/logLevel", quote(level.text()).into_bytes());
+            }
+        }
+        if revision < Revision::V2025_06_18 {
+            // Completion context does not exist there (S-COMP-02).
+            params.remove("context");
+        }
+        for (key, _) in TRACE_KEYS {
+            params.remove_meta(key);
+        }
+        for (key, value) in &self.circumstances.trace {
+            params.set_meta(key, Cow::Borrowed(value.as_bytes()));
+        }
+        let mut out = Vec::with_capacity(512);
+        request_head(&mut out, id, self.method.name());
+        out.extend_from_slice(b",\"params\":");
+        params.write(&mut out);
+        out.push(b'}');
+        one_line(&mut out);
+        out
+    }
+}
+
+/// Trace context keys in `_meta` and as HTTP headers (S-EXT-01).
+pub(super) const TRACE_KEYS: [(&str, &str); 3] =
+    [("traceparent", "traceparent"), ("tracestate", "tracestate"), ("baggage", "baggage")];
+
+fn request_head(out: &mut Vec<u8>, id: u64, method: &str) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(id.to_string().as_bytes());
+    out.extend_from_slice(b",\"method\":\"");
+    out.extend_from_slice(method.as_bytes());
+    out.push(b'"');
+}
+
+/// A request of the gateway's own with raw parameters.
+pub(super) fn own_request(id: u64, method: &str, params: &str) -> Vec<u8> {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into_bytes()
+}
+
+/// A notification of the gateway's own with raw parameters.
+pub(super) fn own_notification(method: &str, params: &str) -> Vec<u8> {
+    format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).into_bytes()
+}
+
+/// Line breaks may stand between the tokens of valid JSON, and nowhere else: spaces mean the same.
+pub(crate) fn one_line(text: &mut [u8]) {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', &text[from..]) {
+        text[from + at] = b' ';
+        from += at + 1;
+    }
+}
+
+/// `_meta` of a stateless request that the gateway makes on its own behalf.
+pub(super) fn own_meta(revision: Revision) -> String {
+    format!(
+        concat!(
+            r#"{{"io.modelcontextprotocol/protocolVersion":"{}","#,
+            r#""io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+        ),
+        revision,
+        client_info()
+    )
+}

@@ -1,0 +1,102 @@
+//! What can go wrong between the gateway and one upstream.
+
+use std::time::Duration;
+
+use crate::names::UpstreamName;
+use crate::protocol::failure::{FailureRecord, Ran, Reason};
+
+/// A call that ended without an answer of the upstream. Messages are safe to show to clients.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// Down, still starting, or refusing connections; nothing was sent.
+    #[error("not available: {why}")]
+    Unavailable {
+        /// What is known of the reason.
+        why: String,
+        /// When the gateway itself tries again.
+        retry_after: Option<Duration>,
+    },
+    /// Sent, and nothing came before the deadline.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// The connection or the process ended after the call may have been read.
+    #[error("connection lost: {why}")]
+    Lost {
+        /// How it ended.
+        why: String,
+    },
+    /// It answered something that is not MCP.
+    #[error("protocol error: {why}")]
+    Protocol {
+        /// What was wrong with it.
+        why: String,
+    },
+    /// It asks for credentials.
+    #[error("authorization required")]
+    AuthRequired,
+    /// Its answer is larger than the limit.
+    #[error("result too large")]
+    TooLarge,
+    /// Its queue is full, or it asked for patience; nothing was executed.
+    #[error("overloaded")]
+    Overloaded {
+        /// When it may be tried again.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl UpstreamError {
+    /// Unavailable, for a reason.
+    pub fn unavailable(why: impl Into<String>) -> Self {
+        UpstreamError::Unavailable { why: why.into(), retry_after: None }
+    }
+
+    /// Lost, for a reason.
+    pub fn lost(why: impl Into<String>) -> Self {
+        UpstreamError::Lost { why: why.into() }
+    }
+
+    /// A protocol violation.
+    pub fn protocol(why: impl Into<String>) -> Self {
+        UpstreamError::Protocol { why: why.into() }
+    }
+
+    /// Whether the call may have run.
+    pub fn ran(&self) -> Ran {
+        match self {
+            UpstreamError::Unavailable { .. }
+            | UpstreamError::AuthRequired
+            | UpstreamError::Overloaded { .. } => Ran::NotSent,
+            UpstreamError::Timeout(_) | UpstreamError::Lost { .. } | UpstreamError::Protocol { .. } => Ran::Unknown,
+            UpstreamError::TooLarge => Ran::Executed,
+        }
+    }
+
+    /// The public reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            UpstreamError::Unavailable { .. } => Reason::UpstreamUnavailable,
+            UpstreamError::Timeout(_) => Reason::UpstreamTimeout,
+            UpstreamError::Lost { .. } => Reason::UpstreamLost,
+            UpstreamError::Protocol { .. } => Reason::UpstreamProtocolError,
+            UpstreamError::AuthRequired => Reason::UpstreamAuthRequired,
+            UpstreamError::TooLarge => Reason::ResultTooLarge,
+            UpstreamError::Overloaded { .. } => Reason::Overloaded,
+        }
+    }
+
+    /// The record that clients get.
+    pub fn record<'a>(&self, upstream: &'a UpstreamName) -> FailureRecord<'a> {
+        let retry_after = match self {
+            UpstreamError::Unavailable { retry_after, .. } | UpstreamError::Overloaded { retry_after } => *retry_after,
+            _ => None,
+        };
+        FailureRecord {
+            reason: self.reason(),
+            upstream: Some(upstream),
+            retryable: matches!(self, UpstreamError::Unavailable { .. } | UpstreamError::Overloaded { .. }),
+            retry_after_ms: retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            outcome: self.ran(),
+        }
+    }
+}

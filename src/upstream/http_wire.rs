@@ -1,0 +1,282 @@
+//! The handshake era over streamable HTTP, as a client: one session, every message its own POST, one standing GET.
+//!
+//! Always: the session id stays on this hop (S-HTTPC-02); answers are matched by id, whatever stream they come on
+//! (S-HTTPC-06). Not here: sockets (`http`), what messages mean (`link`).
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::oneshot;
+
+use super::call::UpstreamCall;
+use super::encode::TRACE_KEYS;
+use super::error::UpstreamError;
+use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpTarget};
+use super::link::Link;
+use crate::protocol::era::Revision;
+use crate::protocol::frame::{Answer, Frame, RequestId};
+use crate::protocol::json::{Limits, string};
+use crate::protocol::sse::SseEvent;
+
+pub(super) const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// Where an upstream is and what may come back.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    pub(super) target: HttpTarget,
+    pub(super) limits: client::Limits,
+    pub(super) json: Limits,
+}
+
+/// One upstream session.
+#[derive(Debug)]
+pub(super) struct HttpWire {
+    endpoint: Endpoint,
+    session: OnceLock<HeaderValue>,
+    revision: OnceLock<Revision>,
+}
+
+/// Pause before the standing stream is opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+impl HttpWire {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        HttpWire { endpoint, session: OnceLock::new(), revision: OnceLock::new() }
+    }
+
+    /// From now on requests name this revision (S-HTTPC-03).
+    pub(super) fn negotiated(&self, revision: Revision) {
+        let _ = self.revision.set(revision);
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(6);
+        if let Some(session) = self.session.get() {
+            headers.insert(SESSION_HEADER, session.clone());
+        }
+        // The header exists since 2025-06-18; older servers ignore it, as they ignore any other.
+        if let Some(revision) = self.revision.get() {
+            headers.insert(VERSION_HEADER, HeaderValue::from_static(revision.text()));
+        }
+        headers
+    }
+
+    /// Posts a call and waits for its answer, wherever it comes.
+    pub(super) async fn call(
+        &self,
+        link: &Arc<Link>,
+        id: u64,
+        text: Bytes,
+        answer: &mut oneshot::Receiver<Answer>,
+        call: &UpstreamCall<'_>,
+    ) -> Result<Answer, UpstreamError> {
+        let mut headers = self.headers();
+        trace_headers(&mut headers, call);
+        self.exchange(link, id, text, answer, headers).await
+    }
+
+    /// Posts a request of the gateway's own.
+    pub(super) async fn ask(
+        &self,
+        link: &Arc<Link>,
+        id: u64,
+        text: Bytes,
+        answer: &mut oneshot::Receiver<Answer>,
+    ) -> Result<Answer, UpstreamError> {
+        self.exchange(link, id, text, answer, self.headers()).await
+    }
+
+    async fn exchange(
+        &self,
+        link: &Arc<Link>,
+        id: u64,
+        text: Bytes,
+        answer: &mut oneshot::Receiver<Answer>,
+        headers: HeaderMap,
+    ) -> Result<Answer, UpstreamError> {
+        let post = client::post(&self.endpoint.target, headers, text, &self.endpoint.limits);
+        let reply = tokio::select! {
+            reply = post => reply?,
+            () = link.until_ended() => return Err(link.lost()),
+        };
+        self.note_session(&reply);
+        let status = reply.status;
+        if status.as_u16() == 404 && self.session.get().is_some() {
+            // Nobody started the call: the server does not know the session (S-HTTPC-04).
+            link.end("the upstream forgot the session");
+            return Err(UpstreamError::unavailable("the upstream forgot the session"));
+        }
+        let retry_after = reply.retry_after;
+        match reply.body {
+            AnswerBody::Json(body) => match self.take_json(link, id, body)? {
+                Some(answer) => Ok(answer),
+                None if status.is_success() => self.wait(link, answer).await,
+                None => Err(bad_status(status.as_u16(), retry_after)),
+            },
+            AnswerBody::Events(reader) if status.is_success() => self.read_until_answered(link, id, reader, answer).await,
+            AnswerBody::Empty if status.is_success() => self.wait(link, answer).await,
+            AnswerBody::Other(kind) if status.is_success() => {
+                Err(UpstreamError::protocol(format!("its answer has content type {kind:?}")))
+            }
+            _ => Err(bad_status(status.as_u16(), retry_after)),
+        }
+    }
+
+    fn note_session(&self, reply: &HttpAnswer) {
+        if let Some(session) = &reply.session {
+            let _ = self.session.set(session.clone());
+        }
+    }
+
+    /// Takes a JSON body, one message or a 2025-03-26 batch; gives the answer to `id` if it is among them.
+    fn take_json(&self, link: &Arc<Link>, id: u64, body: Bytes) -> Result<Option<Answer>, UpstreamError> {
+        let frames = Frame::parse_batch(body, self.endpoint.json).map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+        let mut found = None;
+        for frame in frames {
+            let frame = frame.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+            found = found.or(route(link, frame, id, Some(id)));
+        }
+        Ok(found)
+    }
+
+    async fn read_until_answered(
+        &self,
+        link: &Arc<Link>,
+        id: u64,
+        mut reader: EventReader,
+        answer: &mut oneshot::Receiver<Answer>,
+    ) -> Result<Answer, UpstreamError> {
+        loop {
+            tokio::select! {
+                event = reader.next() => match event {
+                    Some(Ok(event)) => {
+                        if let Some(answer) = self.take_event(link, event, id)? {
+                            return Ok(answer);
+                        }
+                    }
+                    Some(Err(failure)) => return Err(failure.into()),
+                    None => return Err(UpstreamError::lost("the stream ended before the answer")),
+                },
+                answer = &mut *answer => return answer.map_err(|_| link.lost()),
+            }
+        }
+    }
+
+    fn take_event(&self, link: &Arc<Link>, event: SseEvent, id: u64) -> Result<Option<Answer>, UpstreamError> {
+        if event.data.is_empty() {
+            return Ok(None);
+        }
+        self.take_json(link, id, event.data)
+    }
+
+    async fn wait(&self, link: &Arc<Link>, answer: &mut oneshot::Receiver<Answer>) -> Result<Answer, UpstreamError> {
+        answer.await.map_err(|_| link.lost())
+    }
+
+    /// Posts a notification or an answer, without anybody waiting.
+    pub(super) fn post_in_background(&self, link: &Arc<Link>, text: Bytes) {
+        let (endpoint, headers, link) = (self.endpoint.clone(), self.headers(), Arc::clone(link));
+        tokio::task::spawn_local(async move {
+            match client::post(&endpoint.target, headers, text, &endpoint.limits).await {
+                Ok(reply) if reply.status.is_success() => {}
+                Ok(reply) => tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused"),
+                Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
+            }
+        });
+    }
+
+    /// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
+    pub(super) async fn post_initialized(&self) -> Result<(), UpstreamError> {
+        let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        let reply = client::post(&self.endpoint.target, self.headers(), text, &self.endpoint.limits).await?;
+        if reply.status.is_success() { Ok(()) } else { Err(bad_status(reply.status.as_u16(), reply.retry_after)) }
+    }
+
+    /// Keeps the standing stream open for as long as the link lives; a server without one is left alone for good.
+    pub(super) async fn keep_standing_stream(self: &HttpWire, link: &Arc<Link>) {
+        while !link.has_ended() {
+            let opened = tokio::select! {
+                opened = client::get(&self.endpoint.target, self.headers(), &self.endpoint.limits) => opened,
+                () = link.until_ended() => return,
+            };
+            match opened {
+                Ok(HttpAnswer { status, body: AnswerBody::Events(reader), .. }) if status.is_success() => {
+                    self.read_standing(link, reader).await;
+                }
+                Ok(reply) if reply.status.as_u16() == 404 => {
+                    return link.end("the upstream forgot the session");
+                }
+                Ok(_) => return,
+                Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "standing stream not opened"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(REOPEN_AFTER) => {}
+                () = link.until_ended() => return,
+            }
+        }
+    }
+
+    async fn read_standing(&self, link: &Arc<Link>, mut reader: EventReader) {
+        loop {
+            let event = tokio::select! {
+                event = reader.next() => event,
+                () = link.until_ended() => return,
+            };
+            let Some(Ok(event)) = event else { return };
+            if event.data.is_empty() {
+                continue;
+            }
+            match Frame::parse_batch(event.data, self.endpoint.json) {
+                Ok(frames) => frames.into_iter().flatten().for_each(|frame| link.receive(frame, None)),
+                Err(fault) => tracing::debug!(upstream = %link.upstream, %fault, "skipped an event"),
+            }
+        }
+    }
+
+    /// Ends the session (S-HTTPC-05); a server may refuse that.
+    pub(super) async fn delete_session(&self) {
+        if self.session.get().is_some() {
+            let _ = client::delete(&self.endpoint.target, self.headers(), &self.endpoint.limits).await;
+        }
+    }
+}
+
+/// Gives the answer to `id`; everything else goes where it belongs.
+fn route(link: &Arc<Link>, frame: Frame, id: u64, cause: Option<u64>) -> Option<Answer> {
+    match frame {
+        Frame::Response(response) if response.id.as_ref().and_then(RequestId::as_number) == Some(id) => {
+            Some(response.answer)
+        }
+        // An error that could not name its request can only mean the one it answers.
+        Frame::Response(response) if response.id.is_none() => Some(response.answer),
+        other => {
+            link.receive(other, cause);
+            None
+        }
+    }
+}
+
+/// The trace context in headers as well as in `_meta` (S-EXT-01).
+pub(super) fn trace_headers(headers: &mut HeaderMap, call: &UpstreamCall<'_>) {
+    for (key, raw) in &call.circumstances.trace {
+        let name = TRACE_KEYS.iter().find(|(known, _)| known == key).map(|(_, name)| *name);
+        let value = string(raw.as_bytes()).and_then(|text| HeaderValue::from_str(&text).ok());
+        if let (Some(name), Some(value)) = (name, value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// An HTTP status that carries no JSON-RPC answer (S-ERR-06).
+pub(super) fn bad_status(status: u16, retry_after: Option<Duration>) -> UpstreamError {
+    match status {
+        401 | 403 => UpstreamError::AuthRequired,
+        429 => UpstreamError::Overloaded { retry_after },
+        502..=504 => UpstreamError::Unavailable { why: format!("HTTP status {status}"), retry_after },
+        500..=599 => UpstreamError::lost(format!("HTTP status {status}")),
+        _ => UpstreamError::protocol(format!("HTTP status {status}")),
+    }
+}

@@ -1,0 +1,347 @@
+//! One open connection to an upstream: a child process, or an HTTP session of the handshake era.
+//!
+//! Owns the calls in flight on it and the upstream's own questions. Always: when it ends, every call on it fails at once.
+//! Not here: opening it (`connect`), deciding when (`actor`), stateless HTTP, which has no connection to keep.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use actix::Recipient;
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall};
+use super::calls::CallTable;
+use super::encode::{own_notification, own_request};
+use super::error::UpstreamError;
+use super::http_wire::HttpWire;
+use super::messages::{LinkEnded, ListKind, NewsKind, TellClient, UpstreamNews};
+use super::probe::Facts;
+use super::questions;
+use super::stdio::LineSender;
+use crate::names::UpstreamName;
+use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
+use crate::protocol::json::quote;
+use crate::protocol::log_level::LogLevel;
+
+/// How bytes get to the upstream.
+#[derive(Debug)]
+pub(super) enum Wire {
+    /// Lines on a child's stdin.
+    Pipe(LineSender),
+    /// POSTs of one session.
+    Http(HttpWire),
+}
+
+/// Whom a link reports to.
+#[derive(Clone)]
+pub(super) struct Reports {
+    pub(super) ended: Recipient<LinkEnded>,
+    pub(super) news: Recipient<UpstreamNews>,
+}
+
+/// An open connection. Shared by the calls on it; its lifecycle belongs to the upstream's actor.
+pub struct Link {
+    pub(super) upstream: UpstreamName,
+    pub(super) number: u64,
+    pub(super) client: Arc<Client>,
+    pub(super) wire: Wire,
+    pub(super) calls: CallTable,
+    /// Questions of the upstream that wait for a client, by the upstream's id.
+    pub(super) questions: Mutex<HashMap<RequestId, CancellationToken>>,
+    pub(super) input_timeout: std::time::Duration,
+    facts: OnceLock<Facts>,
+    level: AtomicU8,
+    reports: Reports,
+    ended: CancellationToken,
+    why: OnceLock<String>,
+    opened: Instant,
+    used_ms: AtomicU64,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Link({} #{})", self.upstream, self.number)
+    }
+}
+
+/// No level was set yet.
+const NO_LEVEL: u8 = u8::MAX;
+
+impl Link {
+    pub(super) fn new(
+        upstream: UpstreamName,
+        number: u64,
+        client: Arc<Client>,
+        wire: Wire,
+        reports: Reports,
+        input_timeout: std::time::Duration,
+    ) -> Arc<Link> {
+        Arc::new(Link {
+            upstream,
+            number,
+            client,
+            wire,
+            calls: CallTable::default(),
+            questions: Mutex::default(),
+            input_timeout,
+            facts: OnceLock::new(),
+            level: AtomicU8::new(NO_LEVEL),
+            reports,
+            ended: CancellationToken::new(),
+            why: OnceLock::new(),
+            opened: Instant::now(),
+            used_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Whose link it is.
+    pub fn affinity(&self) -> Affinity {
+        self.client.affinity
+    }
+
+    /// What the upstream said when the link was opened.
+    pub(super) fn facts(&self) -> Result<&Facts, UpstreamError> {
+        self.facts.get().ok_or_else(|| UpstreamError::unavailable("still opening"))
+    }
+
+    /// Notes what the handshake or probe brought; the link is open from now on.
+    pub(super) fn opened(&self, facts: Facts) {
+        let _ = self.facts.set(facts);
+    }
+
+    /// Whether calls can no longer use it.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    /// Resolves when it has ended.
+    pub(super) fn until_ended(&self) -> impl Future<Output = ()> + '_ {
+        self.ended.cancelled()
+    }
+
+    /// How long ago it was used, and whether calls are in flight.
+    pub(super) fn idle_for(&self) -> Option<std::time::Duration> {
+        if self.calls.len() > 0 {
+            return None;
+        }
+        let used = std::time::Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
+        Some(self.opened.elapsed().saturating_sub(used))
+    }
+
+    fn touch(&self) {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Ends it: calls fail, questions are dropped, the actor is told. The first reason stays.
+    pub(super) fn end(&self, why: impl Into<String>) {
+        if self.why.set(why.into()).is_err() {
+            return;
+        }
+        self.ended.cancel();
+        self.calls.clear();
+        for (_, asked) in self.lock_questions().drain() {
+            asked.cancel();
+        }
+        let ended = LinkEnded { affinity: self.affinity(), number: self.number, why: self.end_reason() };
+        if self.reports.ended.try_send(ended).is_err() {
+            tracing::debug!(upstream = %self.upstream, "nobody hears that a link ended");
+        }
+    }
+
+    pub(super) fn end_reason(&self) -> String {
+        self.why.get().cloned().unwrap_or_default()
+    }
+
+    pub(super) fn lost(&self) -> UpstreamError {
+        UpstreamError::lost(self.end_reason())
+    }
+
+    /// Makes a call and waits for its answer. Dropping the future cancels the call upstream.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+    ) -> Result<Answer, UpstreamError> {
+        let revision = self.facts()?.revision;
+        if self.has_ended() {
+            return Err(UpstreamError::unavailable(self.end_reason()));
+        }
+        self.touch();
+        if let Some(level) = call.circumstances.log_level {
+            self.raise_level(level);
+        }
+        let (id, mut answer) = self.calls.open(call.circumstances.events.clone(), activity);
+        let mut guard = CallGuard { link: self, id, sent: false };
+        let text = Bytes::from(call.encode(id, revision));
+        let answered = match &self.wire {
+            Wire::Pipe(pipe) => {
+                pipe.send(text).map_err(|full| full.into_upstream_error())?;
+                guard.sent = true;
+                answer.await.map_err(|_| self.lost())
+            }
+            Wire::Http(http) => {
+                guard.sent = true;
+                http.call(self, id, text, &mut answer, call).await
+            }
+        };
+        if let Err(UpstreamError::Unavailable { .. }) = &answered {
+            guard.sent = false;
+        }
+        answered
+    }
+
+    /// Sends a request of the gateway's own and waits for its answer.
+    pub(super) async fn ask(self: &Arc<Self>, method: &str, params: &str) -> Result<Answer, UpstreamError> {
+        let (id, mut answer) = self.calls.open(None, None);
+        let mut guard = CallGuard { link: self, id, sent: false };
+        let text = Bytes::from(own_request(id, method, params));
+        match &self.wire {
+            Wire::Pipe(pipe) => {
+                pipe.send(text).map_err(|full| full.into_upstream_error())?;
+                // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
+                guard.sent = !matches!(method, "initialize" | "server/discover");
+                answer.await.map_err(|_| self.lost())
+            }
+            Wire::Http(http) => http.ask(self, id, text, &mut answer).await,
+        }
+    }
+
+    /// Sends a message that awaits no answer. Errors end up in the log: there is nobody to tell.
+    pub(super) fn send(self: &Arc<Self>, text: Vec<u8>) {
+        let text = Bytes::from(text);
+        match &self.wire {
+            Wire::Pipe(pipe) => {
+                if pipe.send(text).is_err() {
+                    tracing::debug!(upstream = %self.upstream, "a message could not be queued");
+                }
+            }
+            Wire::Http(http) => http.post_in_background(self, text),
+        }
+    }
+
+    /// Sends a notification of the gateway's own.
+    pub(super) fn notify(self: &Arc<Self>, method: &str, params: &str) {
+        self.send(own_notification(method, params));
+    }
+
+    /// Makes the upstream at least this talkative; it is never sent to upstreams without logging (S-LOG-02).
+    pub(super) fn raise_level(self: &Arc<Self>, level: LogLevel) {
+        let known = LogLevel::from_number(self.level.load(Ordering::Relaxed));
+        if known.is_none_or(|known| level < known) {
+            self.set_level(level);
+        }
+    }
+
+    /// Sets the level that the session behind this link wants.
+    pub(super) fn set_level(self: &Arc<Self>, level: LogLevel) {
+        let Ok(facts) = self.facts() else { return };
+        if !facts.capabilities.offers("logging") || facts.revision.era() == crate::protocol::era::Era::Stateless {
+            return;
+        }
+        self.level.store(level as u8, Ordering::Relaxed);
+        let link = Arc::clone(self);
+        tokio::task::spawn_local(async move {
+            let params = format!(r#"{{"level":{}}}"#, quote(level.text()));
+            if let Err(error) = link.ask("logging/setLevel", &params).await {
+                tracing::debug!(upstream = %link.upstream, %error, "log level not set");
+            }
+        });
+    }
+
+    /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
+    pub(super) fn receive(self: &Arc<Self>, frame: Frame, cause: Option<u64>) {
+        match frame {
+            Frame::Response(response) => {
+                let id = response.id.as_ref().and_then(RequestId::as_number);
+                if !id.is_some_and(|id| self.calls.settle(id, response.answer)) {
+                    tracing::debug!(upstream = %self.upstream, "dropped an answer that nobody awaits");
+                }
+            }
+            Frame::Request(request) => questions::serve(self, request, cause),
+            Frame::Notification(notification) => self.notified(notification, cause),
+        }
+    }
+
+    fn notified(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {
+        match &*notification.method {
+            "notifications/progress" => {
+                let token = notification.params.get("progressToken");
+                let token = token.and_then(|raw| std::str::from_utf8(raw).ok()).and_then(|text| text.parse().ok());
+                if let Some(token) = token {
+                    self.calls.progress(token, notification.params);
+                }
+            }
+            "notifications/message" => match self.calls.sink(cause) {
+                Some(events) => drop(events.try_send(CallEvent::Log(notification.params))),
+                None => self.tell(notification),
+            },
+            "notifications/tools/list_changed" => self.news(ListKind::Tools),
+            "notifications/prompts/list_changed" => self.news(ListKind::Prompts),
+            "notifications/resources/list_changed" => self.news(ListKind::Resources),
+            "notifications/cancelled" => {
+                let id = notification.params.share("requestId").and_then(RequestId::from_raw);
+                if let Some(asked) = id.and_then(|id| self.lock_questions().remove(&id)) {
+                    asked.cancel();
+                }
+            }
+            "notifications/resources/updated" => self.tell(notification),
+            _ => {}
+        }
+    }
+
+    fn news(&self, kind: ListKind) {
+        let news = UpstreamNews { upstream: self.upstream.clone(), kind: NewsKind::ListChanged(kind) };
+        if self.reports.news.try_send(news).is_err() {
+            tracing::debug!(upstream = %self.upstream, "a list change was dropped; the next re-listing finds it");
+        }
+    }
+
+    fn tell(&self, notification: Notification) {
+        let Some(port) = &self.client.port else {
+            // Without a session nobody can be named whom it concerns (S-LOG-04).
+            tracing::debug!(upstream = %self.upstream, method = %notification.method, "notification for no session");
+            return;
+        };
+        let news = TellClient { upstream: self.upstream.clone(), notification };
+        if port.tell.try_send(news).is_err() {
+            tracing::debug!(upstream = %self.upstream, "the session took no notification");
+        }
+    }
+
+    /// The stream on which a question that this call caused should be asked.
+    pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
+        self.calls.sink(cause)
+    }
+
+    pub(super) fn lock_questions(&self) -> std::sync::MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the upstream that nobody waits for this call any longer.
+    fn cancel(self: &Arc<Self>, id: u64) {
+        if self.has_ended() {
+            return;
+        }
+        self.notify("notifications/cancelled", &format!(r#"{{"requestId":{id},"reason":"the caller left"}}"#));
+    }
+}
+
+/// Removes a call that nobody awaits any longer and, if it was sent and unanswered, cancels it.
+struct CallGuard<'a> {
+    link: &'a Arc<Link>,
+    id: u64,
+    sent: bool,
+}
+
+impl Drop for CallGuard<'_> {
+    fn drop(&mut self) {
+        let unanswered = self.link.calls.forget(self.id);
+        if unanswered && self.sent {
+            self.link.cancel(self.id);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The inbox of [`super::actor::UpstreamActor`], and the messages upstreams send upward.
+
+use std::sync::Arc;
+
+use actix::Message;
+use tokio::sync::{oneshot, watch};
+
+use super::call::{Affinity, Client, EventSink};
+use super::error::UpstreamError;
+use super::link::Link;
+use crate::names::UpstreamName;
+use crate::protocol::frame::{Answer, Notification, Request};
+use crate::protocol::log_level::LogLevel;
+
+/// How far a link is. Watched by every call that waits for it.
+#[derive(Debug, Clone)]
+pub enum LinkProgress {
+    /// Process, connection or handshake under way.
+    Starting,
+    /// Open for calls.
+    Ready(Arc<Link>),
+    /// It could not be opened.
+    Failed(UpstreamError),
+}
+
+/// Give me the link for this caller, opening it if need be.
+#[derive(Debug, Message)]
+#[rtype(result = "watch::Receiver<LinkProgress>")]
+pub struct OpenLink {
+    /// For whom.
+    pub client: Arc<Client>,
+    /// Log level to set once it is open.
+    pub log_level: Option<LogLevel>,
+}
+
+/// The caller is gone: close what was its own.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ReleaseLink {
+    /// Whose.
+    pub affinity: Affinity,
+}
+
+/// An attempt to connect ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct ConnectSettled {
+    pub(super) affinity: Affinity,
+    pub(super) outcome: Result<super::connect::Connected, UpstreamError>,
+}
+
+/// A link is no longer usable.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct LinkEnded {
+    pub(super) affinity: Affinity,
+    pub(super) number: u64,
+    pub(super) why: String,
+}
+
+/// What the gateway believed of the upstream's era turned out wrong.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct EraMistaken;
+
+/// Stop everything: the gateway shuts down or the server was removed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Retire {
+    /// Resolved when every process of this upstream is gone.
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// Which list an upstream said has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListKind {
+    /// `notifications/tools/list_changed`
+    Tools,
+    /// `notifications/prompts/list_changed`
+    Prompts,
+    /// `notifications/resources/list_changed`: resources and templates
+    Resources,
+}
+
+/// News of an upstream for the catalogue.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct UpstreamNews {
+    /// Of which one.
+    pub upstream: UpstreamName,
+    /// What happened.
+    pub kind: NewsKind,
+}
+
+/// What happened to an upstream.
+#[derive(Debug, Clone)]
+pub enum NewsKind {
+    /// It can be asked now.
+    Connected,
+    /// It could not be reached, for this reason.
+    Failed(String),
+    /// One of its lists changed.
+    ListChanged(ListKind),
+}
+
+/// Ask the client behind a session, on the stream of the call that caused the question when there is one.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Question, QuestionRefused>")]
+pub struct AskClient {
+    /// Who asks.
+    pub upstream: UpstreamName,
+    /// The upstream's request; its id stays on its hop.
+    pub request: Request,
+    /// The stream of the causing call.
+    pub stream: Option<EventSink>,
+}
+
+/// A question under way to the client.
+#[derive(Debug)]
+pub struct Question {
+    /// The gateway's number for it.
+    pub number: u64,
+    /// Where the answer will arrive; closed without one when the session ends.
+    pub answer: oneshot::Receiver<Answer>,
+}
+
+/// Why a client cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum QuestionRefused {
+    /// It did not declare the capability.
+    #[error("the client did not declare this capability")]
+    NotDeclared,
+    /// Too many open questions.
+    #[error("too many open questions")]
+    TooMany,
+}
+
+/// The upstream no longer waits for an answer (S-CANC-04).
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct WithdrawQuestion {
+    /// The gateway's number for it.
+    pub number: u64,
+}
+
+/// Tell the client something that belongs to no call.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TellClient {
+    /// Who tells.
+    pub upstream: UpstreamName,
+    /// The upstream's notification.
+    pub notification: Notification,
+}

@@ -1,0 +1,4 @@
+//! Connections to MCP servers.
+
+pub mod http;
+pub mod stdio;

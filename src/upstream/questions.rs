@@ -1,0 +1,121 @@
+//! Requests that a handshake-era upstream makes: `ping`, sampling, elicitation, roots.
+//!
+//! Always: each gets exactly one answer under the upstream's own id; a question that cannot be put to the one client it
+//! concerns is answered by the gateway (era-bridge §9.1), never put to another.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::link::Link;
+use super::messages::{AskClient, QuestionRefused, WithdrawQuestion};
+use crate::protocol::frame::{Answer, Request, RequestId};
+use crate::protocol::json::quote;
+
+const METHOD_NOT_FOUND: i64 = -32601;
+const INTERNAL_ERROR: i64 = -32603;
+const USER_REJECTED: i64 = -1;
+
+/// Answers a question, or starts a task that will.
+pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
+    match &*request.method {
+        "ping" => link.send(result(&request.id, b"{}")),
+        "sampling/createMessage" | "elicitation/create" | "roots/list" => relay(link, request, cause),
+        _ => link.send(error(&request.id, METHOD_NOT_FOUND, "method not found")),
+    }
+}
+
+fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
+    let withdrawn = CancellationToken::new();
+    link.lock_questions().insert(request.id.clone(), withdrawn.clone());
+    let link = Arc::clone(link);
+    tokio::task::spawn_local(async move {
+        let id = request.id.clone();
+        let answer = tokio::select! {
+            () = withdrawn.cancelled() => None,
+            answer = put(&link, request, cause, &withdrawn) => Some(answer),
+        };
+        link.lock_questions().remove(&id);
+        if let Some(answer) = answer {
+            link.send(answer);
+        }
+    });
+}
+
+/// Puts the question to the client and gives the whole answer message for the upstream.
+async fn put(link: &Arc<Link>, request: Request, cause: Option<u64>, withdrawn: &CancellationToken) -> Vec<u8> {
+    let (id, method) = (request.id.clone(), request.method.clone());
+    let Some(port) = link.client.port.clone() else {
+        return unanswerable(&id, &method);
+    };
+    let stream = link.stream_of(cause);
+    let asked = AskClient { upstream: link.upstream.clone(), request, stream };
+    let question = match port.ask.send(asked).await {
+        Ok(Ok(question)) => question,
+        Ok(Err(QuestionRefused::NotDeclared)) => {
+            return error(&id, METHOD_NOT_FOUND, "the client did not declare this capability");
+        }
+        Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method),
+    };
+    let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
+    let answer = tokio::select! {
+        answer = question.answer => answer.ok(),
+        () = tokio::time::sleep(link.input_timeout) => None,
+        () = withdrawn.cancelled() => None,
+    };
+    withdraw.settled = answer.is_some();
+    match answer {
+        Some(Answer::Result(object)) => result(&id, object.as_bytes()),
+        Some(Answer::Error(refusal)) => raw_error(&id, refusal.object.as_bytes()),
+        None => unanswerable(&id, &method),
+    }
+}
+
+/// Tells the session that a question is moot, however the wait for its answer ended.
+struct WithdrawOnDrop {
+    port: super::call::ClientPort,
+    number: u64,
+    settled: bool,
+}
+
+impl Drop for WithdrawOnDrop {
+    fn drop(&mut self) {
+        if !self.settled && self.port.withdraw.try_send(WithdrawQuestion { number: self.number }).is_err() {
+            tracing::debug!("the session of a withdrawn question is gone");
+        }
+    }
+}
+
+/// The gateway's own answer to a question that reaches nobody (era-bridge §9.1).
+fn unanswerable(id: &RequestId, method: &str) -> Vec<u8> {
+    match method {
+        "elicitation/create" => result(id, br#"{"action":"cancel"}"#),
+        "sampling/createMessage" => error(id, USER_REJECTED, "nobody can be asked"),
+        _ => error(id, INTERNAL_ERROR, "nobody can be asked"),
+    }
+}
+
+fn result(id: &RequestId, object: &[u8]) -> Vec<u8> {
+    message(id, b"result", object)
+}
+
+fn error(id: &RequestId, code: i64, text: &str) -> Vec<u8> {
+    raw_error(id, format!(r#"{{"code":{code},"message":{}}}"#, quote(text)).as_bytes())
+}
+
+fn raw_error(id: &RequestId, object: &[u8]) -> Vec<u8> {
+    message(id, b"error", object)
+}
+
+fn message(id: &RequestId, kind: &[u8], object: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(object.len() + 64);
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(kind);
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(object);
+    out.push(b'}');
+    super::encode::one_line(&mut out);
+    out
+}

@@ -1,0 +1,174 @@
+//! The stateless era over HTTP, as a client: every call is one POST that says everything about itself.
+//!
+//! Always: headers are made from the body that is sent, never copied from a client (S-HDR-06); dropping a call closes its
+//! stream, which cancels it (S-HTTPC-13).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::call::{Activity, CallEvent, UpstreamCall};
+use super::encode::{own_meta, own_request};
+use super::error::UpstreamError;
+use super::http::{self as client, AnswerBody, EventReader};
+use super::http_wire::{Endpoint, VERSION_HEADER, bad_status, trace_headers};
+use crate::protocol::era::Revision;
+use crate::protocol::frame::{Answer, Frame, RequestId};
+use crate::protocol::headers::encode_value;
+
+const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
+const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
+
+/// An upstream that is spoken to without a session.
+#[derive(Debug)]
+pub(super) struct StatelessHttp {
+    endpoint: Endpoint,
+    next: AtomicU64,
+}
+
+/// An answer and the status it came with.
+pub(super) struct Answered {
+    pub(super) answer: Answer,
+    pub(super) status: u16,
+}
+
+impl StatelessHttp {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        StatelessHttp { endpoint, next: AtomicU64::new(0) }
+    }
+
+    /// Makes a call and waits for its answer.
+    pub(super) async fn call(
+        &self,
+        call: &UpstreamCall<'_>,
+        revision: Revision,
+        activity: Option<Arc<Activity>>,
+    ) -> Result<Answered, UpstreamError> {
+        let id = self.next_id();
+        let text = Bytes::from(call.encode(id, revision));
+        let mut headers = base_headers(revision, call.method.name());
+        if let Some(target) = &call.target {
+            headers.insert(NAME_HEADER, header_value(target)?);
+        }
+        for (name, value) in &call.param_headers {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| not_a_header(name))?;
+            let value = HeaderValue::try_from(value.as_str()).map_err(|_| not_a_header(value))?;
+            headers.insert(name, value);
+        }
+        trace_headers(&mut headers, call);
+        self.exchange(id, headers, text, |event| {
+            if let (CallEvent::Progress(_), Some(activity)) = (&event, &activity) {
+                activity.touch();
+            }
+            if let Some(events) = &call.circumstances.events {
+                // A full sink means a slow reader; progress and logs are what may be dropped.
+                let _ = events.try_send(event);
+            }
+        })
+        .await
+    }
+
+    /// Makes a request of the gateway's own.
+    pub(super) async fn ask(&self, method: &str, revision: Revision) -> Result<Answered, UpstreamError> {
+        let id = self.next_id();
+        let params = format!(r#"{{"_meta":{}}}"#, own_meta(revision));
+        let text = Bytes::from(own_request(id, method, &params));
+        self.exchange(id, base_headers(revision, method), text, |_| {}).await
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    async fn exchange(
+        &self,
+        id: u64,
+        headers: HeaderMap,
+        text: Bytes,
+        on_event: impl FnMut(CallEvent),
+    ) -> Result<Answered, UpstreamError> {
+        let reply = client::post(&self.endpoint.target, headers, text, &self.endpoint.limits).await?;
+        let status = reply.status.as_u16();
+        let answer = match reply.body {
+            AnswerBody::Json(body) => self.take_answer(id, body).map_err(|error| {
+                // A refusal whose body is no JSON-RPC says more by its status.
+                if reply.status.is_success() { error } else { bad_status(status, reply.retry_after) }
+            })?,
+            AnswerBody::Events(reader) if reply.status.is_success() => self.read(id, reader, on_event).await?,
+            AnswerBody::Other(kind) if reply.status.is_success() => {
+                return Err(UpstreamError::protocol(format!("its answer has content type {kind:?}")));
+            }
+            AnswerBody::Empty if reply.status.is_success() => {
+                return Err(UpstreamError::protocol("its answer is empty"));
+            }
+            _ => return Err(bad_status(status, reply.retry_after)),
+        };
+        Ok(Answered { answer, status })
+    }
+
+    fn take_answer(&self, id: u64, body: Bytes) -> Result<Answer, UpstreamError> {
+        match Frame::parse(body, self.endpoint.json).map_err(|fault| UpstreamError::protocol(fault.to_string()))? {
+            Frame::Response(response) => match response.id.as_ref().map(RequestId::as_number) {
+                Some(number) if number != Some(id) => Err(UpstreamError::protocol("it answered under another id")),
+                _ => Ok(response.answer),
+            },
+            _ => Err(UpstreamError::protocol("its answer is not a response")),
+        }
+    }
+
+    async fn read(
+        &self,
+        id: u64,
+        mut reader: EventReader,
+        mut on_event: impl FnMut(CallEvent),
+    ) -> Result<Answer, UpstreamError> {
+        while let Some(event) = reader.next().await {
+            let event = event?;
+            if event.data.is_empty() {
+                continue;
+            }
+            let frame = Frame::parse(event.data, self.endpoint.json)
+                .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+            match frame {
+                Frame::Response(response) => match response.id.as_ref().and_then(RequestId::as_number) {
+                    Some(number) if number != id => tracing::debug!("dropped an answer that nobody awaits"),
+                    _ => return Ok(response.answer),
+                },
+                Frame::Notification(notification) => match &*notification.method {
+                    "notifications/progress" if token_is(&notification.params, id) => {
+                        on_event(CallEvent::Progress(notification.params));
+                    }
+                    "notifications/message" => on_event(CallEvent::Log(notification.params)),
+                    _ => {}
+                },
+                // A stateless server asks inside results, never by requests (S-HTTPC-14).
+                Frame::Request(request) => tracing::warn!(method = %request.method, "ignored a server-initiated request"),
+            }
+        }
+        Err(UpstreamError::lost("the stream ended before the answer"))
+    }
+}
+
+fn token_is(params: &crate::protocol::json::Object, id: u64) -> bool {
+    params.get("progressToken") == Some(id.to_string().as_bytes())
+}
+
+fn base_headers(revision: Revision, method: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(VERSION_HEADER, HeaderValue::from_static(revision.text()));
+    // Method names come from the gateway's own table.
+    if let Ok(method) = HeaderValue::from_str(method) {
+        headers.insert(METHOD_HEADER, method);
+    }
+    headers
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, UpstreamError> {
+    HeaderValue::try_from(encode_value(text).as_ref()).map_err(|_| not_a_header(text))
+}
+
+fn not_a_header(text: &str) -> UpstreamError {
+    UpstreamError::unavailable(format!("{text:?} cannot be sent in a header"))
+}
