@@ -1,6 +1,8 @@
 //! Switchyard, an MCP gateway.
 
+pub mod auth;
 pub mod config;
 pub mod names;
+pub mod policy;
 pub mod protocol;
 pub mod upstream;

@@ -4,6 +4,7 @@ pub mod capability;
 pub mod era;
 pub mod failure;
 pub mod frame;
+pub mod headers;
 pub mod json;
 pub mod log_level;
 pub mod method;
