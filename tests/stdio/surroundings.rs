@@ -1,17 +1,18 @@
 //! S-STDIO-09, S-SEC-08: what a child is given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use switchyard::config::secret::Secret;
-use switchyard::upstream::stdio::start;
+use switchyard::upstream::stdio::{Line, ProcessSettings, start};
 
 use crate::support::*;
 
 const ALLOWED: [&str; 10] =
     ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TERM", "TMPDIR", "TZ"];
 
-async fn told(settings: switchyard::upstream::stdio::ProcessSettings) -> (Value, u32) {
+async fn told(settings: ProcessSettings) -> (Value, u32) {
     let mut process = start(settings).unwrap();
     let told = serde_json::from_str(&process.text().await).unwrap();
     (told, process.control.pid())
@@ -35,7 +36,7 @@ async fn s_stdio_09_only_the_allowlist_and_the_configuration_are_in_the_environm
 }
 
 #[tokio::test]
-async fn s_sec_08_a_child_has_three_files_no_terminal_and_no_blocked_signal() {
+async fn s_sec_08_a_child_has_three_files_and_no_terminal() {
     // Files of the gateway that a careless start would pass on.
     let _file = std::fs::File::open("/dev/null").unwrap();
     let _socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -43,10 +44,24 @@ async fn s_sec_08_a_child_has_three_files_no_terminal_and_no_blocked_signal() {
     let (told, pid) = told(settings).await;
     assert_eq!(told["fds"], json!([0, 1, 2]));
     assert_eq!(told["has_terminal"], false);
-    assert_eq!(told["blocked"], "0000000000000000");
-    // Python itself ignores SIGPIPE (13) and SIGXFSZ (25), and nobody ignores anything else.
-    assert_eq!(told["ignored"], "0000000001001000");
     assert_eq!((&told["session"], &told["group_is_own"]), (&json!(pid), &json!(true)));
+}
+
+#[tokio::test]
+async fn s_sec_08_signals_mean_to_a_child_what_they_mean_to_any_program() {
+    let mut process = start(settings("cat", &["/proc/self/status"])).unwrap();
+    let mut status = BTreeMap::new();
+    while let Some(Line::Text(line)) = soon(process.output.recv()).await {
+        let line = String::from_utf8(line.to_vec()).unwrap();
+        let (field, value) = line.split_once(':').unwrap();
+        status.insert(field.to_owned(), value.trim().to_owned());
+    }
+    let mask = |field: &str| u64::from_str_radix(&status[field], 16).unwrap();
+    assert_eq!(mask("SigBlk"), 0);
+    // We ourselves ignore SIGPIPE and catch SIGTERM and SIGCHLD.
+    for signal in [Signal::PIPE, Signal::TERM, Signal::CHILD] {
+        assert_eq!(mask("SigIgn") & (1 << (signal.as_raw() - 1)), 0, "{signal:?} is ignored");
+    }
 }
 
 #[tokio::test]

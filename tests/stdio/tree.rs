@@ -212,15 +212,11 @@ async fn without_a_warden_the_group_is_stopped() {
     process.send("go");
     assert_eq!(process.end().await, EndReason::Signalled(6));
 
-    let mut missing = settings_of_a_missing_command();
+    let mut missing = crate::support::settings("no-such-server", &[]);
     missing.warden = None;
     assert!(
         start(missing).unwrap_err().to_string().starts_with("command not found: no-such-server (PATH is ")
     );
-}
-
-fn settings_of_a_missing_command() -> switchyard::upstream::stdio::ProcessSettings {
-    settings("no-such-server", &[])
 }
 
 #[tokio::test]

@@ -230,8 +230,6 @@ def surroundings(_=None):
     """Tells what it was given."""
     with open("/proc/self/environ", "rb") as file:
         environment = dict(entry.decode().split("=", 1) for entry in file.read().split(b"\0") if entry)
-    with open("/proc/self/status") as file:
-        status = dict(line.split(":", 1) for line in file)
     listed = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
     fds = [fd for fd in listed if is_open(fd)]  # without the listing itself
     say(json.dumps({
@@ -239,8 +237,6 @@ def surroundings(_=None):
         "fds": fds,
         "cwd": os.getcwd(),
         "arguments": sys.argv[2:],
-        "blocked": status["SigBlk"].strip(),
-        "ignored": status["SigIgn"].strip(),
         "files": resource.getrlimit(resource.RLIMIT_NOFILE),
         "cpu": resource.getrlimit(resource.RLIMIT_CPU),
         "has_terminal": has_terminal(),
