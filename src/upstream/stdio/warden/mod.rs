@@ -165,8 +165,8 @@ fn release_pipes() -> io::Result<()> {
 fn reap(command: Pid, orders: &Orders) -> Option<Report> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let Ok(Some(status)) = waitid(WaitId::Pid(command), options) else {
-        // Not the command, so somebody it left behind.
-        for process in descendants(getpid()) {
+        // Not the command, so somebody it left behind. Should the command die meanwhile, a signal will say so.
+        for process in descendants(getpid()).iter().filter(|process| process.pid != command) {
             process.reap_if_dead();
         }
         return None;
