@@ -20,7 +20,7 @@ pub(super) fn http_url(text: &str) -> Result<http::Uri, &'static str> {
         return Err("the URL names no host");
     }
     let has_port = authority.as_str().rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-    if has_port && !authority.port_u16().is_some_and(|port| port > 0) {
+    if has_port && matches!(authority.port_u16(), None | Some(0)) {
         return Err("the URL's port is not a number from 1 to 65535");
     }
     Ok(url)

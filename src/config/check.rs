@@ -56,6 +56,9 @@ impl<'a> Check<'a> {
     }
 }
 
+/// [`is_key`] for the schema.
+pub(super) const KEY_PATTERN: &str = "^[A-Za-z0-9_-]{1,32}$";
+
 /// Whether text can be the key of a server or profile.
 pub(super) fn is_key(text: &str) -> bool {
     (1..=32).contains(&text.len()) && is_name_text(text)

@@ -42,10 +42,7 @@ impl ListenSettings {
                 "`listen` and `admin` are the same address; choose two ports",
             );
         }
-        let public_url = match given(&written.public_url) {
-            Some(url) => Some(public_url(url, check)?),
-            None => None,
-        };
+        let public_url = given(&written.public_url).and_then(|url| public_url(url, check));
         let origins = each(&written.origins, origin, check);
         let hosts = each(&written.hosts, host, check);
         Some(ListenSettings { data: data?, admin: admin?, public_url, origins, hosts })

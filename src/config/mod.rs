@@ -26,7 +26,7 @@ use std::path::Path;
 
 use bounds::Bounds;
 use bounds::written::WrittenBounds;
-use check::Check;
+use check::{Check, KEY_PATTERN};
 use listen::{DEFAULT_ADMIN, DEFAULT_LISTEN, ListenSettings};
 use names::{NameSettings, WrittenNames};
 use node::Value;
@@ -76,10 +76,13 @@ section! {
         /// Host names by which the gateway may be called, besides those of this machine.
         "hosts" hosts: Vec<Given<Text>>,
         /// The MCP servers behind the gateway. A key is 1 to 32 of `A-Z a-z 0-9 _ -`.
+        #[schemars(extend("propertyNames" = { "pattern": KEY_PATTERN }))]
         "servers" servers: Table<WrittenServer>,
         /// The same, as clients' `mcp.json` calls it; not both.
+        #[schemars(extend("propertyNames" = { "pattern": KEY_PATTERN }))]
         "mcpServers" mcp_servers: Table<WrittenServer>,
         /// Named views of the catalogue, each with an endpoint `/mcp/{profile}`.
+        #[schemars(extend("propertyNames" = { "pattern": KEY_PATTERN }))]
         "profiles" profiles: Table<WrittenProfile>,
         /// How public names are formed.
         "names" names: WrittenNames,
@@ -170,19 +173,19 @@ pub fn schema() -> serde_json::Value {
 }
 
 impl Settings {
-    /// Checks all sections; what is absent has its default.
+    /// Checks all sections; what is absent has its default, and so may have what is wrong: errors discard the settings.
     fn check(written: &WrittenSettings, check: &mut Check<'_>) -> Option<Self> {
         let listen = ListenSettings::check(written, check);
         let names = NameSettings::check(&written.names, check);
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
-        let servers = servers::check_all(table, &names.clone().unwrap_or_default(), &bounds, check);
+        let servers = servers::check_all(table, &names, &bounds, check);
         lint_servers(written, &servers, check);
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();
         let profiles = profiles::check_all(&written.profiles, &keys, check);
-        Some(Settings { listen: listen?, servers, profiles, names: names?, telemetry: telemetry?, bounds })
+        Some(Settings { listen: listen?, servers, profiles, names, telemetry, bounds })
     }
 }
 

@@ -35,25 +35,25 @@ section! {
 
 impl NameSettings {
     /// Checks the section.
-    pub(super) fn check(written: &Key<WrittenNames>, check: &mut Check<'_>) -> Option<Self> {
+    pub(super) fn check(written: &Key<WrittenNames>, check: &mut Check<'_>) -> Self {
         let mut names = NameSettings::default();
-        let Some(written) = given(written) else { return Some(names) };
+        let Some(written) = given(written) else { return names };
         if let Some(separator) = given(&written.value.separator) {
-            names.separator = check.resolve(separator)?;
+            names.separator = check.resolve(separator).unwrap_or(names.separator);
             if !(1..=8).contains(&names.separator.len()) || !is_name_text(&names.separator) {
-                return check
-                    .bad(&separator.place, "expected one to eight of the characters `A-Z a-z 0-9 _ -`");
+                check
+                    .bad::<()>(&separator.place, "expected one to eight of the characters `A-Z a-z 0-9 _ -`");
             }
         }
         if let Some(max_length) = given(&written.value.max_length) {
             names.max_length = usize::try_from(max_length.value).unwrap_or(usize::MAX);
             if !(16..=64).contains(&names.max_length) {
-                return check.bad(
+                check.bad::<()>(
                     &max_length.place,
                     "expected 16 to 64 characters: model APIs accept no longer names",
                 );
             }
         }
-        Some(names)
+        names
     }
 }

@@ -84,6 +84,9 @@ fn cause(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
+    if let serde_saphyr::Error::MultipleDocuments { .. } = error.without_snippet() {
+        return "more than one document (`---`)".to_owned();
+    }
     match line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
         Some((_, message)) => message.to_owned(),
         None => line.split(" at line ").next().unwrap_or(line).to_owned(),

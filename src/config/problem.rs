@@ -140,6 +140,14 @@ impl Problems {
         self.list.sort_by_key(|problem| (problem.line, problem.column));
     }
 
+    /// Whether something below this place is misspelt.
+    pub(super) fn has_unknown_key_below(&self, place: &Place) -> bool {
+        let below = |problem: &Problem| {
+            problem.path.strip_prefix(&place.path).is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.list.iter().any(|problem| problem.kind == ProblemKind::UnknownKey && below(problem))
+    }
+
     /// Whether the configuration cannot be used.
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|problem| problem.severity == Severity::Error)

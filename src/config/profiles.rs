@@ -66,10 +66,7 @@ fn one(
     let written = &written.read()?.value;
     let servers = shown_servers(&written.servers, servers, check);
     let tools = given(&written.tools).map(|tools| &tools.value);
-    let allow = match tools.and_then(|tools| given(&tools.allow)) {
-        Some(list) => Some(globs(&list.value, check)?),
-        None => None,
-    };
+    let allow = tools.and_then(|tools| given(&tools.allow)).and_then(|list| globs(&list.value, check));
     let deny =
         tools.and_then(|tools| given(&tools.deny)).map(|list| list.value.as_slice()).unwrap_or_default();
     let deny = globs(deny, check)?;

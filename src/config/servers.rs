@@ -179,6 +179,8 @@ fn transport(at: &At<WrittenServer>, check: &mut Check<'_>) -> Option<TransportS
             let place = url.read().map_or(&at.place, |url| &url.place);
             check.conflict(place, "a server has `command` or `url`, not both")
         }
+        // Most likely the one that is missing.
+        (None, None) if check.problems.has_unknown_key_below(&at.place) => None,
         (None, None) => {
             check.conflict(&at.place, "a server needs `command` (a program) or `url` (an endpoint)")
         }
@@ -207,6 +209,8 @@ fn prefix(
     /// Head, underscore and six digits of a shortened name (design: Names).
     const SHORTENED_NAME: usize = 8;
     let (prefix, place) = match &written.prefix {
+        // Told already.
+        None if !is_key(&name.value) => return Some(name.value.clone()),
         None => (name.value.clone(), &name.place),
         Some(Given::Reported) => return None,
         Some(Given::Read(prefix)) => (check.resolve(prefix)?, &prefix.place),
@@ -230,10 +234,10 @@ fn timeout(written: &WrittenServer, bounds: &Bounds, check: &mut Check<'_>) -> O
     let Some(timeout) = &written.timeout else { return Some(DEFAULT_TIMEOUT.min(bounds.call_maximum)) };
     let timeout = timeout.read()?;
     if timeout.value.0.is_zero() || timeout.value.0 > bounds.call_maximum {
-        let maximum = bounds.call_maximum.as_millis();
+        let maximum = bounds.call_maximum;
         return check.bad(
             &timeout.place,
-            format!("expected more than 0 and at most `bounds.call_maximum` ({maximum}ms)"),
+            format!("expected more than 0 and at most `bounds.call_maximum` ({maximum:?})"),
         );
     }
     Some(timeout.value.0)

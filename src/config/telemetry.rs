@@ -68,25 +68,25 @@ choice! {
 
 impl TelemetrySettings {
     /// Checks the section.
-    pub(super) fn check(written: &Key<WrittenTelemetry>, check: &mut Check<'_>) -> Option<Self> {
+    pub(super) fn check(written: &Key<WrittenTelemetry>, check: &mut Check<'_>) -> Self {
         let mut telemetry = TelemetrySettings::default();
-        let Some(written) = given(written).map(|written| &written.value) else { return Some(telemetry) };
+        let Some(written) = given(written).map(|written| &written.value) else { return telemetry };
         if let Some(otlp) = given(&written.otlp) {
-            telemetry.otlp = Some(collector(otlp, check)?);
+            telemetry.otlp = collector(otlp, check);
         }
         if let Some(logs) = given(&written.logs) {
             telemetry.logs = logs.value.0;
         }
         if let Some(level) = given(&written.level) {
-            telemetry.level = filter(level, check)?;
+            telemetry.level = filter(level, check).unwrap_or(telemetry.level);
         }
         if let Some(sample) = given(&written.sample) {
             telemetry.sample = sample.value;
             if !(0.0..=1.0).contains(&sample.value) {
-                return check.bad(&sample.place, "expected a share from 0 (none) to 1 (all)");
+                check.bad::<()>(&sample.place, "expected a share from 0 (none) to 1 (all)");
             }
         }
-        Some(telemetry)
+        telemetry
     }
 }
 

@@ -283,6 +283,7 @@ fn tell_unknown(key: &At<String>, keys: &SectionKeys, problems: &mut Problems) {
         Some((_, hint)) => format!(": {hint}"),
         None => match nearest(name, keys.known.iter().copied()) {
             Some(near) => format!(", did you mean `{near}`?"),
+            None if keys.known.len() > 12 => "; `switchyard schema` lists the keys".to_owned(),
             None => format!("; known here: {}", keys.known.join(", ")),
         },
     };

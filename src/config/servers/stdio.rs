@@ -22,10 +22,7 @@ impl StdioSettings {
         let command = given(&written.command).and_then(|command| program(command, check));
         let args = arguments(&written.args, check);
         let env = variables(&written.env, check);
-        let cwd = match given(&written.cwd) {
-            Some(cwd) => Some(directory(cwd, check)?),
-            None => None,
-        };
+        let cwd = given(&written.cwd).and_then(|cwd| directory(cwd, check));
         Some(StdioSettings {
             command: command?,
             args,
