@@ -13,8 +13,10 @@ pub mod names;
 mod node;
 pub mod problem;
 pub mod profiles;
+mod quantity;
 pub mod reference;
 pub mod secret;
+mod section;
 pub mod servers;
 pub mod telemetry;
 mod written;
@@ -33,10 +35,11 @@ use node::Value;
 use problem::{Place, ProblemKind, Problems};
 use profiles::{ProfileSettings, WrittenProfile};
 use reference::{Environment, ProcessEnvironment};
+use section::section;
 use servers::ServerSettings;
 use servers::written::WrittenServer;
 use telemetry::{TelemetrySettings, WrittenTelemetry};
-use written::{At, Given, Ignored, Table, Text, Written, given, section};
+use written::{At, Given, Ignored, Table, Text, Written, given};
 
 use crate::names::UpstreamName;
 

@@ -1,7 +1,8 @@
 //! `names`: how public tool and prompt names are formed (design: Names).
 
 use super::check::{Check, is_name_text};
-use super::written::{Key, Text, given, section};
+use super::section::section;
+use super::written::{Key, Text, given};
 
 const DEFAULT_SEPARATOR: &str = "__";
 const DEFAULT_MAX_LENGTH: u64 = 64;

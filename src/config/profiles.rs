@@ -3,7 +3,8 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::check::{Check, is_key, valid_key_like};
-use super::written::{At, Given, Key, Table, Text, given, nearest, section};
+use super::section::{nearest, section};
+use super::written::{At, Given, Key, Table, Text, given};
 use crate::names::{ProfileName, UpstreamName};
 
 /// Checked: one profile.

@@ -2,7 +2,8 @@
 
 use super::address::http_url;
 use super::check::Check;
-use super::written::{At, Key, Text, choice, given, nearest, section};
+use super::section::{choice, nearest, section};
+use super::written::{At, Key, Text, given};
 
 const DEFAULT_LEVEL: &str = "info";
 const DEFAULT_SAMPLE: f64 = 1.0;

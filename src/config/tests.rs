@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use super::problem::Severity;
 use super::reference::Environment;
 use super::secret::Secret;
-use super::servers::TransportSettings;
+use super::servers::{ProtocolChoice, Share, TransportSettings};
+use super::telemetry::LogForm;
 use super::*;
+use crate::protocol::era::Revision;
 
 /// Surroundings in which `${env:TOKEN}`, `${env:HOME}` and `${file:token.txt}` lead somewhere.
 struct Surroundings;
@@ -206,21 +209,65 @@ fn the_shipped_file_needs_nothing_but_the_binary() {
 #[test]
 fn the_shipped_file_is_still_good_with_everything_uncommented() {
     let shipped = text_of(&root().join("gateway.yaml"));
-    let uncomment = |line: &str| {
-        let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
-        let code = rest.strip_prefix("# ").filter(|code| {
-            code.trim_start()
-                .split(' ')
-                .next()
-                .is_some_and(|w| w.ends_with(':') && w.to_lowercase() == w || code.starts_with("  "))
-        });
-        code.map_or(line.to_owned(), |code| format!("{indent}{code}"))
+    // Prose begins with a capital letter, settings do not.
+    let uncomment = |line: &str| match line.split_once("# ") {
+        Some((indent, code))
+            if indent.trim().is_empty() && !code.starts_with(|c: char| c.is_ascii_uppercase()) =>
+        {
+            format!("{indent}{code}")
+        }
+        _ => line.to_owned(),
     };
     let text: Vec<_> = shipped.lines().map(uncomment).collect();
     let text = text.join("\n").replace("REMOTE_TOKEN", "TOKEN");
     let reading = examined("gateway.yaml", &text);
     assert!(reading.problems.is_empty(), "{}\n{text}", reading.problems);
     assert_eq!(reading.settings.expect("no problems").servers.len(), 7);
+}
+
+#[test]
+fn what_the_file_says_is_what_the_gateway_gets() {
+    let (_, text) =
+        fixtures("good").into_iter().find(|(name, _)| name == "everything.yaml").expect("a fixture");
+    let settings =
+        examine(&text, Path::new("/etc/mcp/gateway.yaml"), &Surroundings).into_result().expect("good");
+    assert_eq!((settings.listen.data.to_string().as_str(), settings.listen.admin), ("127.0.0.1:0", None));
+    assert_eq!(settings.listen.public_url.as_deref(), Some("https://mcp.example.com/gateway"));
+    assert_eq!(settings.listen.origins, ["https://app.example.com", "http://intranet:8080"]);
+    assert_eq!(settings.listen.hosts, ["mcp.example.com", "[2001:db8::1]"]);
+
+    let [files, github, old] = settings.servers.as_slice() else { panic!("three servers") };
+    let TransportSettings::Stdio(stdio) = &files.transport else { panic!("a child process") };
+    let args: Vec<_> = stdio.args.iter().map(Secret::expose).collect();
+    assert_eq!(args[2..], ["/home/ada", "--token=file-value", "${literal}"]);
+    assert_eq!((stdio.env["LOG"].expose(), stdio.env["API_TOKEN"].expose()), ("debug", "t0ken-value"));
+    assert_eq!(stdio.cwd.as_deref(), Some(Path::new("/etc/mcp/work")));
+    assert_eq!((stdio.share, stdio.idle_stop), (Share::All, Duration::from_mins(15)));
+    assert_eq!(
+        (stdio.max_memory, stdio.max_cpu_seconds, stdio.max_open_files),
+        (Some(512 << 20), Some(600), Some(256))
+    );
+    assert_eq!(files.protocol, ProtocolChoice::Pinned(Revision::V2025_11_25));
+    assert_eq!((files.prefix.as_str(), files.timeout), ("f", Duration::from_secs(90)));
+
+    let TransportSettings::Http(http) = &github.transport else { panic!("an endpoint") };
+    assert_eq!(http.url, "https://mcp.github.example:8443/mcp?toolsets=all");
+    let headers: Vec<_> = http.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(headers, [("authorization", "Bearer t0ken-value"), ("x-tenant", "acme")]);
+    assert_eq!((github.prefix.as_str(), github.timeout), ("github", Duration::from_millis(500)));
+    assert!(!old.enabled && old.timeout == Duration::from_mins(1));
+
+    let [review, all] = settings.profiles.as_slice() else { panic!("two profiles") };
+    assert_eq!(review.servers.iter().map(UpstreamName::as_str).collect::<Vec<_>>(), ["github"]);
+    assert!(
+        review.allow.as_ref().is_some_and(|allow| allow.is_match("github__get") && !allow.is_match("f__get"))
+    );
+    assert!(review.deny.is_match("github__delete_repo") && review.deny.is_match("x__purge"));
+    assert_eq!((all.servers.len(), all.allow.is_none()), (3, true));
+    assert_eq!((settings.names.separator.as_str(), settings.names.max_length), ("-", 48));
+    assert_eq!(settings.telemetry.otlp.as_deref(), Some("http://127.0.0.1:4318"));
+    assert_eq!((settings.telemetry.logs, settings.telemetry.sample), (LogForm::Json, 0.01));
+    assert_eq!((settings.bounds.request_body, settings.bounds.sessions), (8 << 20, 100));
 }
 
 #[test]

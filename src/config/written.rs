@@ -1,12 +1,9 @@
 //! The written side: typed readers over the tree, and the JSON Schema of the same types.
 //!
-//! Always: a section's keys are declared once, with [`section!`], and give both its reader and its schema; a reader
-//! reports every problem it meets and goes on. Not here: whether values make sense together (each section's check).
+//! Always: a reader reports every problem it meets and goes on. Not here: sections and words (`section`), numbers with
+//! units (`quantity`), whether values make sense together (each section's check).
 
-use std::borrow::Cow;
-use std::time::Duration;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, json_schema};
 
 use super::node::{Node, Value};
 use super::problem::{Place, ProblemKind, Problems};
@@ -58,7 +55,13 @@ pub(super) fn read_at<T: Written>(node: &Node, place: Place, problems: &mut Prob
     }
 }
 
-fn wrong_type<T>(node: &Node, place: &Place, expected: &str, problems: &mut Problems) -> Option<T> {
+/// Tells that another type was expected.
+pub(super) fn wrong_type<T>(
+    node: &Node,
+    place: &Place,
+    expected: &str,
+    problems: &mut Problems,
+) -> Option<T> {
     let found = node.value.kind();
     problems.error(ProblemKind::WrongType, place, format!("expected {expected}, found {found}"));
     None
@@ -118,71 +121,6 @@ impl Written for Ignored {
     }
 }
 
-/// A length of time: `500ms`, `2s`, `5m`, `1h`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TimeSpan(pub(super) Duration);
-
-impl Written for TimeSpan {
-    fn read(node: &Node, place: &Place, problems: &mut Problems) -> Option<Self> {
-        const WANTED: &str = "a time with its unit, such as `500ms`, `2s`, `5m` or `1h`";
-        let (number, unit) = match &node.value {
-            Value::Text(text) => quantity(text, place, WANTED, problems)?,
-            _ => return wrong_type(node, place, WANTED, problems),
-        };
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return not_a_quantity(place, WANTED, problems),
-        };
-        let whole = number.checked_mul(milliseconds).or_else(|| not_a_quantity(place, WANTED, problems))?;
-        Some(TimeSpan(Duration::from_millis(whole)))
-    }
-}
-
-/// A number of bytes: `512KiB`, `16MiB`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ByteSize(pub(super) u64);
-
-impl Written for ByteSize {
-    fn read(node: &Node, place: &Place, problems: &mut Problems) -> Option<Self> {
-        const WANTED: &str = "a size with its unit, such as `512KiB`, `16MiB` or `2GiB`";
-        let (number, unit) = match &node.value {
-            Value::Text(text) => quantity(text, place, WANTED, problems)?,
-            _ => return wrong_type(node, place, WANTED, problems),
-        };
-        let bytes = match unit {
-            "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => return not_a_quantity(place, WANTED, problems),
-        };
-        number.checked_mul(bytes).or_else(|| not_a_quantity(place, WANTED, problems)).map(ByteSize)
-    }
-}
-
-/// Splits `16MiB` into number and unit.
-fn quantity<'t>(
-    text: &'t str,
-    place: &Place,
-    wanted: &str,
-    problems: &mut Problems,
-) -> Option<(u64, &'t str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    match number.parse() {
-        Ok(number) => Some((number, unit)),
-        Err(_) => not_a_quantity(place, wanted, problems),
-    }
-}
-
-fn not_a_quantity<T>(place: &Place, wanted: &str, problems: &mut Problems) -> Option<T> {
-    problems.error(ProblemKind::WrongType, place, format!("expected {wanted}"));
-    None
-}
-
 impl<T: Written> Written for Vec<Given<T>> {
     fn read(node: &Node, place: &Place, problems: &mut Problems) -> Option<Self> {
         let Value::List(items) = &node.value else {
@@ -214,7 +152,7 @@ impl<T: Written> Written for Table<T> {
 }
 
 /// The entries of a mapping; keys that are no strings, or repeated, are told and left out.
-fn entries<'n>(
+pub(super) fn entries<'n>(
     node: &'n Node,
     place: &Place,
     problems: &mut Problems,
@@ -242,190 +180,19 @@ fn entries<'n>(
     Some(entries)
 }
 
-/// What a section says about keys it does not read.
-pub(super) struct SectionKeys {
-    /// Keys it reads.
-    pub(super) known: &'static [&'static str],
-    /// Keys of the format that a later release serves.
-    pub(super) not_served: &'static [&'static str],
-    /// Keys of other programs, and what to write here.
-    pub(super) hints: &'static [(&'static str, &'static str)],
-}
-
-/// The entries of a section that it reads and that hold something; other keys are told.
-pub(super) fn section_entries<'n>(
-    node: &'n Node,
-    place: &Place,
-    keys: &SectionKeys,
-    problems: &mut Problems,
-) -> Option<Vec<(At<String>, &'n Node)>> {
-    let mut entries = entries(node, place, problems)?;
-    entries.retain(|(key, value)| {
-        let known = keys.known.contains(&key.value.as_str());
-        if !known {
-            tell_unknown(key, keys, problems);
-        }
-        known && !matches!(value.value, Value::Null)
-    });
-    Some(entries)
-}
-
-fn tell_unknown(key: &At<String>, keys: &SectionKeys, problems: &mut Problems) {
-    let At { value: name, place } = key;
-    if keys.not_served.contains(&name.as_str()) {
-        return problems.error(
-            ProblemKind::NotServed,
-            place,
-            format!("`{name}` is not served by this release"),
-        );
-    }
-    let advice = match keys.hints.iter().find(|(other, _)| other == name) {
-        Some((_, hint)) => format!(": {hint}"),
-        None => match nearest(name, keys.known.iter().copied()) {
-            Some(near) => format!(", did you mean `{near}`?"),
-            None if keys.known.len() > 12 => "; `switchyard schema` lists the keys".to_owned(),
-            None => format!("; known here: {}", keys.known.join(", ")),
-        },
-    };
-    problems.error(ProblemKind::UnknownKey, place, format!("unknown key `{name}`{advice}"));
-}
-
-/// The word that was probably meant.
-pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
-    let word = plain(word);
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5 && *distance < candidate.len())
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// Reads one word out of a set.
-pub(super) fn read_choice<T: Clone>(
-    node: &Node,
-    place: &Place,
-    choices: &[(&str, T)],
-    not_served: &[(&str, &str)],
-    problems: &mut Problems,
-) -> Option<T> {
-    let words = || choices.iter().map(|(word, _)| *word);
-    let listed = || words().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    let Value::Text(text) = &node.value else {
-        return wrong_type(node, place, &format!("one of {}", listed()), problems);
-    };
-    if let Some((_, choice)) = choices.iter().find(|(word, _)| word == text) {
-        return Some(choice.clone());
-    }
-    if let Some((word, advice)) = not_served.iter().find(|(word, _)| word == text) {
-        let message = format!("`{word}` is not served by this release; {advice}");
-        problems.error(ProblemKind::NotServed, place, message);
-        return None;
-    }
-    let meant = nearest(text, words()).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
-    problems.error(ProblemKind::WrongType, place, format!("expected one of {}{meant}", listed()));
-    None
-}
-
-/// Declares a section once: its keys give the struct, its reader and its schema.
-macro_rules! section {
-    (
-        $(#[$section_attribute:meta])*
-        struct $name:ident {
-            $( $(#[$attribute:meta])* $key:literal $field:ident: $kind:ty, )*
-        }
-        $( not served: $($later:literal),+; )?
-        $( elsewhere: $($other:literal => $hint:literal),+; )?
-    ) => {
-        $(#[$section_attribute])*
-        #[derive(Debug, Default, schemars::JsonSchema)]
-        #[schemars(deny_unknown_fields)]
-        pub(in crate::config) struct $name {
-            $( $(#[$attribute])* #[schemars(rename = $key)] pub(in crate::config) $field: $crate::config::written::Key<$kind>, )*
-        }
-
-        impl $crate::config::written::Written for $name {
-            fn read(
-                node: &$crate::config::node::Node,
-                place: &$crate::config::problem::Place,
-                problems: &mut $crate::config::problem::Problems,
-            ) -> Option<Self> {
-                let keys = $crate::config::written::SectionKeys {
-                    known: &[$($key),*],
-                    not_served: &[$($($later),+)?],
-                    hints: &[$($(($other, $hint)),+)?],
-                };
-                let entries = $crate::config::written::section_entries(node, place, &keys, problems)?;
-                let mut section = $name::default();
-                for (key, value) in entries {
-                    let place = $crate::config::problem::Place { line: value.line, column: value.column, ..key.place };
-                    match key.value.as_str() {
-                        $( $key => section.$field = Some($crate::config::written::read_at(value, place, problems)), )*
-                        // `section_entries` gives known keys only.
-                        _ => {}
-                    }
-                }
-                Some(section)
-            }
-        }
-    };
-}
-pub(super) use section;
-
-/// Declares a set of words and what each stands for.
-macro_rules! choice {
-    (
-        $(#[$attribute:meta])*
-        struct $name:ident($checked:ty) {
-            $( $word:literal => $value:expr, )+
-        }
-        $( not served: $($later:literal => $advice:literal),+; )?
-    ) => {
-        $(#[$attribute])*
-        #[derive(Debug, Clone, Copy)]
-        pub(in crate::config) struct $name(pub(in crate::config) $checked);
-
-        impl $crate::config::written::Written for $name {
-            fn read(
-                node: &$crate::config::node::Node,
-                place: &$crate::config::problem::Place,
-                problems: &mut $crate::config::problem::Problems,
-            ) -> Option<Self> {
-                let later: &[(&str, &str)] = &[$($(($later, $advice)),+)?];
-                $crate::config::written::read_choice(node, place, &[$(($word, $value)),+], later, problems).map($name)
-            }
-        }
-
-        impl schemars::JsonSchema for $name {
+/// Gives types the schema of what the file writes for them.
+macro_rules! inline_schema {
+    ($( [$($generic:tt)*] $type:ty, |$generator:ident| $schema:expr; )+) => {$(
+        impl<$($generic)*> schemars::JsonSchema for $type {
             fn inline_schema() -> bool {
                 true
             }
 
             fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "enum": [$($word),+] })
-            }
-        }
-    };
-}
-pub(super) use choice;
-
-/// Schemas of the types above: each as the file writes it.
-macro_rules! inline_schema {
-    ($( [$($generic:tt)*] $type:ty, |$generator:ident| $schema:expr; )+) => {$(
-        impl<$($generic)*> JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
                 stringify!($type).into()
             }
 
-            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
+            fn json_schema($generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 $schema
             }
         }
@@ -435,10 +202,9 @@ macro_rules! inline_schema {
 inline_schema! {
     [] Text, |_generator| json_schema!({ "type": "string" });
     [] Ignored, |_generator| json_schema!(true);
-    [] TimeSpan, |_generator| json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$" });
-    [] ByteSize, |_generator| json_schema!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" });
     [T: JsonSchema] Given<T>, |generator| generator.subschema_for::<T>();
     [T: JsonSchema] Table<T>, |generator| {
         json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<T>() })
     };
 }
+pub(super) use inline_schema;

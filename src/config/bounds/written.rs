@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Bounds;
 use crate::config::check::Check;
 use crate::config::problem::Place;
-use crate::config::written::{At, ByteSize, Given, Key, TimeSpan, given, section};
+use crate::config::quantity::{ByteSize, TimeSpan};
+use crate::config::section::section;
+use crate::config::written::{At, Given, Key, given};
 
 section! {
     /// Limits that keep the gateway standing. Each tells what passing it leads to.

@@ -1,7 +1,9 @@
 //! `servers` as the file writes them: what clients' `mcp.json` has, and more.
 
 use super::{ProtocolChoice, Share};
-use crate::config::written::{ByteSize, Given, Ignored, Table, Text, TimeSpan, choice, section};
+use crate::config::quantity::{ByteSize, TimeSpan};
+use crate::config::section::{choice, section};
+use crate::config::written::{Given, Ignored, Table, Text};
 use crate::protocol::era::Revision;
 
 section! {
