@@ -6,4 +6,5 @@ pub mod demo;
 pub mod names;
 pub mod policy;
 pub mod protocol;
+pub mod session;
 pub mod upstream;
