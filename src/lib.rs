@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod config;
 pub mod demo;
+pub mod downstream;
 pub mod names;
 pub mod policy;
 pub mod protocol;

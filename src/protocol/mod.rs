@@ -1,5 +1,6 @@
 //! MCP as pure values: no sockets, no runtime, no clock.
 
+pub mod accept;
 pub mod capability;
 pub mod era;
 pub mod failure;
@@ -8,5 +9,6 @@ pub mod headers;
 pub mod json;
 pub mod log_level;
 pub mod method;
+pub mod param_headers;
 pub mod splice;
 pub mod sse;

@@ -1,0 +1,3 @@
+//! The client-facing edge.
+
+pub mod guard;
