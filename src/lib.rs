@@ -8,4 +8,5 @@ pub mod names;
 pub mod policy;
 pub mod protocol;
 pub mod session;
+pub mod telemetry;
 pub mod upstream;
