@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Recipient;
+use http::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -99,7 +100,7 @@ pub struct UpstreamCall<'a> {
     /// The tool, prompt or URI, for `Mcp-Name`.
     pub target: Option<Cow<'a, str>>,
     /// `Mcp-Param-*` names and values (S-HTTPC-10).
-    pub param_headers: Vec<(String, String)>,
+    pub param_headers: Vec<(HeaderName, HeaderValue)>,
     /// The caller and its wishes.
     pub circumstances: &'a Circumstances,
 }

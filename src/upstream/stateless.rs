@@ -16,7 +16,7 @@ use super::http::{self as client, AnswerBody, EventReader};
 use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
-use crate::protocol::headers::encode_value;
+use crate::protocol::headers as header_text;
 
 const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
 const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
@@ -50,13 +50,9 @@ impl StatelessHttp {
         let text = Bytes::from(call.encode(id, revision));
         let mut headers = base_headers(revision, call.method.name());
         if let Some(target) = &call.target {
-            headers.push((NAME_HEADER, header_value(target)?));
+            headers.push((NAME_HEADER, header_text::value(target)));
         }
-        for (name, value) in &call.param_headers {
-            let name = HeaderName::try_from(name.as_str()).map_err(|_| not_a_header(name))?;
-            let value = HeaderValue::try_from(value.as_str()).map_err(|_| not_a_header(value))?;
-            headers.push((name, value));
-        }
+        headers.extend(call.param_headers.iter().cloned());
         trace_headers(&mut headers, call);
         self.exchange(id, headers, text, |event| {
             if let (CallEvent::Progress(_), Some(activity)) = (&event, &activity) {
@@ -171,12 +167,4 @@ fn base_headers(revision: Revision, method: &str) -> Headers {
         headers.push((METHOD_HEADER, method));
     }
     headers
-}
-
-fn header_value(text: &str) -> Result<HeaderValue, UpstreamError> {
-    HeaderValue::try_from(encode_value(text).as_ref()).map_err(|_| not_a_header(text))
-}
-
-fn not_a_header(text: &str) -> UpstreamError {
-    UpstreamError::unavailable(format!("{text:?} cannot be sent in a header"))
 }
