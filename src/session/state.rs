@@ -10,8 +10,8 @@ use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Notification, Request};
-use crate::protocol::json::{Object, quote, string};
-use crate::protocol::log_level::LogLevel;
+use crate::protocol::json::{Object, quote};
+use crate::protocol::log_level::{LogLevel, log_params};
 use crate::protocol::splice::Edit;
 use crate::upstream::call::{CallEvent, EventSink};
 use crate::upstream::encode::one_line;
@@ -140,7 +140,7 @@ impl State {
     pub(super) fn tell(&mut self, upstream: &UpstreamName, news: &Notification, level: LogLevel) {
         match &*news.method {
             "notifications/message" => {
-                if let Some(params) = log_params(upstream, &news.params, level) {
+                if let Some(params) = log_params(upstream.as_str(), &news.params, level) {
                     self.deliver(notification("notifications/message", &params));
                 }
             }
@@ -256,24 +256,6 @@ fn notification(method: &str, params: &[u8]) -> Bytes {
     text.push(b'}');
     one_line(&mut text);
     text.into()
-}
-
-/// Parameters of a log message for a client that wants `level` and above, its logger naming the upstream (S-LOG-05);
-/// `None` when it is not severe enough.
-pub fn log_params(upstream: &UpstreamName, params: &Object, level: LogLevel) -> Option<Vec<u8>> {
-    let severity = params.get("level").and_then(LogLevel::from_raw)?;
-    if severity < level {
-        return None;
-    }
-    let logger = match params.get("logger").and_then(string) {
-        Some(logger) => format!("{upstream}/{logger}"),
-        None => upstream.to_string(),
-    };
-    let mut edit = Edit::of(params);
-    edit.set_text("logger", &logger);
-    let mut text = Vec::new();
-    edit.write(&mut text);
-    Some(text)
 }
 
 #[cfg(test)]
