@@ -1,5 +1,7 @@
 //! Switchyard, an MCP gateway.
 
+pub mod catalog;
 pub mod config;
 pub mod names;
 pub mod protocol;
+pub mod store;

@@ -4,3 +4,4 @@ pub mod era;
 pub mod frame;
 pub mod json;
 pub mod splice;
+pub mod translate;

@@ -1,0 +1,2 @@
+//! Catalogue.
+pub mod namespace;
