@@ -1,4 +1,7 @@
 //! MCP as pure values: no sockets, no runtime, no clock.
+//!
+//! Reading order: `json` (text that is never a tree), `frame` (messages), `splice` (changing them), `era` and `method`
+//! (what exists when), `translate` (what a revision can express), then the smaller nouns.
 
 pub mod accept;
 pub mod capability;
@@ -12,3 +15,4 @@ pub mod method;
 pub mod param_headers;
 pub mod splice;
 pub mod sse;
+pub mod translate;
