@@ -10,8 +10,10 @@
 //! a gateway that was killed. Elsewhere the command leads its own process group: a stop reaches that group and no
 //! further, limits are not enforced, and a killed gateway leaves to the child to notice that stdin has ended.
 
+mod counts;
 mod ended;
 mod input;
+mod keeper;
 mod launch;
 mod leader;
 mod lines;
@@ -31,10 +33,11 @@ use crate::config::secret::Secret;
 use crate::config::servers::StdioSettings;
 use crate::names::UpstreamName;
 
+pub use counts::Counts;
 pub use ended::{EndReason, StartError};
 pub use input::{LineSender, SendError};
 pub use output::{Line, LineReceiver};
-pub use process::{Counts, Process, ProcessControl, start};
+pub use process::{Process, ProcessControl, start};
 #[cfg(target_os = "linux")]
 pub use warden::run as run_warden;
 
