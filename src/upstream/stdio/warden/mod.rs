@@ -123,8 +123,11 @@ impl Watch {
             }
             if kill_at.is_none() {
                 pass_on_terminate(self.command);
-                kill_at = Some(Instant::now() + grace(&self.orders));
             }
+            // A gateway that is killed dies thread by thread: the first signal may come while it still looks alive, and
+            // another one comes with its last thread.
+            let latest = Instant::now() + grace(&self.orders);
+            kill_at = Some(kill_at.map_or(latest, |earlier: Instant| earlier.min(latest)));
         }
     }
 
