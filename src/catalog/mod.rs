@@ -15,6 +15,7 @@ mod merge;
 pub mod messages;
 pub mod namespace;
 pub mod pages;
+pub mod refresher;
 pub mod snapshot;
 mod state;
 mod template;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::messages::{AskClient, TellClient, WithdrawQuestion};
 use crate::auth::principal::Principal;
-use crate::names::{ProfileName, SessionId};
+use crate::names::{ProfileName, SessionId, UpstreamName};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
@@ -25,8 +25,8 @@ use crate::protocol::splice::Edit;
 pub enum CallEvent {
     /// Parameters of a `notifications/progress`, still with the upstream's token.
     Progress(Object),
-    /// Parameters of a `notifications/message`.
-    Log(Object),
+    /// Parameters of a `notifications/message`, and whose it is.
+    Log(UpstreamName, Object),
     /// A whole request for the client, under the gateway's id, to be written on the call's own stream.
     Question(bytes::Bytes),
 }

@@ -283,7 +283,11 @@ impl Link {
                 }
             }
             "notifications/message" => match self.calls.sink(cause) {
-                Some(events) => drop(events.try_send(CallEvent::Log(notification.params))),
+                Some(events) => {
+                    let log = CallEvent::Log(self.upstream.clone(), notification.params);
+                    // A full sink means a slow reader; logs are what may be dropped.
+                    let _ = events.try_send(log);
+                }
                 None => self.tell(notification),
             },
             "notifications/tools/list_changed" => self.news(ListKind::Tools),

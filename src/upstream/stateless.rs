@@ -14,6 +14,7 @@ use super::encode::{own_meta, own_request};
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader};
 use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
+use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::headers as header_text;
@@ -24,6 +25,7 @@ const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 /// An upstream that is spoken to without a session.
 #[derive(Debug)]
 pub(super) struct StatelessHttp {
+    upstream: UpstreamName,
     endpoint: Endpoint,
     next: AtomicU64,
 }
@@ -35,8 +37,8 @@ pub(super) struct Answered {
 }
 
 impl StatelessHttp {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
-        StatelessHttp { endpoint, next: AtomicU64::new(0) }
+    pub(super) fn new(upstream: UpstreamName, endpoint: Endpoint) -> Self {
+        StatelessHttp { upstream, endpoint, next: AtomicU64::new(0) }
     }
 
     /// Makes a call and waits for its answer.
@@ -142,7 +144,7 @@ impl StatelessHttp {
                     "notifications/progress" if token_is(&notification.params, id) => {
                         on_event(CallEvent::Progress(notification.params));
                     }
-                    "notifications/message" => on_event(CallEvent::Log(notification.params)),
+                    "notifications/message" => on_event(CallEvent::Log(self.upstream.clone(), notification.params)),
                     _ => {}
                 },
                 // A stateless server asks inside results, never by requests (S-HTTPC-14).
