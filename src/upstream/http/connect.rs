@@ -18,8 +18,14 @@ use super::target::{HttpTarget, TargetFault};
 
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// Silence on an open stream after which the kernel asks whether the peer still lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// A peer that vanished without a word is noticed within 30 seconds (F06): after this silence the kernel asks whether
+/// it still lives, this often, this many times,
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_PROBES: u32 = 3;
+/// and what was sent must be acknowledged within this.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(25);
 
 /// Opens one connection to the target, ready to send.
 pub(super) async fn connect(target: &HttpTarget, deadline: Duration) -> Result<Connection, HttpFailure> {
@@ -32,6 +38,10 @@ async fn open(target: &HttpTarget) -> Result<Stream, HttpFailure> {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEP_ALIVE));
+    tcp.set_keepalive_interval(Some(KEEP_ALIVE_INTERVAL));
+    tcp.set_keepalive_retries(Some(KEEP_ALIVE_PROBES));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     tcp.enforce_http(false);
     let origin: Uri = target.origin().clone();
     match target.tls() {
