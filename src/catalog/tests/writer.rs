@@ -11,9 +11,12 @@ use crate::catalog::messages::CatalogueChanged;
 use crate::catalog::snapshot::Freshness;
 use crate::catalog::state::ViewChange;
 
+/// What was told, and the tools a client would have seen at that moment.
+type Told = Vec<(Vec<ViewChange>, Vec<String>)>;
+
 /// Writes down what it is told, and what a client would see at that moment.
 struct Listener {
-    told: Arc<std::sync::Mutex<Vec<(Vec<ViewChange>, Vec<String>)>>>,
+    told: Arc<std::sync::Mutex<Told>>,
     catalogue: Arc<std::sync::OnceLock<CatalogueHandle>>,
 }
 
@@ -32,7 +35,7 @@ impl Handler<CatalogueChanged> for Listener {
 
 struct Story {
     catalogue: CatalogueHandle,
-    told: Arc<std::sync::Mutex<Vec<(Vec<ViewChange>, Vec<String>)>>>,
+    told: Arc<std::sync::Mutex<Told>>,
     _listener: Addr<Listener>,
 }
 
@@ -56,7 +59,7 @@ impl Story {
         shown(&self.catalogue.view(None).expect("a view"), ListKind::Tools)
     }
 
-    async fn until_told(&self, times: usize) -> Vec<(Vec<ViewChange>, Vec<String>)> {
+    async fn until_told(&self, times: usize) -> Told {
         let told = || self.told.lock().expect("unpoisoned").clone();
         until(|| told().len() >= times).await;
         told()

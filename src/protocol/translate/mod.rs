@@ -10,7 +10,7 @@ mod list_item;
 mod result;
 
 pub use list_item::{ItemText, list_item, ui_resource_uri};
-pub use result::{ClientView, ResultKind, own_result, result};
+pub use result::{ClientView, ResultKind, own_result, own_result_tail, result};
 
 /// An upstream's URI to the one clients know it by; `None` leaves it as it is.
 pub type UriMap<'m> = dyn Fn(&str) -> Option<String> + 'm;

@@ -84,26 +84,37 @@ pub fn result(
 
 /// Appends an object that the gateway itself made, without members of this hop, to `out`: no parse, whatever its size.
 pub fn own_result(view: &ClientView, kind: ResultKind, object: &[u8], out: &mut Vec<u8>) {
-    let open = object.strip_suffix(b"}").filter(|_| view.revision.era() == Era::Stateless);
-    let Some(open) = open else {
+    let (Some(tail), Some(open)) = (own_result_tail(view, kind), object.strip_suffix(b"}")) else {
         out.extend_from_slice(object);
         return;
     };
-    out.reserve(object.len() + view.server.len() + 160);
+    out.reserve(object.len() + tail.len());
     out.extend_from_slice(open);
-    if open.last() != Some(&b'{') {
-        out.push(b',');
+    // The tail begins with a comma.
+    out.extend_from_slice(if open.last() == Some(&b'{') { &tail[1..] } else { &tail });
+}
+
+/// What stands in the place of the last `}` of a gateway-made object with members, or `None` when the object goes out as
+/// it is: so that a large shared list can be sent without a copy.
+pub fn own_result_tail(view: &ClientView, kind: ResultKind) -> Option<Vec<u8>> {
+    if view.revision.era() == Era::Handshake {
+        return None;
     }
-    out.extend_from_slice(br#""resultType":"complete""#);
+    let mut tail = Vec::with_capacity(view.server.len() + 160);
+    tail.extend_from_slice(br#","resultType":"complete""#);
     if kind.is_cacheable() {
-        let ttl = if kind == ResultKind::List { view.list_ttl_ms } else { 0 };
-        out.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"private""#).as_bytes());
+        let ttl = default_ttl(view, kind);
+        tail.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"private""#).as_bytes());
     }
-    out.extend_from_slice(br#","_meta":{""#);
-    out.extend_from_slice(SERVER.as_bytes());
-    out.extend_from_slice(br#"":"#);
-    out.extend_from_slice(&view.server);
-    out.extend_from_slice(b"}}");
+    tail.extend_from_slice(format!(r#","_meta":{{"{SERVER}":"#).as_bytes());
+    tail.extend_from_slice(&view.server);
+    tail.extend_from_slice(b"}}");
+    Some(tail)
+}
+
+/// Reads may change at any time; lists are told when they do.
+fn default_ttl(view: &ClientView, kind: ResultKind) -> u64 {
+    if kind == ResultKind::List { view.list_ttl_ms } else { 0 }
 }
 
 fn strip_stateless_members(edit: &mut Edit<'_>) {
@@ -127,8 +138,7 @@ fn add_stateless_members<'a>(
         return;
     }
     if !result.get("ttlMs").is_some_and(is_natural) {
-        let ttl = if kind == ResultKind::List { view.list_ttl_ms } else { 0 };
-        edit.set("ttlMs", ttl.to_string().into_bytes());
+        edit.set("ttlMs", default_ttl(view, kind).to_string().into_bytes());
     }
     let scope = result.text("cacheScope");
     if !matches!(scope.as_deref(), Some("private" | "public")) {
@@ -193,6 +203,8 @@ fn adapt_array<'a, 'u>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::protocol::era::REVISIONS;
 
@@ -344,5 +356,47 @@ mod tests {
             seen(Revision::V2025_03_26, ResultKind::Call, text),
             r#"{"content":[{"type":"text","text":"t","annotations":{"priority":1}},{"type":"resource","resource":{"uri":"u:x","text":""}}]}"#
         );
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+            "audio|uri|_meta|resource_link".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map("[a-z]{1,5}|type|uri|_meta|icons|resource", inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn s_base_17_whatever_it_holds_a_current_handshake_client_sees_it_unchanged(
+            content in prop::collection::vec(any_json(), 0..4), extra in any_json(), pretty in any::<bool>(),
+        ) {
+            let tree = serde_json::json!({"content": content, "messages": content, "contents": content, "extra": extra});
+            let text = if pretty { serde_json::to_string_pretty(&tree) } else { serde_json::to_string(&tree) };
+            let text = text.expect("serialises");
+            for kind in [ResultKind::Call, ResultKind::Prompt, ResultKind::Read, ResultKind::Other] {
+                prop_assert_eq!(&mapped(Revision::V2025_11_25, kind, &text, Some(&|_| None)), &text);
+            }
+        }
+
+        #[test]
+        fn every_revision_gets_json_whatever_the_upstream_wrote(tree in prop::collection::vec(any_json(), 0..4)) {
+            let tree = serde_json::json!({"content": tree, "messages": tree, "contents": tree, "structuredContent": tree});
+            let text = tree.to_string();
+            for revision in REVISIONS {
+                for kind in [ResultKind::Call, ResultKind::Prompt, ResultKind::Read] {
+                    let seen = mapped(revision, kind, &text, Some(&|uri| Some(format!("x{uri}"))));
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&seen).is_ok(), "{}", seen);
+                }
+            }
+        }
     }
 }
