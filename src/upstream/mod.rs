@@ -27,3 +27,11 @@ mod supervisor;
 
 pub use link::Link;
 pub use shared::{State, Status};
+
+/// The value of a failpoint named in `SWITCHYARD_FAILPOINTS` (`name=value|name=value`); debug builds only.
+#[cfg(debug_assertions)]
+pub fn failpoint(name: &str) -> Option<String> {
+    let all = std::env::var("SWITCHYARD_FAILPOINTS").ok()?;
+    let mut points = all.split('|').filter_map(|point| point.split_once('='));
+    points.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+}
