@@ -360,3 +360,16 @@ fn deep_or_repeating_files_end_in_a_problem() {
     }
     assert!(problems(&bomb).contains("not readable as YAML"));
 }
+
+proptest::proptest! {
+    /// Bits of real files in any order: settings or problems, never a panic, and an error where there are no settings.
+    #[test]
+    fn any_text_is_answered(bits in proptest::collection::vec(proptest::sample::select(vec![
+        "servers:", "a:", "command", "url: ", "http://", "[", "]", "{", "}", ": ", "\n", "  ", "- ", "${env:", "${", "}", "\"",
+        "'", "&x ", "*x", "<<: ", "!!int ", "5m", "-1", "0x", "1e999", "null", "off", "profiles:", "allow", "#", "|", ">",
+        "\t", "\u{0}", "\u{85}", "\u{feff}", "é", "bounds:", "timeout: ", "---", "...", "%YAML 9", ",", "mcpServers",
+    ]), 0..40)) {
+        let reading = examined("any.yaml", &bits.concat());
+        proptest::prop_assert_eq!(reading.settings.is_none(), reading.problems.has_errors());
+    }
+}

@@ -2,13 +2,19 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use opentelemetry::trace::{SpanKind, Status, TracerProvider};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SimpleSpanProcessor, SpanData};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{
+    InMemorySpanExporter, SdkTracerProvider, SimpleSpanProcessor, SpanData, SpanExporter,
+};
 use tracing::Span;
 
+use super::collector::{CountedExporter, SpanCount};
 use super::setup::{LineForm, exporting, provider, subscriber};
 use super::spans::{
     Ending, Peer, Target, Transport, outgoing, record_ending, record_session, record_target, request_span,
@@ -336,7 +342,7 @@ fn a_dead_collector_costs_spans_and_nothing_else() {
 }
 
 #[test]
-fn a_refusing_collector_is_counted_and_logged_once() {
+fn what_a_collector_refuses_is_counted() {
     let (base, server) = collector(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
     let (provider, count) = exporting(&base, 1.0).expect("an exporter");
     with_subscriber("off", LogForm::Text, &Lines::default(), Some(&provider), || {
@@ -346,6 +352,36 @@ fn a_refusing_collector_is_counted_and_logged_once() {
     server.join().expect("no panic");
     assert_eq!((count.dropped(false), count.dropped(true)), (2, 2));
     _ = provider.shutdown_with_timeout(Duration::from_secs(10));
+}
+
+/// Takes spans or not, as it is told.
+#[derive(Debug, Default)]
+struct Moody(AtomicBool);
+
+impl SpanExporter for Moody {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        if self.0.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(OTelSdkError::InternalFailure("away".to_owned()))
+        }
+    }
+}
+
+#[test]
+fn an_outage_is_logged_once_and_so_is_its_end() {
+    let lines = Lines::default();
+    let exporter = CountedExporter::new(Moody::default(), Arc::new(SpanCount::default()));
+    let export = || _ = exporter.export(Vec::new()).now_or_never().expect("it never waits");
+    with_subscriber("info", LogForm::Text, &lines, None, || {
+        for takes in [false, false, false, true, true] {
+            exporter.exporter.0.store(takes, Ordering::Relaxed);
+            export();
+        }
+    });
+    let text = lines.text();
+    let told: Vec<_> = text.lines().collect();
+    assert!(told.len() == 2 && told[0].contains("takes no spans") && told[1].contains("again"), "{told:?}");
 }
 
 /// Not a check but a figure: `cargo test --release --lib cost_of_a_span -- --ignored --nocapture`.

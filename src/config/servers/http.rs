@@ -8,6 +8,7 @@ use super::written::WrittenServer;
 use crate::config::address::{http_url, is_loopback};
 use crate::config::check::Check;
 use crate::config::problem::Place;
+use crate::config::reference;
 use crate::config::secret::{Secret, names_secret};
 use crate::config::written::{At, Given, Key, Text, given};
 
@@ -54,6 +55,10 @@ impl HttpSettings {
 
 fn endpoint(written: &At<Text>, check: &mut Check<'_>) -> Option<(Uri, String)> {
     let text = check.resolve(written)?;
+    // Only of a server that is switched off: there is nothing to judge yet.
+    if text == written.value.0 && reference::has_reference(&text) {
+        return Some((Uri::default(), text));
+    }
     match http_url(&text) {
         Ok(url) => Some((url, text)),
         Err(reason) => check.bad(&written.place, reason),
