@@ -1,0 +1,14 @@
+//! The demo server, driven as a client drives it: over stdio and HTTP, in every revision. Every message it writes is checked against
+//! the official schema of the revision in use.
+
+mod client;
+mod eras;
+mod every_tool;
+
+mod http_rules;
+mod lifecycle;
+mod listening;
+mod pipe;
+mod schema;
+mod sessions;
+mod web;
