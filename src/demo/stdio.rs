@@ -156,11 +156,14 @@ impl Connection {
                 self.refuse(malformed.id.as_ref(), &malformed.fault).await;
             }
             Ok(Incoming::Response { id, outcome }) => self.session.answer(&id, outcome),
-            Ok(Incoming::Notification { method, params }) => {
-                if let ("notifications/cancelled", Some(id)) = (method.as_str(), params.get("requestId")) {
-                    self.session.cancel(id);
+            Ok(Incoming::Notification { method, params }) => match (method.as_str(), params.get("requestId"))
+            {
+                ("notifications/cancelled", Some(id)) => self.session.cancel(id),
+                ("notifications/initialized", _) if self.session.handshake().is_some() => {
+                    self.session.begin_notices();
                 }
-            }
+                _ => {}
+            },
             Ok(Incoming::Request { id, method, params }) => {
                 if let Err(fault) = self.take_request(&id, method, params, outlet).await {
                     outlet.send(wire::error(Some(&id), &fault)).await;
