@@ -30,7 +30,7 @@ const CONNECTION: &str = "stdio";
 /// Serves until the input ends or a signal says to stop.
 pub(crate) async fn serve(server: Arc<Server>) -> std::io::Result<()> {
     let (queue, queued) = mpsc::channel(QUEUE);
-    let writer = tokio::spawn(write_lines(queued));
+    let mut writer = tokio::spawn(write_lines(queued));
     let session = Session::new(Outlet::Pipe(queue.clone()));
     server
         .hub
@@ -41,6 +41,8 @@ pub(crate) async fn serve(server: Arc<Server>) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         () = connection.read_lines() => {}
+        // Nobody reads any more.
+        _ = &mut writer => return Ok(()),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

@@ -104,11 +104,11 @@ async fn f17_a_huge_line_is_refused_without_being_kept() {
 #[tokio::test]
 async fn s_base_03_an_id_in_use_is_refused_and_the_first_call_completes() {
     let mut client = Client::meet(Revision::V2025_11_25, false, &[]).await;
-    let call = client.compose("tools/call", json!({"name": "slow", "arguments": {"seconds": 0.2}}));
+    let call = client.compose("tools/call", json!({"name": "slow", "arguments": {"seconds": 1}}));
     client.server.write(&call.to_string()).await;
     client.server.write(&call.to_string()).await;
     assert_eq!(client.server.message().await["error"]["code"], -32600);
-    assert_eq!(client.server.message().await["result"]["content"][0]["text"], "took 0.2 s");
+    assert_eq!(client.server.message().await["result"]["content"][0]["text"], "took 1 s");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test, also in functions that tests share")]
 
 mod client;
+mod conformance_set;
 mod eras;
 mod every_tool;
 

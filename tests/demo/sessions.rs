@@ -81,9 +81,12 @@ async fn s_resum_03_only_2025_11_25_gets_a_priming_event() {
 async fn s_https_12_leaving_cancels_a_stateless_call_but_not_one_of_a_session() {
     for revision in [Revision::V2026_07_28, Revision::V2025_11_25] {
         let mut client = Client::meet(revision, true, &[]).await;
-        let params = json!({
-            "name": "slow", "arguments": {"seconds": 1, "steps": 20}, "_meta": {"progressToken": 1},
-        });
+        let arguments = match revision {
+            // Long enough that only leaving can end it.
+            Revision::V2026_07_28 => json!({"seconds": 600, "steps": 1000}),
+            _ => json!({"seconds": 1, "steps": 20}),
+        };
+        let params = json!({"name": "slow", "arguments": arguments, "_meta": {"progressToken": 1}});
         let call = client.compose("tools/call", params);
         let mut answer = client.post(&call).await;
         let last = loop {
