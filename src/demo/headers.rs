@@ -68,8 +68,7 @@ impl HeaderValues {
     /// `Mcp-Param-…` for every parameter that the tool's schema mirrors.
     pub(crate) fn check_parameters(&self, server: &Server, params: &Object) -> Result<(), Fault> {
         let Some(name) = params.get("name").and_then(Value::as_str) else { return Ok(()) };
-        let tools = server.settings.features.tools(server);
-        let Some(tool) = tools.iter().find(|tool| tool["name"] == name) else { return Ok(()) };
+        let Some(tool) = server.tools().iter().find(|tool| tool["name"] == name) else { return Ok(()) };
         let nothing = Value::Object(Object::new());
         let arguments = params.get("arguments").unwrap_or(&nothing);
         self.check_properties(&tool["inputSchema"], arguments)

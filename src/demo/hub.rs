@@ -160,7 +160,7 @@ impl Hub {
         for session in lock(&self.sessions).values() {
             let concerned = match change {
                 Change::Resource(uri) => session.is_subscribed(uri),
-                _ => session.handshake().is_some(),
+                _ => session.takes_notices(),
             };
             if concerned {
                 session.standing.offer(wire::notification(method, params.clone()));

@@ -1,5 +1,6 @@
 //! Every method but the handshake: lists and their pages, calls, reads, prompts, completion, log level, subscriptions.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
@@ -90,7 +91,7 @@ async fn call_tool(call: &Call, params: &Object) -> Result<Object, Stop> {
     let arguments = arguments(params)?;
     call.server.counted.calls.fetch_add(1, Ordering::Relaxed);
     let features = call.server.settings.features;
-    if !features.tools(&call.server).iter().any(|tool| tool["name"] == name) {
+    if !call.server.tools().iter().any(|tool| tool["name"] == name) {
         return Err(Fault::invalid_params(format!("there is no tool {name:?}; tools/list names them")).into());
     }
     match features.call_tool(call, name, &arguments).await {
@@ -105,8 +106,7 @@ async fn get_prompt(call: &Call, params: &Object) -> Result<Object, Stop> {
     let name = text(params, "name")?;
     let arguments = arguments(params)?;
     let features = call.server.settings.features;
-    let prompts = features.prompts(&call.server);
-    let Some(prompt) = prompts.iter().find(|prompt| prompt["name"] == name) else {
+    let Some(prompt) = call.server.prompts().iter().find(|prompt| prompt["name"] == name) else {
         return Err(Fault::invalid_params(format!("there is no prompt {name:?}")).into());
     };
     for argument in prompt["arguments"].as_array().into_iter().flatten() {
@@ -237,11 +237,11 @@ fn read_filter(call: &Call, params: &Object) -> Result<Filter, Fault> {
 
 fn list(call: &Call, method: &str, params: &Object) -> Result<Object, Stop> {
     let (features, server) = (call.server.settings.features, &call.server);
-    let (key, items) = match method {
-        "tools/list" => ("tools", features.tools(server)),
-        "prompts/list" => ("prompts", features.prompts(server)),
-        "resources/list" => ("resources", features.resources()),
-        _ => ("resourceTemplates", features.templates()),
+    let (key, items): (_, Cow<'_, [Value]>) = match method {
+        "tools/list" => ("tools", server.tools().into()),
+        "prompts/list" => ("prompts", server.prompts().into()),
+        "resources/list" => ("resources", features.resources().into()),
+        _ => ("resourceTemplates", features.templates().into()),
     };
     let start = match params.get("cursor") {
         None => 0,

@@ -28,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) seal: Seal,
     pub(crate) hub: Arc<Hub>,
     pub(crate) counted: Counted,
+    tools: Vec<Value>,
+    prompts: Vec<Value>,
     /// A tool and a prompt that come and go.
     extra_tool: AtomicBool,
     extra_prompt: AtomicBool,
@@ -45,6 +47,8 @@ pub(crate) struct Counted {
 impl Server {
     pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, getrandom::Error> {
         Ok(Arc::new(Server {
+            tools: settings.features.define_tools(),
+            prompts: settings.features.define_prompts(),
             settings,
             seal: Seal::new()?,
             hub: Arc::default(),
@@ -89,12 +93,17 @@ impl Server {
         capabilities
     }
 
-    pub(crate) fn has_extra_tool(&self) -> bool {
-        self.extra_tool.load(Ordering::Relaxed)
+    /// The tools that are there now.
+    pub(crate) fn tools(&self) -> &[Value] {
+        let hidden = usize::from(!self.extra_tool.load(Ordering::Relaxed));
+        &self.tools[..self.tools.len() - hidden]
     }
 
-    pub(crate) fn has_extra_prompt(&self) -> bool {
-        self.extra_prompt.load(Ordering::Relaxed)
+    /// The prompts that are there now.
+    pub(crate) fn prompts(&self) -> &[Value] {
+        let comes_and_goes = self.settings.features.changes_prompts();
+        let hidden = usize::from(comes_and_goes && !self.extra_prompt.load(Ordering::Relaxed));
+        &self.prompts[..self.prompts.len() - hidden]
     }
 
     /// Adds or removes the extra tool and says so; true if it is there now.

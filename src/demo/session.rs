@@ -42,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) standing_taken: AtomicBool,
     state: Mutex<State>,
     next_number: AtomicU64,
+    /// The client said that it is ready; before, it is told of no changes.
+    ready: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Session {
             standing_taken: AtomicBool::new(false),
             state: Mutex::new(state),
             next_number: AtomicU64::new(1),
+            ready: AtomicBool::new(false),
         })
     }
 
@@ -84,6 +87,15 @@ impl Session {
 
     pub(crate) fn handshake(&self) -> Option<Handshake> {
         self.state().handshake.clone()
+    }
+
+    /// From now on the client may be told of changes.
+    pub(crate) fn begin_notices(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn takes_notices(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// The sender of a request in this session, once there was a handshake.
@@ -182,6 +194,10 @@ impl Session {
         state.streams.push_back(Arc::clone(&log));
         forget_old_streams(&mut state.streams);
         log
+    }
+
+    pub(crate) fn forget_stream(&self, number: u64) {
+        self.state().streams.retain(|log| log.number != number);
     }
 
     /// The stream of that number, if it is still kept.

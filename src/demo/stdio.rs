@@ -30,7 +30,7 @@ const CONNECTION: &str = "stdio";
 /// Serves until the input ends or a signal says to stop.
 pub(crate) async fn serve(server: Arc<Server>) -> std::io::Result<()> {
     let (queue, queued) = mpsc::channel(QUEUE);
-    let writer = tokio::spawn(write_lines(queued));
+    let mut writer = tokio::spawn(write_lines(queued));
     let session = Session::new(Outlet::Pipe(queue.clone()));
     server
         .hub
@@ -41,6 +41,8 @@ pub(crate) async fn serve(server: Arc<Server>) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         () = connection.read_lines() => {}
+        // Nobody reads any more.
+        _ = &mut writer => return Ok(()),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -156,11 +158,14 @@ impl Connection {
                 self.refuse(malformed.id.as_ref(), &malformed.fault).await;
             }
             Ok(Incoming::Response { id, outcome }) => self.session.answer(&id, outcome),
-            Ok(Incoming::Notification { method, params }) => {
-                if let ("notifications/cancelled", Some(id)) = (method.as_str(), params.get("requestId")) {
-                    self.session.cancel(id);
+            Ok(Incoming::Notification { method, params }) => match (method.as_str(), params.get("requestId"))
+            {
+                ("notifications/cancelled", Some(id)) => self.session.cancel(id),
+                ("notifications/initialized", _) if self.session.handshake().is_some() => {
+                    self.session.begin_notices();
                 }
-            }
+                _ => {}
+            },
             Ok(Incoming::Request { id, method, params }) => {
                 if let Err(fault) = self.take_request(&id, method, params, outlet).await {
                     outlet.send(wire::error(Some(&id), &fault)).await;

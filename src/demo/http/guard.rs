@@ -1,31 +1,26 @@
 //! What a request must have before its body counts.
 
+use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
-use actix_web::{HttpRequest, HttpResponse};
 
-use super::refuse;
-use crate::demo::wire::{Fault, INVALID_REQUEST};
-
-fn refusal(status: StatusCode, message: &str) -> HttpResponse {
-    refuse(status, None, &Fault::new(INVALID_REQUEST, message))
-}
+use super::Refusal;
 
 fn text(request: &HttpRequest, name: HeaderName) -> Option<&str> {
     request.headers().get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
 /// Only programs and pages of this machine may ask: a page of elsewhere shows by its `Host` or `Origin`.
-pub(super) fn check(request: &HttpRequest) -> Result<(), HttpResponse> {
+pub(super) fn check(request: &HttpRequest) -> Result<(), Refusal> {
     if !text(request, HOST).is_some_and(is_loopback_authority) {
-        return Err(refusal(StatusCode::FORBIDDEN, "this Host is not served here"));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "this Host is not served here"));
     }
     let foreign = text(request, ORIGIN).is_some_and(|origin| {
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         !authority.is_some_and(is_loopback_authority)
     });
     if foreign {
-        return Err(refusal(StatusCode::FORBIDDEN, "this Origin may not use this server"));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "this Origin may not use this server"));
     }
     Ok(())
 }
@@ -40,24 +35,27 @@ fn is_loopback_authority(authority: &str) -> bool {
 }
 
 /// A POST carries JSON and takes both forms of answer.
-pub(super) fn check_post(request: &HttpRequest) -> Result<(), HttpResponse> {
+pub(super) fn check_post(request: &HttpRequest) -> Result<(), Refusal> {
     let media_type = text(request, CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default();
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
-        return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json"));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Content-Type must be application/json",
+        ));
     }
     if !(accepts(request, "application/json") && accepts(request, "text/event-stream")) {
         let message = "Accept must list application/json and text/event-stream";
-        return Err(refusal(StatusCode::NOT_ACCEPTABLE, message));
+        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, message));
     }
     Ok(())
 }
 
 /// A GET takes a stream.
-pub(super) fn check_get(request: &HttpRequest) -> Result<(), HttpResponse> {
+pub(super) fn check_get(request: &HttpRequest) -> Result<(), Refusal> {
     if accepts(request, "text/event-stream") {
         return Ok(());
     }
-    Err(refusal(StatusCode::NOT_ACCEPTABLE, "Accept must list text/event-stream"))
+    Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "Accept must list text/event-stream"))
 }
 
 fn accepts(request: &HttpRequest, media_type: &str) -> bool {

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::sse::{Reading, StandingReader};
-use super::{bad_request, guard, header_values, json, not_allowed, refuse};
+use super::{Refusal, bad_request, guard, header_values, json, not_allowed, refuse};
 use crate::demo::engine::{Admitted, serve};
 use crate::demo::event_log::EventLog;
 use crate::demo::handshake;
@@ -29,24 +29,18 @@ const SESSION_HEADER: &str = "mcp-session-id";
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The session a request names, or the refusal it gets.
-fn find_session(
-    server: &Server,
-    headers: &HeaderValues,
-    id: Option<&Value>,
-) -> Result<Arc<Session>, HttpResponse> {
+fn find_session(server: &Server, headers: &HeaderValues) -> Result<Arc<Session>, Refusal> {
+    let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
     let key = headers.one(SESSION_HEADER).ok().flatten();
-    let Some(key) = key else {
-        return Err(bad_request(id, "the header Mcp-Session-Id is missing; send initialize first"));
-    };
-    let session = server.hub.session(key).ok_or_else(|| {
-        refuse(StatusCode::NOT_FOUND, id, &Fault::new(INVALID_REQUEST, "there is no such session"))
-    })?;
+    let key = key.ok_or_else(|| bad("the header Mcp-Session-Id is missing; send initialize first"))?;
+    let unknown = Refusal::new(StatusCode::NOT_FOUND, "there is no such session");
+    let session = server.hub.session(key).ok_or(unknown)?;
     let version = headers.one("mcp-protocol-version").ok().flatten();
     let known = version.is_none_or(|version| {
         Revision::parse(version).is_some_and(|named| named.era() == Era::Handshake && server.serves(named))
     });
     if !known {
-        return Err(bad_request(id, "MCP-Protocol-Version names a revision that is not served here"));
+        return Err(bad("MCP-Protocol-Version names a revision that is not served here"));
     }
     Ok(session)
 }
@@ -55,12 +49,12 @@ pub(super) async fn post(server: &Arc<Server>, headers: &HeaderValues, message: 
     let (id, method, params) = match message {
         Incoming::Request { id, method, params } => (id, method, params),
         message => {
-            return match find_session(server, headers, None) {
+            return match find_session(server, headers) {
                 Ok(session) => {
                     take(&session, message);
                     HttpResponse::Accepted().finish()
                 }
-                Err(refusal) => refusal,
+                Err(refusal) => refusal.answer(None),
             };
         }
     };
@@ -70,9 +64,9 @@ pub(super) async fn post(server: &Arc<Server>, headers: &HeaderValues, message: 
     if headers.one(SESSION_HEADER).is_ok_and(|key| key.is_none()) && !methods::is_handshake_method(&method) {
         return refuse(StatusCode::BAD_REQUEST, Some(&id), &Fault::unknown_method(&method));
     }
-    let session = match find_session(server, headers, Some(&id)) {
+    let session = match find_session(server, headers) {
         Ok(session) => session,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.answer(Some(&id)),
     };
     let log = session.open_stream();
     match begin(server, &session, headers, id.clone(), method, params) {
@@ -103,6 +97,9 @@ impl Drop for Ending {
 
 fn take(session: &Session, message: Incoming) {
     match message {
+        Incoming::Notification { method, .. } if method == "notifications/initialized" => {
+            session.begin_notices()
+        }
         Incoming::Response { id, outcome } => session.answer(&id, outcome),
         Incoming::Notification { method, params } if method == "notifications/cancelled" => {
             if let Some(id) = params.get("requestId") {
@@ -135,6 +132,8 @@ fn begin(
 /// One JSON object if the response comes first and soon, else a stream.
 async fn answer(session: &Session, log: Arc<EventLog>) -> HttpResponse {
     if let Some(message) = log.lone_message(PATIENCE).await {
+        // No event id was given out, so nobody can come back for it.
+        session.forget_stream(log.number);
         return json(StatusCode::OK, message.to_string());
     }
     let reading = Reading::new(log, 0);
@@ -170,7 +169,7 @@ pub(super) async fn post_batch(
     headers: &HeaderValues,
     batch: Vec<Value>,
 ) -> HttpResponse {
-    let session = match find_session(server, headers, None) {
+    let session = match find_session(server, headers) {
         Ok(session) => session,
         Err(_) => return bad_request(None, "a message is a JSON object"),
     };
@@ -218,25 +217,25 @@ pub(super) async fn post_batch(
 /// Opens the session's standing stream, or resumes any of its streams.
 pub(super) async fn get(request: HttpRequest, server: Data<Server>) -> HttpResponse {
     if let Err(refusal) = guard::check(&request) {
-        return refusal;
+        return refusal.answer(None);
     }
     let headers = header_values(&request);
     if let Some(refusal) = refuse_without_sessions(&server, &headers).await {
         return refusal;
     }
     if let Err(refusal) = guard::check_get(&request) {
-        return refusal;
+        return refusal.answer(None);
     }
-    let session = match find_session(&server, &headers, None) {
+    let session = match find_session(&server, &headers) {
         Ok(session) => session,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.answer(None),
     };
     let last = headers.one("last-event-id").ok().flatten();
     let (log, seen) = match last.map(|last| resumed(&session, last)) {
         Some(Some(found)) => found,
         Some(None) => {
-            let fault = Fault::new(INVALID_REQUEST, "Last-Event-ID names no stream that is still kept");
-            return refuse(StatusCode::NOT_FOUND, None, &fault);
+            let reason = "Last-Event-ID names no stream that is still kept";
+            return Refusal::new(StatusCode::NOT_FOUND, reason).answer(None);
         }
         None => match &session.standing {
             Outlet::Log(log) => (Arc::clone(log), log.read_up_to()),
@@ -248,10 +247,7 @@ pub(super) async fn get(request: HttpRequest, server: Data<Server>) -> HttpRespo
     }
     match StandingReader::take(&session) {
         Some(reader) => Reading::new(log, seen).held_by(reader).respond(),
-        None => {
-            let fault = Fault::new(INVALID_REQUEST, "this session's stream is already open");
-            refuse(StatusCode::CONFLICT, None, &fault)
-        }
+        None => Refusal::new(StatusCode::CONFLICT, "this session's stream is already open").answer(None),
     }
 }
 
@@ -274,14 +270,14 @@ fn resumed(session: &Session, event_id: &str) -> Option<(Arc<EventLog>, u64)> {
 /// Ends a session.
 pub(super) async fn delete(request: HttpRequest, server: Data<Server>) -> HttpResponse {
     if let Err(refusal) = guard::check(&request) {
-        return refusal;
+        return refusal.answer(None);
     }
     let headers = header_values(&request);
     if let Some(refusal) = refuse_without_sessions(&server, &headers).await {
         return refusal;
     }
-    if let Err(refusal) = find_session(&server, &headers, None) {
-        return refusal;
+    if let Err(refusal) = find_session(&server, &headers) {
+        return refusal.answer(None);
     }
     let key = headers.one(SESSION_HEADER).ok().flatten().unwrap_or_default();
     server.hub.leave(key);

@@ -76,7 +76,7 @@ async fn not_allowed() -> HttpResponse {
 
 async fn post(request: HttpRequest, body: Bytes, server: Data<Server>) -> HttpResponse {
     if let Err(refusal) = guard::check(&request).and_then(|()| guard::check_post(&request)) {
-        return refusal;
+        return refusal.answer(None);
     }
     let value: Value = match serde_json::from_slice(&body) {
         Ok(value) => value,
@@ -123,6 +123,23 @@ fn header_values(request: &HttpRequest) -> HeaderValues {
         let text = String::from_utf8_lossy(value.as_bytes()).trim_matches([' ', '\t']).to_owned();
         (name.as_str().to_owned(), text)
     }))
+}
+
+/// Why a request goes no further.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    reason: &'static str,
+}
+
+impl Refusal {
+    const fn new(status: StatusCode, reason: &'static str) -> Self {
+        Refusal { status, reason }
+    }
+
+    fn answer(self, id: Option<&Value>) -> HttpResponse {
+        refuse(self.status, id, &Fault::new(INVALID_REQUEST, self.reason))
+    }
 }
 
 /// An HTTP error with a JSON-RPC error as its body.

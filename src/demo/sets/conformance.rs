@@ -32,15 +32,13 @@ const PLAIN: [(&str, &str); 24] = [
     ("test_input_required_result_capabilities", "Asks only what the client declared"),
 ];
 
-pub(super) fn tools(with_extra: bool) -> Vec<Value> {
+pub(super) fn tools() -> Vec<Value> {
     let mut tools: Vec<_> = PLAIN.iter().map(|(name, does)| plain(name, does)).collect();
     tools.push(with_text("test_sampling", "Asks the client's model", "prompt", "What to ask"));
     tools.push(with_text("test_elicitation", "Asks for a user name and address", "message", "What to say"));
     tools.push(custom_header());
     tools.push(every_schema_keyword());
-    if with_extra {
-        tools.push(plain("test_extra", "Comes and goes"));
-    }
+    tools.push(plain("test_extra", "Comes and goes"));
     tools
 }
 

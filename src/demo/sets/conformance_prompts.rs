@@ -2,17 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::FeatureSet;
 use super::define::PNG;
 use crate::demo::call::{Call, Stop};
 use crate::demo::input::Input;
 use crate::demo::server::Server;
 use crate::demo::wire::Object;
 
-pub(super) fn prompts(with_extra: bool) -> Vec<Value> {
+pub(super) fn prompts() -> Vec<Value> {
     let argument =
         |name: &str| json!({ "name": name, "description": format!("The argument {name}"), "required": true });
-    let mut prompts = vec![
+    vec![
         json!({ "name": "test_simple_prompt", "description": "One message" }),
         json!({
             "name": "test_prompt_with_arguments", "description": "A message with both arguments",
@@ -24,11 +23,8 @@ pub(super) fn prompts(with_extra: bool) -> Vec<Value> {
         }),
         json!({ "name": "test_prompt_with_image", "description": "A message with an image" }),
         json!({ "name": "test_input_required_result_prompt", "description": "Asks for a context first" }),
-    ];
-    if with_extra {
-        prompts.push(json!({ "name": "test_extra_prompt", "description": "Comes and goes" }));
-    }
-    prompts
+        json!({ "name": "test_extra_prompt", "description": "Comes and goes" }),
+    ]
 }
 
 pub(super) async fn get(call: &Call, name: &str, arguments: &Object) -> Result<Value, Stop> {
@@ -104,17 +100,11 @@ pub(super) fn read(uri: &str) -> Option<Value> {
     })
 }
 
-pub(super) fn completions(
-    set: FeatureSet,
-    server: &Server,
-    target: &str,
-    argument: &str,
-) -> Option<Vec<String>> {
+pub(super) fn completions(server: &Server, target: &str, argument: &str) -> Option<Vec<String>> {
     if target == "test://template/{id}/data" {
         return (argument == "id").then(|| vec!["123".to_owned(), "456".to_owned()]);
     }
-    let prompts = set.prompts(server);
-    let prompt = prompts.iter().find(|prompt| prompt["name"] == target)?;
+    let prompt = server.prompts().iter().find(|prompt| prompt["name"] == target)?;
     prompt["arguments"].as_array()?.iter().find(|known| known["name"] == argument)?;
     Some(["test", "testing", "paris", "park"].map(str::to_owned).to_vec())
 }

@@ -7,21 +7,13 @@ use super::{demo_asking, demo_tools};
 use crate::demo::call::{Call, Stop};
 use crate::demo::wire::Object;
 
-pub(super) fn tools(with_extra: bool) -> Vec<Value> {
+pub(super) fn tools() -> Vec<Value> {
     let mut tools = content_tools();
     tools.extend(running_tools());
     tools.extend(asking_tools());
     tools.extend(observing_tools());
     tools.extend(changing_tools());
-    if with_extra {
-        tools.push(tool(
-            "extra",
-            "Extra",
-            "Is there only sometimes: see change_tools",
-            Effect::Reads,
-            nothing(),
-        ));
-    }
+    tools.push(tool("extra", "Extra", "Is there only sometimes: see change_tools", Effect::Reads, nothing()));
     tools
 }
 

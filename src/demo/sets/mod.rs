@@ -25,10 +25,11 @@ pub enum FeatureSet {
 }
 
 impl FeatureSet {
-    pub(crate) fn tools(self, server: &Server) -> Vec<Value> {
+    /// Every tool, the one that comes and goes last.
+    pub(crate) fn define_tools(self) -> Vec<Value> {
         match self {
-            FeatureSet::Demo => demo::tools(server.has_extra_tool()),
-            FeatureSet::Conformance => conformance::tools(server.has_extra_tool()),
+            FeatureSet::Demo => demo::tools(),
+            FeatureSet::Conformance => conformance::tools(),
         }
     }
 
@@ -39,10 +40,11 @@ impl FeatureSet {
         }
     }
 
-    pub(crate) fn prompts(self, server: &Server) -> Vec<Value> {
+    /// Every prompt, the one that comes and goes last, if there is one.
+    pub(crate) fn define_prompts(self) -> Vec<Value> {
         match self {
             FeatureSet::Demo => demo_prompts::prompts(),
-            FeatureSet::Conformance => conformance_prompts::prompts(server.has_extra_prompt()),
+            FeatureSet::Conformance => conformance_prompts::prompts(),
         }
     }
 
@@ -84,7 +86,7 @@ impl FeatureSet {
     pub(crate) fn completions(self, server: &Server, target: &str, argument: &str) -> Option<Vec<String>> {
         match self {
             FeatureSet::Demo => demo_prompts::completions(target, argument),
-            FeatureSet::Conformance => conformance_prompts::completions(self, server, target, argument),
+            FeatureSet::Conformance => conformance_prompts::completions(server, target, argument),
         }
     }
 
