@@ -95,15 +95,19 @@ impl Refresher {
 }
 
 fn notifies(facts: &Facts) -> bool {
-    let all = ["tools", "prompts", "resources"]
-        .into_iter()
-        .all(|feature| !facts.capabilities.offers(feature) || facts.capabilities.flag(feature, "listChanged"));
+    let all = ["tools", "prompts", "resources"].into_iter().all(|feature| {
+        !facts.capabilities.offers(feature) || facts.capabilities.flag(feature, "listChanged")
+    });
     // The stateless era tells changes on a listen stream, which this release does not open.
     all && facts.revision.era() == Era::Handshake
 }
 
 /// `None` when the upstream could not be asked at all.
-async fn fetch_all(upstream: &UpstreamHandle, kinds: &[ListKind], limits: FetchLimits) -> Option<FetchedLists> {
+async fn fetch_all(
+    upstream: &UpstreamHandle,
+    kinds: &[ListKind],
+    limits: FetchLimits,
+) -> Option<FetchedLists> {
     let facts = upstream.connected().await.ok()?;
     let policy = Policy::default();
     let mirrors = matches!(upstream.settings().transport, TransportSettings::Http(_));
@@ -125,7 +129,10 @@ async fn fetch_all(upstream: &UpstreamHandle, kinds: &[ListKind], limits: FetchL
             Ok(listing) => lists.set(*kind, Fetched::Listed(listing)),
             Err(error) => {
                 tracing::warn!(upstream = %upstream.name(), list = method(*kind).name(), %error, "list not fetched");
-                lists.set(*kind, if *kind == ListKind::Templates { Fetched::Unsupported } else { Fetched::Unchanged });
+                lists.set(
+                    *kind,
+                    if *kind == ListKind::Templates { Fetched::Unsupported } else { Fetched::Unchanged },
+                );
             }
         }
     }
@@ -175,7 +182,9 @@ impl Handler<UpstreamNews> for Refresher {
         match news.kind {
             NewsKind::Connected => self.want(news.upstream, &ListKind::ALL, ctx),
             NewsKind::ListChanged(ChangedList::Tools) => self.want(news.upstream, &[ListKind::Tools], ctx),
-            NewsKind::ListChanged(ChangedList::Prompts) => self.want(news.upstream, &[ListKind::Prompts], ctx),
+            NewsKind::ListChanged(ChangedList::Prompts) => {
+                self.want(news.upstream, &[ListKind::Prompts], ctx)
+            }
             NewsKind::ListChanged(ChangedList::Resources) => {
                 self.want(news.upstream, &[ListKind::Resources, ListKind::Templates], ctx);
             }

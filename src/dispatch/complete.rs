@@ -26,7 +26,8 @@ impl Switchboard {
         // The union declares completion; an upstream without it has nothing to suggest (S-COMP-03). Revision
         // 2024-11-05 has the method and no capability.
         let offered = facts.is_none_or(|facts| {
-            facts.capabilities.offers("completions") || facts.revision < crate::protocol::era::Revision::V2025_03_26
+            facts.capabilities.offers("completions")
+                || facts.revision < crate::protocol::era::Revision::V2025_03_26
         });
         let nothing = || Outcome::Own(Bytes::from_static(br#"{"completion":{"values":[]}}"#));
         if !offered {

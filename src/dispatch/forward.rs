@@ -33,14 +33,15 @@ pub(super) struct Leg<'a> {
 impl Switchboard {
     /// Gets a permit and makes the call.
     pub(super) async fn forward(&self, call: &Call, leg: Leg<'_>) -> Result<Answer, Failure> {
-        let failed = |error| Failure::Upstream { upstream: leg.upstream.clone(), error };
-        let Some(upstream) = self.upstreams.get(leg.upstream) else {
+        let Leg { upstream: name, method, params, local, target, param_headers } = leg;
+        let failed = |error| Failure::Upstream { upstream: name.clone(), error };
+        let Some(upstream) = self.upstreams.get(name) else {
             // The catalogue and the fleet come from the same settings.
             return Err(failed(crate::upstream::error::UpstreamError::unavailable("it was removed")));
         };
-        let permit = self.policy.authorise(call.client.principal, leg.upstream);
+        let permit = self.policy.authorise(call.client.principal, name);
         let revision = upstream.facts().map_or("", |facts| facts.revision.text());
-        let span = spans::upstream_span(&call.span, leg.method.name(), leg.target, revision, peer(upstream));
+        let span = spans::upstream_span(&call.span, method.name(), target, revision, peer(upstream));
         let circumstances = Circumstances {
             client: call.client.clone(),
             progress: call.progress,
@@ -49,10 +50,10 @@ impl Switchboard {
             events: call.events.clone(),
         };
         let upstream_call = UpstreamCall {
-            method: leg.method,
-            params: leg.params,
-            target: leg.local,
-            param_headers: leg.param_headers,
+            method,
+            params,
+            target: local,
+            param_headers,
             circumstances: &circumstances,
         };
         let answer = upstream.forward(permit, &upstream_call).instrument(span.clone()).await;

@@ -33,7 +33,8 @@ impl Edge {
     pub fn new(settings: Arc<Settings>, switchboard: Arc<Switchboard>, sessions: Arc<SessionTable>) -> Self {
         let endpoints =
             std::iter::once(None).chain(settings.profiles.iter().map(|profile| Some(profile.name.clone())));
-        let stateless_clients = endpoints.map(|profile| (profile.clone(), stateless_client(profile))).collect();
+        let stateless_clients =
+            endpoints.map(|profile| (profile.clone(), stateless_client(profile))).collect();
         Edge {
             switchboard,
             sessions,

@@ -21,7 +21,11 @@ pub(super) struct EventWriter {
 }
 
 impl EventWriter {
-    pub(super) fn new(revision: Revision, progress_token: Option<Bytes>, log_level: Option<LogLevel>) -> Self {
+    pub(super) fn new(
+        revision: Revision,
+        progress_token: Option<Bytes>,
+        log_level: Option<LogLevel>,
+    ) -> Self {
         EventWriter { revision, progress_token, log_level, last_progress: f64::NEG_INFINITY }
     }
 
@@ -100,7 +104,9 @@ mod tests {
     fn s_log_03_no_level_means_no_logs() {
         let log = || CallEvent::Log(UpstreamName::new("up"), object(r#"{"level":"error","data":1}"#));
         assert!(EventWriter::new(Revision::V2026_07_28, None, None).write(log()).is_none());
-        assert!(EventWriter::new(Revision::V2026_07_28, None, Some(LogLevel::Critical)).write(log()).is_none());
+        assert!(
+            EventWriter::new(Revision::V2026_07_28, None, Some(LogLevel::Critical)).write(log()).is_none()
+        );
         assert!(EventWriter::new(Revision::V2026_07_28, None, Some(LogLevel::Error)).write(log()).is_some());
     }
 }

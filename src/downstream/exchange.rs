@@ -177,7 +177,12 @@ fn silence(period: Duration) -> Interval {
 impl EventStream {
     fn of_call(ready: Vec<u8>, exchange: Exchange, work: WorkInHand) -> Self {
         let silence = silence(exchange.keep_alive);
-        EventStream { ready, source: Source::Call { exchange: Box::new(exchange), work }, silence, ended: false }
+        EventStream {
+            ready,
+            source: Source::Call { exchange: Box::new(exchange), work },
+            silence,
+            ended: false,
+        }
     }
 
     /// Moves everything that has happened into `ready`.
@@ -185,7 +190,9 @@ impl EventStream {
         match &mut self.source {
             Source::Standing(messages) => loop {
                 match messages.poll_recv(cx) {
-                    Poll::Ready(Some(message)) => sse::write_event(&mut self.ready, None, Some("message"), &message),
+                    Poll::Ready(Some(message)) => {
+                        sse::write_event(&mut self.ready, None, Some("message"), &message)
+                    }
                     Poll::Ready(None) => break self.ended = true,
                     Poll::Pending => break,
                 }

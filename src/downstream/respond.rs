@@ -28,19 +28,12 @@ const URL_ELICITATION_REQUIRED: i64 = -32042;
 const FAILURE_KEY: &str = "switchyard/failure";
 
 /// Who is answered, and to what.
-#[derive(Debug)]
 pub(super) struct Addressee<'a> {
     pub(super) id: &'a RequestId,
     pub(super) view: &'a ClientView,
     pub(super) kind: ResultKind,
     /// Whether this request declared the capability that an upstream may say is missing.
     pub(super) declares: &'a dyn Fn(&str) -> bool,
-}
-
-impl std::fmt::Debug for dyn Fn(&str) -> bool + '_ {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fn")
-    }
 }
 
 /// The response to a story's end.
@@ -87,7 +80,9 @@ fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
     let stateless = to.view.revision.era() == Era::Stateless;
     let (code, status) = match error.code {
         // The gateway's own message was refused: not the client's fault.
-        PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH | UNSUPPORTED_VERSION => (INTERNAL_ERROR, StatusCode::OK),
+        PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH | UNSUPPORTED_VERSION => {
+            (INTERNAL_ERROR, StatusCode::OK)
+        }
         // The gateway as a whole has the method.
         METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
         RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
@@ -106,7 +101,8 @@ fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
 /// `-32021` passes to stateless clients with its status, unless the gateway itself withheld what the client declared.
 fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
     let required = error.object.object("data").and_then(|data| data.object("requiredCapabilities"));
-    let withheld = required.as_ref().is_some_and(|required| required.iter().any(|(name, _)| (to.declares)(&name)));
+    let withheld =
+        required.as_ref().is_some_and(|required| required.iter().any(|(name, _)| (to.declares)(&name)));
     let message = quote(&error.message());
     if to.view.revision.era() == Era::Stateless && !withheld {
         return error_response(Some(to.id), StatusCode::BAD_REQUEST, error.object.as_bytes());

@@ -20,7 +20,11 @@ pub(super) struct SessionActor {
 
 impl SessionActor {
     fn publish(&self) {
-        self.session.observed(self.state.has_stream(), self.state.open_questions(), self.state.subscriptions());
+        self.session.observed(
+            self.state.has_stream(),
+            self.state.open_questions(),
+            self.state.subscriptions(),
+        );
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) struct Session {
     client_name: String,
     in_flight: Arc<InFlightTable>,
     log_level: AtomicU8,
+    level_was_set: AtomicBool,
     closed: CancellationToken,
     opened: Instant,
     used_ms: AtomicU64,
@@ -137,6 +138,7 @@ impl SessionHandle {
                 client_name: opening.client_name,
                 in_flight: InFlightTable::new(bounds.session_calls),
                 log_level: AtomicU8::new(LogLevel::Warning as u8),
+                level_was_set: AtomicBool::new(false),
                 closed: CancellationToken::new(),
                 opened: Instant::now(),
                 used_ms: AtomicU64::new(0),
@@ -192,9 +194,15 @@ impl SessionHandle {
         self.session.log_level()
     }
 
+    /// The log level that upstreams should know of: only one that the client has set itself.
+    pub fn wants_logs(&self) -> Option<LogLevel> {
+        self.session.level_was_set.load(Ordering::Relaxed).then(|| self.session.log_level())
+    }
+
     /// Notes the log level it wants.
     pub fn set_log_level(&self, level: LogLevel) {
         self.session.log_level.store(level as u8, Ordering::Relaxed);
+        self.session.level_was_set.store(true, Ordering::Relaxed);
     }
 
     /// The client finished its handshake.

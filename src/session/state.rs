@@ -80,7 +80,11 @@ impl State {
     }
 
     /// Puts a question to the client: on the causing call's stream, else on the standing one, else when that opens.
-    pub(super) fn ask(&mut self, request: &Request, stream: Option<EventSink>) -> Result<Question, QuestionRefused> {
+    pub(super) fn ask(
+        &mut self,
+        request: &Request,
+        stream: Option<EventSink>,
+    ) -> Result<Question, QuestionRefused> {
         self.questions.retain(|_, answer| !answer.is_closed());
         if !self.declared(request) {
             return Err(QuestionRefused::NotDeclared);
@@ -93,7 +97,8 @@ impl State {
         let (answer, answered) = oneshot::channel();
         self.questions.insert(number, answer);
         let text = question_text(number, request, self.revision);
-        let on_stream = stream.is_some_and(|stream| stream.try_send(CallEvent::Question(text.clone())).is_ok());
+        let on_stream =
+            stream.is_some_and(|stream| stream.try_send(CallEvent::Question(text.clone())).is_ok());
         if !on_stream {
             self.deliver(text);
         }
@@ -154,7 +159,9 @@ impl State {
         let covering = self
             .subscriptions
             .iter()
-            .filter(|(_, subscription)| subscription.upstream == *upstream && covers(&subscription.local, &uri))
+            .filter(|(_, subscription)| {
+                subscription.upstream == *upstream && covers(&subscription.local, &uri)
+            })
             .map(|(public, subscription)| match subscription.local == *public {
                 true => uri.clone().into_owned(),
                 false => public.clone(),
@@ -237,7 +244,9 @@ fn question_text(number: u64, request: &Request, revision: Revision) -> Bytes {
     }
     let mut text = Vec::with_capacity(request.params.as_bytes().len() + 96);
     let method = quote(&request.method);
-    text.extend_from_slice(format!(r#"{{"jsonrpc":"2.0","id":{number},"method":{method},"params":"#).as_bytes());
+    text.extend_from_slice(
+        format!(r#"{{"jsonrpc":"2.0","id":{number},"method":{method},"params":"#).as_bytes(),
+    );
     params.write(&mut text);
     text.push(b'}');
     one_line(&mut text);
@@ -296,7 +305,10 @@ mod tests {
         let question = state.ask(&sampling(), None).expect("declared");
         let mut stream = state.open_stream().expect("free");
         let text = next(&mut stream).expect("the question");
-        assert!(text.contains(r#""id":1,"method":"sampling/createMessage""#) && !text.contains("theirs"), "{text}");
+        assert!(
+            text.contains(r#""id":1,"method":"sampling/createMessage""#) && !text.contains("theirs"),
+            "{text}"
+        );
         state.answered(1, Answer::Result(object(r#"{"role":"assistant"}"#)));
         assert!(matches!(question.answer.blocking_recv(), Ok(Answer::Result(_))));
     }

@@ -96,7 +96,10 @@ impl Shared {
             }
             TransportSettings::Http(http) => {
                 let endpoint = endpoint(http, &bounds)?;
-                Address::Http { stateless: Arc::new(StatelessHttp::new(settings.name.clone(), endpoint.clone())), endpoint }
+                Address::Http {
+                    stateless: Arc::new(StatelessHttp::new(settings.name.clone(), endpoint.clone())),
+                    endpoint,
+                }
             }
         };
         let own_client = Arc::new(Client {

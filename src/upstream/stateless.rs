@@ -144,7 +144,9 @@ impl StatelessHttp {
                     "notifications/progress" if token_is(&notification.params, id) => {
                         on_event(CallEvent::Progress(notification.params));
                     }
-                    "notifications/message" => on_event(CallEvent::Log(self.upstream.clone(), notification.params)),
+                    "notifications/message" => {
+                        on_event(CallEvent::Log(self.upstream.clone(), notification.params))
+                    }
                     _ => {}
                 },
                 // A stateless server asks inside results, never by requests (S-HTTPC-14).
