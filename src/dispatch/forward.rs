@@ -49,13 +49,8 @@ impl Switchboard {
             trace: trace_members(&spans::outgoing(&span, &call.trace)),
             events: call.events.clone(),
         };
-        let upstream_call = UpstreamCall {
-            method,
-            params,
-            target: local,
-            param_headers,
-            circumstances: &circumstances,
-        };
+        let upstream_call =
+            UpstreamCall { method, params, target: local, param_headers, circumstances: &circumstances };
         let answer = upstream.forward(permit, &upstream_call).instrument(span.clone()).await;
         if !span.is_disabled() {
             spans::record_ending(&span, ending(&answer));

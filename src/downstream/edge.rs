@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix_web::web::Data;
 
 use super::guard::Guard;
 use crate::auth::principal::Principal;
@@ -24,6 +26,7 @@ pub struct Edge {
     /// Callers without a session, by endpoint: nothing of one request is remembered for the next (S-SESS-07).
     stateless_clients: HashMap<Option<ProfileName>, Arc<Client>>,
     draining: AtomicBool,
+    in_flight: AtomicUsize,
     #[cfg(debug_assertions)]
     pub(super) panic_session_at: Option<String>,
 }
@@ -41,6 +44,7 @@ impl Edge {
             guard: Guard::new(&settings.listen),
             stateless_clients,
             draining: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
             #[cfg(debug_assertions)]
             panic_session_at: crate::upstream::failpoint("panic_session"),
             settings,
@@ -66,9 +70,29 @@ impl Edge {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Requests whose work has not ended, streams of calls included.
+    pub fn requests_in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request for as long as the guard lives.
+    pub(super) fn count_request(edge: &Data<Self>) -> RequestGuard {
+        edge.in_flight.fetch_add(1, Ordering::Relaxed);
+        RequestGuard(edge.clone())
+    }
+
     /// Whether the gateway is about to stop.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// One request in flight.
+pub(super) struct RequestGuard(Data<Edge>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

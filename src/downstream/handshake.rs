@@ -263,9 +263,12 @@ async fn serve_request(inbound: &Inbound<'_>, session: SessionHandle, request: R
         span: span.clone(),
     };
     let edge = inbound.edge.clone();
-    let work: Work = Box::pin(
-        async move { admitted(&edge, &session, &admission, request.id, method, call).await }.instrument(span),
-    );
+    let counted = Edge::count_request(inbound.edge);
+    let work = async move {
+        let _counted = counted;
+        admitted(&edge, &session, &admission, request.id, method, call).await
+    };
+    let work: Work = Box::pin(work.instrument(span));
     exchange.run(work).await
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
+use super::edge::Edge;
 use super::events::EventWriter;
 use super::exchange::{Exchange, Finished, Work, json};
 use super::handshake::{ending, server_info};
@@ -131,7 +132,7 @@ fn check_parameters(inbound: &Inbound<'_>, request: &Request) -> Result<(), Fini
         return Ok(());
     }
     let arguments = request.params.object("arguments").unwrap_or_else(Object::empty);
-        annotated
+    annotated
         .check(&arguments, |name| inbound.values(name.as_str()))
         .map_err(|fault| mismatch(&request.id, &fault.to_string()))
 }
@@ -192,7 +193,9 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
         span: span.clone(),
     };
     let (edge, id) = (inbound.edge.clone(), request.id);
+    let counted = Edge::count_request(inbound.edge);
     let work = async move {
+        let _counted = counted;
         let board = &edge.switchboard;
         let ended = match method {
             Method::CallTool => board.call_tool(&call).await,
@@ -233,7 +236,7 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
 /// How long stateless clients may keep a list: they are told of no changes in this release.
 const LIST_TTL_MS: u64 = 5_000;
 
-fn discover(edge: &super::Edge, call: &Call) -> Result<Outcome, Failure> {
+fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
     let introduction = edge.switchboard.introduce(call.client.profile.as_ref())?;
     let instructions = introduction.instructions.as_deref();
     let instructions =
