@@ -27,7 +27,7 @@ export class Checks {
       await Promise.race([body(), tooLong]);
     } catch (error) {
       this.failed = true;
-      row = { ...row, ok: false, detail: String(error?.stack ?? error).split('\n').slice(0, 3).join(' ').slice(0, 500) };
+      row = { ...row, ok: false, detail: String(error?.stack ?? error).split("\n")[0].slice(0, 500) };
     } finally {
       clearTimeout(timer);
     }
