@@ -140,6 +140,7 @@ STEPS = [
         command("cargo doc", "cargo", "doc", "--no-deps", env={"RUSTDOCFLAGS": "-Dwarnings"}),
     ),
     Step("build", "the gateway's binary", 900, command("cargo build", "cargo", "build", "--bin", "switchyard")),
+    Step("readme", "the README against the program", 60, script("gate/readme.py")),
     Step("deploy", "container, compose file, systemd unit, sample configuration", 120, script("deploy/check.py")),
     Step("conformance-2025-http", "official suite, 2025-11-25, upstream over HTTP", 900, script("conformance/leg.py", "2025-http")),
     Step("conformance-2025-stdio", "official suite, 2025-11-25, upstream over stdio", 900, script("conformance/leg.py", "2025-stdio")),
@@ -151,6 +152,7 @@ STEPS = [
 NEEDS = {
     "layering": ["tools"],
     "tests": ["tools"],
+    "readme": ["build"],
     "deploy": ["build"],
     "conformance-2025-http": ["build"],
     "conformance-2025-stdio": ["build"],
