@@ -123,13 +123,13 @@ def doc_tests(run: Run, log: Path) -> Tally:
 STEPS = [
     Step("gate", "the gate's own tests", 60, script("gate/selftest.py")),
     Step("fmt", "formatting", 60, command("cargo fmt", "cargo", "fmt", "--check")),
+    Step("tools", "cargo-nextest, and what apt gives", 1500, script("gate/tools.py")),
     Step(
         "clippy",
         "lints, warnings are errors",
         1200,
         command("cargo clippy", "cargo", "clippy", "--all-targets", "--", "-D", "warnings"),
     ),
-    Step("tools", "cargo-nextest, and what apt gives", 1500, script("gate/tools.py")),
     Step("layering", "modules use only what lies below them", 1200, nextest("--test", "layering", every=False)),
     Step("tests", "all other Rust tests", 1800, nextest("-E", "not binary(layering)", every=True)),
     Step("doctests", "examples in the documentation", 600, doc_tests),
