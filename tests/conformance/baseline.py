@@ -63,5 +63,5 @@ def judge(scored: list[str], results: dict[str, list[Check]], entries: dict[str,
             rows.append(Row(scenario, True))
     for entry in entries:
         if entry not in used:
-            rows.append(Row(f"expected {entry}", False, "listed as an expected failure, but it did not fail: take it off the list"))
+            rows.append(Row(f"expected {entry}", False, "is listed, but did not fail: take it off the list"))
     return rows

@@ -68,11 +68,12 @@ def main(name: str) -> None:
     for row in baseline.judge(scored, results, entries):
         rows.tell(f"{name}/{row.name}", row.ok, row.detail)
         passed += row.ok is True and row.name in scored
-    checks = [status for scenario in scored for _, status, _ in results.get(scenario, [])]
-    rows.note(f"scored {passed} of {len(scored)} scenarios; {checks.count('SUCCESS')} checks passed, "
-              f"{checks.count('FAILURE')} failed, {checks.count('WARNING')} warned, {checks.count('SKIPPED')} skipped")
+    statuses = [status for scenario in scored for _, status, _ in results.get(scenario, [])]
+    counted = ", ".join(f"{statuses.count(status)} {status}" for status in ("SUCCESS", "FAILURE", "WARNING", "SKIPPED"))
+    rows.note(f"scored {passed} of {len(scored)} scenarios; checks: {counted}")
     for scenario in unscored:
-        wrong = [f"{check}: {status} {text}" for check, status, text in results.get(scenario, []) if status in ("FAILURE", "WARNING")]
+        checks = results.get(scenario, [])
+        wrong = [f"{check}: {status} {text}" for check, status, text in checks if status in ("FAILURE", "WARNING")]
         state = "did not run" if scenario not in results else "; ".join(wrong)[:300] or "passes"
         rows.note(f"not scored: {scenario}: {state}")
 

@@ -53,13 +53,16 @@ def ignored(listing: str, sources: list[Path]) -> list[Row]:
 
 
 def from_libtest(output: str) -> Tally:
-    """Reads the output of `cargo test`: doc tests, or everything where nextest cannot be had."""
+    """Reads the output of `cargo test`: doc tests, or everything where nextest cannot be had (with `--show-output`)."""
     tally = Tally()
     failed = 0
     for passed, failed_here, left_out in LIBTEST.findall(output):
         tally.passed += int(passed)
         failed += int(failed_here)
         tally.skipped += [Row("an ignored test", None, "see its #[ignore] attribute")] * int(left_out)
+    for reason in SKIPPED_LINE.findall(output):
+        tally.passed -= 1
+        tally.skipped.append(Row("a test", None, reason))
     names = LIBTEST_FAILED.findall(output)
     tally.failures = [Row(names[i] if i < len(names) else "a test", False, "see the log") for i in range(failed)]
     return tally

@@ -1,7 +1,7 @@
 """One row per check: how step scripts tell `tests/run` what they saw.
 
-A script prints rows as JSON lines on stdout: `{"name": …, "ok": true | false | null, "detail": …}`. `null` is neither passed
-nor failed: skipped, or expected to fail; the detail says why.
+A script prints rows as JSON lines on stdout: `{"name": …, "ok": true | false | null, "detail": …}`. `null` is neither
+passed nor failed: skipped, or expected to fail; the detail says why.
 """
 
 import json

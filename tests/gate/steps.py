@@ -88,7 +88,7 @@ def nextest(*filters: str, every: bool) -> Callable[[Run, Path], Tally]:
 
     def plain(run: Run, log: Path) -> Tally:
         targets = ["--lib", "--bins", "--tests"] if every else ["--test", "layering"]
-        code = run(["cargo", "test", "--no-fail-fast", *targets])
+        code = run(["cargo", "test", "--no-fail-fast", *targets, "--", "--show-output"])
         tally = counts.from_libtest(log.read_text(encoding="utf-8", errors="replace"))
         tally.notes.append("cargo-nextest could not be installed: ran with `cargo test`")
         if code != 0 and not tally.failures:
@@ -142,9 +142,24 @@ STEPS = [
     Step("build", "the gateway's binary", 900, command("cargo build", "cargo", "build", "--bin", "switchyard")),
     Step("readme", "the README against the program", 60, script("gate/readme.py")),
     Step("deploy", "container, compose file, systemd unit, sample configuration", 120, script("deploy/check.py")),
-    Step("conformance-2025-http", "official suite, 2025-11-25, upstream over HTTP", 900, script("conformance/leg.py", "2025-http")),
-    Step("conformance-2025-stdio", "official suite, 2025-11-25, upstream over stdio", 900, script("conformance/leg.py", "2025-stdio")),
-    Step("conformance-2026-http", "official suite, 2026-07-28, upstream over HTTP", 900, script("conformance/leg.py", "2026-http")),
+    Step(
+        "conformance-2025-http",
+        "official suite, 2025-11-25, upstream over HTTP",
+        900,
+        script("conformance/leg.py", "2025-http"),
+    ),
+    Step(
+        "conformance-2025-stdio",
+        "official suite, 2025-11-25, upstream over stdio",
+        900,
+        script("conformance/leg.py", "2025-stdio"),
+    ),
+    Step(
+        "conformance-2026-http",
+        "official suite, 2026-07-28, upstream over HTTP",
+        900,
+        script("conformance/leg.py", "2026-http"),
+    ),
     Step("peers", "independent servers and clients through one gateway", 1200, script("peers/peers.py")),
 ]
 
