@@ -1,0 +1,11 @@
+//! What a client and its servers see of the gateway, told as stories.
+//!
+//! Owns the black-box tests: every story runs the real binary between clients and upstreams written from the
+//! specification. Always: a story is named after the requirement or fault row it proves and ends by itself. Not here:
+//! anything of the gateway's code.
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod the_tools_of_these_stories;

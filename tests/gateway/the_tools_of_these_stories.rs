@@ -1,0 +1,65 @@
+//! The clients and upstreams of the stories are true to each other, with no gateway between them.
+
+use serde_json::json;
+
+use crate::support::client::{Client, Endpoint};
+use crate::support::generate::Seed;
+use crate::support::upstream::{http_upstream, stateless_upstream};
+use crate::support::{HANDSHAKE, json, schema};
+
+#[tokio::test]
+async fn a_handshake_client_works_directly_with_a_handshake_upstream() {
+    let upstream = http_upstream("one").start().await;
+    let endpoint = Endpoint { address: upstream.address(), path: "/mcp".to_owned() };
+    let client = Client::handshake(&endpoint, HANDSHAKE, json!({})).await;
+    assert_eq!(client.until_tools(&["echo"]).await.names("tools"), ["echo"]);
+    assert_eq!(client.call("echo", json!({ "text": "hi" })).await.text(), r#"one echoes {"text":"hi"}"#);
+    let mut stream = client.standalone_stream().await;
+    upstream.until_standing().await;
+    assert_eq!(upstream.announce("notifications/tools/list_changed", json!({})).await, 1);
+    assert_eq!(stream.until_method("notifications/tools/list_changed").await.params(), &json!({}));
+    assert_eq!(client.delete().await, 200);
+    assert_eq!(upstream.received("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn a_stateless_client_works_directly_with_a_stateless_upstream() {
+    let upstream = stateless_upstream("one")
+        .on("tools/call", |mut call| async move {
+            assert!(call.progress(0.5, 1.0).await);
+            call.text("done").await;
+        })
+        .start()
+        .await;
+    let endpoint = Endpoint { address: upstream.address(), path: "/mcp".to_owned() };
+    let client = Client::stateless(&endpoint, json!({}));
+    let answer = client.open_call_with_progress("echo", json!("t")).await.answer().await;
+    assert_eq!((answer.text(), answer.progress()), ("done", vec![0.5]));
+    let discovered = client.request("server/discover", json!({})).await;
+    assert_eq!(discovered.result()["supportedVersions"], json!(["2026-07-28"]));
+}
+
+#[test]
+fn generated_messages_are_json_and_keep_their_text() {
+    let mut seed = Seed(7);
+    for _ in 0..2_000 {
+        let object = seed.object(3, &[("text", "\"x\"".to_owned())]);
+        assert_eq!(json::raw_at(&object, &["text"]), Some("\"x\""), "{object}");
+        assert!(!object.contains(['\n', '\r']), "{object:?}");
+    }
+    assert_eq!(json::names_in_order(r#"{"z":1,"a":{"b":2}}"#), ["z", "a"]);
+}
+
+#[test]
+fn the_schemas_refuse_what_is_wrong() {
+    let fault = |revision, result| {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "result": result });
+        schema::message_faults(revision, &message, schema::Answers::Method("tools/call"))
+    };
+    let content = json!([{ "type": "text", "text": "x" }]);
+    assert_eq!(fault("2025-11-25", json!({ "content": content })), Vec::<String>::new());
+    assert_eq!(fault("2024-11-05", json!({ "content": content })), Vec::<String>::new());
+    assert!(!fault("2024-11-05", json!({ "content": [{ "type": "audio", "data": "", "mimeType": "a/b" }] })).is_empty());
+    assert!(!fault("2026-07-28", json!({ "content": content })).is_empty());
+    assert!(!fault("2025-11-25", json!({ "content": content, "resultType": "complete" })).is_empty());
+}
