@@ -8,4 +8,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod base;
+mod http_server;
+mod lifecycle;
+mod sessions;
 mod the_tools_of_these_stories;
