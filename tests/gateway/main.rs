@@ -9,7 +9,11 @@
 mod support;
 
 mod base;
+mod features;
 mod http_server;
 mod lifecycle;
+mod lists;
+mod progress_and_cancellation;
 mod sessions;
+mod stateless;
 mod the_tools_of_these_stories;
