@@ -10,10 +10,14 @@ mod support;
 
 mod base;
 mod features;
+mod http_client;
 mod http_server;
 mod lifecycle;
 mod lists;
+mod pairings;
 mod progress_and_cancellation;
+mod server_requests;
 mod sessions;
 mod stateless;
 mod the_tools_of_these_stories;
+mod trust;

@@ -209,6 +209,20 @@ impl Call {
         self.out.send(Command::Reset).await.ok();
     }
 
+    /// Write a message on the standing stream of this call's session instead of the call's own.
+    pub(crate) async fn elsewhere(&self, message: &str) {
+        println!("   [{}] => (standing) {}", self.shared.name, clipped(message));
+        let session = self.received.session();
+        let ways: Vec<_> = locked(&self.shared.standing)
+            .iter()
+            .filter(|standing| standing.session.as_deref() == session)
+            .map(|standing| standing.out.clone())
+            .collect();
+        for way in ways {
+            way.send(Command::Write(over_http::event_chunk(message))).await.ok();
+        }
+    }
+
     /// Answer as the well-behaved server would.
     pub(crate) async fn default(&mut self) {
         defaults::answer(self).await;
