@@ -20,7 +20,9 @@ async fn post(client: &Client, body: &str) -> Whole {
 async fn s_base_01_what_is_no_message_is_told_so() {
     let gateway = gateway().start().await;
     for client in [gateway.handshake(HANDSHAKE).await, gateway.stateless()] {
-        for broken in ["{", "", "nonsense", r#"{"jsonrpc":"2.0","id":1,"method":"ping""#, "{\"a\":1}}", "\u{1}", "[1,"] {
+        for broken in
+            ["{", "", "nonsense", r#"{"jsonrpc":"2.0","id":1,"method":"ping""#, "{\"a\":1}}", "\u{1}", "[1,"]
+        {
             let answer = post(&client, broken).await;
             answer.expect_error(400, -32700);
             assert_eq!(answer.json()["id"], Value::Null, "{broken:?}: {}", answer.body);
@@ -58,10 +60,20 @@ async fn s_base_02_ids_come_back_byte_for_byte() {
     for client in [gateway.handshake(HANDSHAKE).await, gateway.stateless()] {
         client.until_tools(&["one__echo"]).await;
         for id in [
-            r#""7""#, "7", "9007199254740993", "-1", "0", r#""""#, "18446744073709551615", "-9223372036854775808",
-            "\"\u{1f600} caf\u{e9}\"", r#""\u0041\/""#,
+            r#""7""#,
+            "7",
+            "9007199254740993",
+            "-1",
+            "0",
+            r#""""#,
+            "18446744073709551615",
+            "-9223372036854775808",
+            "\"\u{1f600} caf\u{e9}\"",
+            r#""\u0041\/""#,
         ] {
-            for (method, params) in [("tools/list", json!({})), ("tools/call", json!({ "name": "one__echo", "arguments": {} }))] {
+            for (method, params) in
+                [("tools/list", json!({})), ("tools/call", json!({ "name": "one__echo", "arguments": {} }))]
+            {
                 let params = client.dress(params);
                 let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
                 let parsed: Value = serde_json::from_str(id).expect("an id is JSON");
@@ -154,7 +166,13 @@ async fn s_base_03_f29_a_duplicate_id_in_flight_is_refused_and_the_first_complet
 async fn s_base_04_notifications_are_never_answered() {
     let gateway = gateway().start().await;
     let client = gateway.handshake(HANDSHAKE).await;
-    for method in ["notifications/unknown", "notifications/cancelled", "notifications/progress", "vendor/notice", "tools/call"] {
+    for method in [
+        "notifications/unknown",
+        "notifications/cancelled",
+        "notifications/progress",
+        "vendor/notice",
+        "tools/call",
+    ] {
         assert_eq!(client.notify(method, json!({ "any": "thing" })).await, 202, "{method}");
     }
     assert_eq!(gateway.stateless().notify("notifications/unknown", json!({})).await, 202);
@@ -175,7 +193,12 @@ async fn s_base_05_upstream_errors_pass_unchanged() {
             let answer = client.call("one__echo", json!({})).await;
             answer.expect_error(200, -31999);
             for member in ["code", "message", "data"] {
-                assert_eq!(raw_at(&answer.raw, &["error", member]), raw_at(error, &[member]), "{}", answer.raw);
+                assert_eq!(
+                    raw_at(&answer.raw, &["error", member]),
+                    raw_at(error, &[member]),
+                    "{}",
+                    answer.raw
+                );
             }
         }
     }
@@ -183,7 +206,8 @@ async fn s_base_05_upstream_errors_pass_unchanged() {
 
 /// Every message of a batch's answer, in whatever form it came.
 fn messages_of(answer: &Whole) -> Vec<Value> {
-    let is_stream = answer.headers.get("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+    let is_stream =
+        answer.headers.get("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
     let mut documents = Vec::new();
     if is_stream {
         let mut events = Events::default();
@@ -221,7 +245,8 @@ async fn s_base_06_batches_are_served_in_the_one_revision_that_has_them() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let responses = messages_of(&answer);
     assert_eq!(responses.len(), 3, "{}", answer.body);
-    let of = |id: Value| responses.iter().find(|response| response["id"] == id).expect("each request is answered");
+    let of =
+        |id: Value| responses.iter().find(|response| response["id"] == id).expect("each request is answered");
     assert_eq!(of(json!("a"))["result"]["content"][0]["text"], r#"one echoes {"n":1}"#);
     assert_eq!(of(json!(2))["error"]["code"], -32601);
     assert_eq!(of(json!("c"))["result"], json!({}));
@@ -238,7 +263,8 @@ async fn s_base_06_batches_are_served_in_the_one_revision_that_has_them() {
     let refused = post(&client, &forbidden.to_string()).await;
     assert!(refused.body.contains("-32600"), "initialize in a batch: {}", refused.body);
     post(&client, "[]").await.expect_error(400, -32600);
-    let many: Vec<Value> = (0..51).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })).collect();
+    let many: Vec<Value> =
+        (0..51).map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })).collect();
     let refused = post(&client, &Value::Array(many).to_string()).await;
     assert!(refused.body.contains("-32600"), "more than fifty: {}", refused.body);
 }
@@ -297,12 +323,22 @@ async fn s_base_10_11_foreign_metadata_passes_and_the_protocol_s_own_stays_on_it
         let answer = client.request("tools/call", params).await;
         let back = &answer.result()["_meta"];
         assert_eq!(back["com.example.mcp/odd"], json!([1, { "deep": true }]), "{}", answer.raw);
-        assert_eq!((&back["plain"], back.get("a.b/c")), (&json!("yes"), Some(&Value::Null)), "{}", answer.raw);
+        assert_eq!(
+            (&back["plain"], back.get("a.b/c")),
+            (&json!("yes"), Some(&Value::Null)),
+            "{}",
+            answer.raw
+        );
 
         let sent = upstream.until_received("tools/call", 1).await;
         let there = &sent.params()["_meta"];
         assert_eq!(there["com.example.mcp/odd"], json!({ "x": [1, 2] }), "{}", sent.raw);
-        assert_eq!((&there["com.example/vendor"], there.get("plain")), (&json!("mine"), Some(&Value::Null)), "{}", sent.raw);
+        assert_eq!(
+            (&there["com.example/vendor"], there.get("plain")),
+            (&json!("mine"), Some(&Value::Null)),
+            "{}",
+            sent.raw
+        );
         assert_ne!(there["progressToken"], "client-token", "{}", sent.raw);
         assert_ne!(there["io.modelcontextprotocol/clientInfo"]["name"], "story", "{}", sent.raw);
         expect_no_invented_keys(there);
@@ -312,7 +348,13 @@ async fn s_base_10_11_foreign_metadata_passes_and_the_protocol_s_own_stays_on_it
 
 /// The keys that the specification itself defines under its reserved prefix.
 const RESERVED: [&str; 8] = [
-    "protocolVersion", "clientInfo", "clientCapabilities", "logLevel", "serverInfo", "subscriptionId", "related-task",
+    "protocolVersion",
+    "clientInfo",
+    "clientCapabilities",
+    "logLevel",
+    "serverInfo",
+    "subscriptionId",
+    "related-task",
     "model-immediate-response",
 ];
 
@@ -345,13 +387,21 @@ async fn s_base_12_stateless_results_name_the_gateway_and_handshake_ones_nothing
         assert_ne!(identity["name"], "one", "{method} shows the upstream's identity: {}", answer.raw);
     }
     let handshake = gateway.handshake(HANDSHAKE).await;
-    for (method, params) in [
-        ("ping", json!({})),
-        ("logging/setLevel", json!({ "level": "warning" })),
-    ] {
-        assert_eq!(handshake.request(method, params).await.raw_result(&[]).replace(' ', ""), "{}", "{method}");
+    for (method, params) in [("ping", json!({})), ("logging/setLevel", json!({ "level": "warning" }))] {
+        assert_eq!(
+            handshake.request(method, params).await.raw_result(&[]).replace(' ', ""),
+            "{}",
+            "{method}"
+        );
     }
-    assert!(handshake.call("one__echo", json!({})).await.result().get("_meta").is_none_or(|meta| *meta == json!({})));
+    assert!(
+        handshake
+            .call("one__echo", json!({}))
+            .await
+            .result()
+            .get("_meta")
+            .is_none_or(|meta| *meta == json!({}))
+    );
 }
 
 #[tokio::test]
@@ -359,7 +409,10 @@ async fn s_base_13_schemas_are_relayed_word_for_word() {
     let schema = r##"{"type":"object","$schema":"https://json-schema.org/draft/2020-12/schema","$defs":{"z":{"$anchor":"q","type":"integer","maximum":1e2}},"properties":{"b":{"$ref":"#/$defs/z"},"a":{"type":"number","multipleOf":0.10}},"allOf":[{"if":{"required":["a"]},"then":{"required":["b"]}}],"additionalProperties":false}"##;
     let upstream = http_upstream("one")
         .on("tools/list", move |mut call| async move {
-            call.raw_result(&format!(r#"{{"tools":[{{"name":"odd","inputSchema":{schema},"x-vendor":1.0}}]}}"#)).await;
+            call.raw_result(&format!(
+                r#"{{"tools":[{{"name":"odd","inputSchema":{schema},"x-vendor":1.0}}]}}"#
+            ))
+            .await;
         })
         .start()
         .await;
@@ -368,13 +421,18 @@ async fn s_base_13_schemas_are_relayed_word_for_word() {
         let client = gateway.client(revision).await;
         let listing = client.until_tools(&["one__odd"]).await;
         assert!(listing.raw.contains(schema), "{}", listing.raw);
-        assert!(listing.raw.contains(r#""x-vendor":1.0"#), "unknown fields survive (S-BASE-17): {}", listing.raw);
+        assert!(
+            listing.raw.contains(r#""x-vendor":1.0"#),
+            "unknown fields survive (S-BASE-17): {}",
+            listing.raw
+        );
     }
 }
 
 #[tokio::test]
 async fn s_base_17_f35_unknown_fields_and_numbers_survive_the_relay() {
-    let arguments = r#"{"n": 12345678901234567890,"f":1.0,"z":null,"e":1E+2,"tiny":5e-324,"huge":1e400,"-0":-0}"#;
+    let arguments =
+        r#"{"n": 12345678901234567890,"f":1.0,"z":null,"e":1E+2,"tiny":5e-324,"huge":1e400,"-0":-0}"#;
     let result = r#"{"zeta":{"n":123456789012345678901234567890},"content":[{"type":"text","text":"x","future":1.50}],"structuredContent":{"b":1.0,"a":[1e2]},"isError":false,"alpha":[ 1 , 2 ]}"#;
     let upstream = http_upstream("one")
         .on("tools/call", move |mut call| async move { call.raw_result(result).await })
@@ -386,7 +444,11 @@ async fn s_base_17_f35_unknown_fields_and_numbers_survive_the_relay() {
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"future":{{"y":1.0,"x":2}},"name":"one__echo","arguments":{arguments}}}}}"#
     );
-    let answer = client.open_raw(json!(1), "tools/call", client.headers("", &json!({})), body.as_bytes()).await.answer().await;
+    let answer = client
+        .open_raw(json!(1), "tools/call", client.headers("", &json!({})), body.as_bytes())
+        .await
+        .answer()
+        .await;
     assert_eq!(answer.raw_result(&[]), result);
     let sent = upstream.until_received("tools/call", 1).await;
     assert_eq!(sent.raw_param(&["arguments"]), arguments);
@@ -396,7 +458,7 @@ async fn s_base_17_f35_unknown_fields_and_numbers_survive_the_relay() {
 #[tokio::test]
 async fn s_base_18_too_large_and_too_deep_are_refused_and_nothing_else_suffers() {
     let upstream = http_upstream("one").start().await;
-    let gateway = gateway().with("one", &upstream).config("bounds: { request_body: 20000 }").start().await;
+    let gateway = gateway().with("one", &upstream).config("bounds: { request_body: 20000B }").start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
     let large = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -411,7 +473,9 @@ async fn s_base_18_too_large_and_too_deep_are_refused_and_nothing_else_suffers()
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     let body = |depth: usize| {
         let deep = nested(depth);
-        format!(r#"{{"jsonrpc":"2.0","id":"deep","method":"tools/call","params":{{"name":"one__echo","arguments":{{"d":{deep}}}}}}}"#)
+        format!(
+            r#"{{"jsonrpc":"2.0","id":"deep","method":"tools/call","params":{{"name":"one__echo","arguments":{{"d":{deep}}}}}}}"#
+        )
     };
     let refused = post(&client, &body(200)).await;
     assert_eq!(refused.error_code(), -32600, "{}", refused.body);

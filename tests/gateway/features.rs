@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    HANDSHAKE, STATELESS, Transport, gateway, http_upstream, stateless_upstream, stdio_upstream, upstream, within,
+    HANDSHAKE, STATELESS, Transport, gateway, http_upstream, stateless_upstream, stdio_upstream, upstream,
+    within,
 };
 
 #[tokio::test]
@@ -14,7 +15,8 @@ async fn s_tool_01_03_05_lists_merge_in_configured_order_under_stable_names() {
     let one = http_upstream("one").tool("a__b").start().await;
     let two = stdio_upstream("two").start().await;
     let three = stateless_upstream("three").start().await;
-    let plan = gateway().with("one", &one).with_more("two", &two, json!({ "prefix": "gh" })).with("three", &three);
+    let plan =
+        gateway().with("one", &one).with_more("two", &two, json!({ "prefix": "gh" })).with("three", &three);
     let expected = ["one__echo", "one__a__b", "gh__echo", "three__echo"];
     let first = plan.start().await;
     for revision in [HANDSHAKE, STATELESS] {
@@ -29,8 +31,12 @@ async fn s_tool_01_03_05_lists_merge_in_configured_order_under_stable_names() {
         assert_eq!(client.call("gh__echo", json!({})).await.text(), "two echoes {}");
     }
     // Another configured order and another process: other order, same names.
-    let second =
-        gateway().with("three", &three).with_more("two", &two, json!({ "prefix": "gh" })).with("one", &one).start().await;
+    let second = gateway()
+        .with("three", &three)
+        .with_more("two", &two, json!({ "prefix": "gh" }))
+        .with("one", &one)
+        .start()
+        .await;
     let client = second.stateless();
     let listing = client.until_tools(&expected).await;
     assert_eq!(listing.names("tools"), ["three__echo", "gh__echo", "one__echo", "one__a__b"]);
@@ -39,7 +45,18 @@ async fn s_tool_01_03_05_lists_merge_in_configured_order_under_stable_names() {
 #[tokio::test]
 async fn s_tool_02_03_every_name_fits_is_unique_and_leads_back() {
     let mut odd: Vec<String> = [
-        "dotted.name", "slash/name", "sp ace", "caf\u{e9}", "\u{1f600}", "a:b", "UPPER", "upper", "-", "_", "a__b__c", "tab\tname",
+        "dotted.name",
+        "slash/name",
+        "sp ace",
+        "caf\u{e9}",
+        "\u{1f600}",
+        "a:b",
+        "UPPER",
+        "upper",
+        "-",
+        "_",
+        "a__b__c",
+        "tab\tname",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -101,7 +118,8 @@ async fn s_tool_06_lists_do_not_depend_on_who_asked_what_before() {
     let first = gateway.handshake(HANDSHAKE).await;
     first.until_tools(&["one__echo"]).await;
     let before = first.request("tools/list", json!({})).await.result().clone();
-    let second = gateway.handshake_with(HANDSHAKE, json!({ "sampling": {}, "elicitation": {}, "roots": {} })).await;
+    let second =
+        gateway.handshake_with(HANDSHAKE, json!({ "sampling": {}, "elicitation": {}, "roots": {} })).await;
     second.call("one__echo", json!({})).await;
     second.request("resources/read", json!({ "uri": "test://one/item/7" })).await;
     second.request("logging/setLevel", json!({ "level": "debug" })).await;
@@ -138,7 +156,10 @@ async fn s_tool_08_tool_errors_pass_and_the_gateway_s_own_are_told_apart() {
     for transport in [Transport::Http, Transport::Stdio] {
         let upstream = upstream("one", HANDSHAKE, transport)
             .on("tools/call", |mut call| async move {
-                call.raw_result(r#"{"content":[{"type":"text","text":"bad input"}],"isError":true,"why":1.0}"#).await;
+                call.raw_result(
+                    r#"{"content":[{"type":"text","text":"bad input"}],"isError":true,"why":1.0}"#,
+                )
+                .await;
             })
             .start()
             .await;
@@ -147,7 +168,10 @@ async fn s_tool_08_tool_errors_pass_and_the_gateway_s_own_are_told_apart() {
             let client = gateway.client(revision).await;
             client.until_tools(&["one__echo"]).await;
             let answer = client.call("one__echo", json!({})).await;
-            assert_eq!((answer.status, &answer.result()["isError"], answer.text()), (200, &json!(true), "bad input"));
+            assert_eq!(
+                (answer.status, &answer.result()["isError"], answer.text()),
+                (200, &json!(true), "bad input")
+            );
             assert_eq!(answer.raw_result(&["why"]), "1.0");
             assert!(answer.result()["_meta"].get("switchyard/failure").is_none(), "{}", answer.raw);
         }
@@ -188,13 +212,24 @@ async fn s_tool_14_a_tool_that_vanished_is_told_by_its_upstream_and_the_list_fol
 #[tokio::test]
 async fn s_tool_15_f03_a_hanging_upstream_delays_no_list_for_long() {
     let good = http_upstream("good").start().await;
-    let hanging = http_upstream("bad").on("tools/list", |mut call| async move { call.disconnected().await }).start().await;
-    let gateway =
-        gateway().with("bad", &hanging).with("good", &good).config("bounds: { list_budget: 500ms }").start().await;
+    let hanging = http_upstream("bad")
+        .on("tools/list", |mut call| async move { call.disconnected().await })
+        .start()
+        .await;
+    let gateway = gateway()
+        .with("bad", &hanging)
+        .with("good", &good)
+        .config("bounds: { list_budget: 500ms }")
+        .start()
+        .await;
     for revision in [HANDSHAKE, STATELESS] {
         let client = gateway.client(revision).await;
         client.until_tools(&["good__echo"]).await;
-        let listing = within(Duration::from_secs(4), "a list with one upstream hanging", client.request("tools/list", json!({})));
+        let listing = within(
+            Duration::from_secs(4),
+            "a list with one upstream hanging",
+            client.request("tools/list", json!({})),
+        );
         assert_eq!(listing.await.names("tools"), ["good__echo"]);
         let call = within(Duration::from_secs(4), "a call beside it", client.call("good__echo", json!({})));
         assert_eq!(call.await.text(), "good echoes {}");
@@ -205,7 +240,10 @@ async fn s_tool_15_f03_a_hanging_upstream_delays_no_list_for_long() {
 async fn s_res_01_04_uris_find_their_upstream_by_list_template_and_link() {
     let one = http_upstream("one")
         .on("tools/call", |mut call| async move {
-            call.result(json!({ "content": [{ "type": "resource_link", "uri": "linked:only", "name": "linked" }] })).await;
+            call.result(
+                json!({ "content": [{ "type": "resource_link", "uri": "linked:only", "name": "linked" }] }),
+            )
+            .await;
         })
         .start()
         .await;
@@ -215,14 +253,20 @@ async fn s_res_01_04_uris_find_their_upstream_by_list_template_and_link() {
         let client = gateway.client(revision).await;
         client.until_tools(&["one__echo", "two__echo"]).await;
         let listed = client.until_listed("resources", &["static"]).await;
-        let uris: Vec<&Value> = listed.result()["resources"].as_array().expect("judged").iter().map(|r| &r["uri"]).collect();
+        let uris: Vec<&Value> =
+            listed.result()["resources"].as_array().expect("judged").iter().map(|r| &r["uri"]).collect();
         assert_eq!(uris, ["test://one/static", "test://two/static"]);
         let templates = client.request("resources/templates/list", json!({})).await;
         assert_eq!(templates.names("resourceTemplates"), ["item", "item"]);
-        for (uri, who) in [("test://one/static", "one"), ("test://two/static", "two"), ("test://two/item/42", "two")] {
+        for (uri, who) in
+            [("test://one/static", "one"), ("test://two/static", "two"), ("test://two/item/42", "two")]
+        {
             let read = client.request("resources/read", json!({ "uri": uri })).await;
             let contents = &read.result()["contents"][0];
-            assert_eq!((&contents["uri"], &contents["text"]), (&json!(uri), &json!(format!("{who} reads \"{uri}\""))));
+            assert_eq!(
+                (&contents["uri"], &contents["text"]),
+                (&json!(uri), &json!(format!("{who} reads \"{uri}\"")))
+            );
         }
         client.call("one__echo", json!({})).await.result();
         let linked = client.request("resources/read", json!({ "uri": "linked:only" })).await;
@@ -332,7 +376,8 @@ async fn s_res_05_the_same_uri_from_two_upstreams_stays_two_resources() {
         let called = client.call("two__echo", json!({})).await;
         assert_eq!(called.result()["content"][0]["uri"], *later, "{}", called.raw);
         assert_eq!(called.result()["content"][1]["resource"]["uri"], *later, "{}", called.raw);
-        let prompt = client.request("prompts/get", json!({ "name": "two__greet", "arguments": { "who": "x" } })).await;
+        let prompt =
+            client.request("prompts/get", json!({ "name": "two__greet", "arguments": { "who": "x" } })).await;
         assert_eq!(prompt.result()["messages"][0]["content"]["resource"]["uri"], *later, "{}", prompt.raw);
         let reference = json!({ "ref": { "type": "ref/resource", "uri": later }, "argument": { "name": "x", "value": "" } });
         client.request("completion/complete", reference).await.result();
@@ -361,7 +406,10 @@ async fn s_res_06_updates_go_to_the_subscriber_alone_and_only_where_offered() {
     client.until_tools(&["one__echo", "two__echo"]).await;
     let (mut stream, mut other) = (client.standalone_stream().await, bystander.standalone_stream().await);
     client.request("resources/subscribe", json!({ "uri": "test://one/static" })).await.result();
-    client.request("resources/subscribe", json!({ "uri": "test://two/static" })).await.expect_error(200, -32601);
+    client
+        .request("resources/subscribe", json!({ "uri": "test://two/static" }))
+        .await
+        .expect_error(200, -32601);
     assert_eq!(lacks.received("resources/subscribe").len(), 0);
     offers.until_received("resources/subscribe", 1).await;
     offers.until_standing().await;
@@ -424,7 +472,8 @@ async fn s_comp_01_more_than_a_hundred_values_are_cut() {
     for revision in ["2024-11-05", HANDSHAKE, STATELESS] {
         let client = gateway.client(revision).await;
         client.until_listed("prompts", &["one__greet"]).await;
-        let completion = client.request("completion/complete", reference.clone()).await.result()["completion"].clone();
+        let completion =
+            client.request("completion/complete", reference.clone()).await.result()["completion"].clone();
         let values = completion["values"].as_array().expect("judged by the schema");
         assert_eq!((values.len(), &values[99]), (100, &json!("v99")));
         assert_eq!((&completion["hasMore"], &completion["total"]), (&json!(true), &json!(150)));
@@ -449,8 +498,16 @@ async fn s_comp_02_references_are_routed_and_rewritten() {
             client.request("completion/complete", params)
         };
         for (reference, upstream, theirs) in [
-            (json!({ "type": "ref/prompt", "name": "one__greet" }), &one, json!({ "type": "ref/prompt", "name": "greet" })),
-            (json!({ "type": "ref/prompt", "name": "two__greet" }), &two, json!({ "type": "ref/prompt", "name": "greet" })),
+            (
+                json!({ "type": "ref/prompt", "name": "one__greet" }),
+                &one,
+                json!({ "type": "ref/prompt", "name": "greet" }),
+            ),
+            (
+                json!({ "type": "ref/prompt", "name": "two__greet" }),
+                &two,
+                json!({ "type": "ref/prompt", "name": "greet" }),
+            ),
             (
                 json!({ "type": "ref/resource", "uri": "test://two/item/{id}" }),
                 &two,
@@ -462,7 +519,12 @@ async fn s_comp_02_references_are_routed_and_rewritten() {
             assert!(values[0].as_str().is_some_and(|value| value.starts_with("typed-")), "{}", answer.raw);
             let sent = upstream.received("completion/complete").pop().expect("it arrived");
             assert_eq!(sent.params()["ref"], theirs);
-            assert_eq!(sent.params()["context"], json!({ "arguments": { "earlier": "choice" } }), "{}", sent.raw);
+            assert_eq!(
+                sent.params()["context"],
+                json!({ "arguments": { "earlier": "choice" } }),
+                "{}",
+                sent.raw
+            );
         }
         for unknown in [
             json!({ "type": "ref/prompt", "name": "greet" }),
@@ -520,7 +582,8 @@ async fn s_log_01_02_levels_belong_to_sessions() {
         quiet.until_tools(&["one__echo"]).await;
         quiet.request("logging/setLevel", json!({ "level": "error" })).await.result();
         chatty.request("logging/setLevel", json!({ "level": "info" })).await.result();
-        let (mut quiet_stream, mut chatty_stream) = (quiet.standalone_stream().await, chatty.standalone_stream().await);
+        let (mut quiet_stream, mut chatty_stream) =
+            (quiet.standalone_stream().await, chatty.standalone_stream().await);
         for (client, stream, expected) in [
             (&quiet, &mut quiet_stream, &["error"][..]),
             (&chatty, &mut chatty_stream, &["info", "warning", "error"]),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{
-    Call, HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, http_upstream, stateless_upstream, stdio_upstream,
-    upstream,
+    Call, HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, http_upstream, stateless_upstream,
+    stdio_upstream, upstream,
 };
 
 const QUICK: &str = "bounds: { backoff_first: 100ms, backoff_longest: 500ms, probe_deadline: 1s }";
@@ -29,7 +29,10 @@ async fn s_httpc_01_both_forms_of_answers_are_read_and_both_are_asked_for() {
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
     for n in 0..6 {
-        assert_eq!(client.call("one__echo", json!({ "n": n })).await.text(), format!(r#"one echoes {{"n":{n}}}"#));
+        assert_eq!(
+            client.call("one__echo", json!({ "n": n })).await.text(),
+            format!(r#"one echoes {{"n":{n}}}"#)
+        );
     }
     for post in upstream.ledger().iter().filter(|received| received.verb == "POST") {
         let accept = post.headers.get("accept").unwrap_or_default();
@@ -50,11 +53,8 @@ async fn s_httpc_02_03_session_and_version_go_with_every_later_request() {
         assert_ne!(client.session, upstream.sessions().first().cloned());
         assert!(!answer.raw.contains("one-session"));
         assert!((200..300).contains(&client.delete().await));
-        let sessions: HashSet<String> = upstream
-            .ledger()
-            .iter()
-            .filter_map(|received| received.session().map(str::to_owned))
-            .collect();
+        let sessions: HashSet<String> =
+            upstream.ledger().iter().filter_map(|received| received.session().map(str::to_owned)).collect();
         assert!(!sessions.is_empty());
         for received in upstream.ledger() {
             if matches!(received.method(), "initialize" | "server/discover") {
@@ -62,7 +62,13 @@ async fn s_httpc_02_03_session_and_version_go_with_every_later_request() {
                 continue;
             }
             assert!(received.session().is_some(), "{} {}", received.verb, received.raw);
-            assert_eq!(received.headers.get("mcp-protocol-version"), Some(revision), "{} {}", received.verb, received.raw);
+            assert_eq!(
+                received.headers.get("mcp-protocol-version"),
+                Some(revision),
+                "{} {}",
+                received.verb,
+                received.raw
+            );
         }
         assert!(!gateway.stderr().contains("one-session"), "upstream session ids are not logged");
     }
@@ -118,7 +124,10 @@ async fn s_httpc_04_many_calls_meet_one_lost_session_and_it_is_reopened_once() {
 
 #[tokio::test]
 async fn s_httpc_05_upstream_sessions_end_with_the_client_s_and_405_is_no_trouble() {
-    let upstream = http_upstream("one").on("DELETE", |mut call| async move { call.http(405, &[], b"").await }).start().await;
+    let upstream = http_upstream("one")
+        .on("DELETE", |mut call| async move { call.http(405, &[], b"").await })
+        .start()
+        .await;
     let gateway = gateway().with("one", &upstream).start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
@@ -127,7 +136,10 @@ async fn s_httpc_05_upstream_sessions_end_with_the_client_s_and_405_is_no_troubl
     assert!((200..300).contains(&client.delete().await));
     upstream
         .until("DELETE for the session of that client", |ledger| {
-            ledger.iter().any(|received| received.verb == "DELETE" && received.session() == session.as_deref()).then_some(())
+            ledger
+                .iter()
+                .any(|received| received.verb == "DELETE" && received.session() == session.as_deref())
+                .then_some(())
         })
         .await;
     let next = gateway.handshake(HANDSHAKE).await;
@@ -149,7 +161,10 @@ async fn s_httpc_06_answers_are_matched_by_id_on_whatever_stream_they_come() {
     let gateway = gateway().with("one", &upstream).start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
-    client.request("prompts/get", json!({ "name": "one__greet", "arguments": { "who": "x" } })).await.result();
+    client
+        .request("prompts/get", json!({ "name": "one__greet", "arguments": { "who": "x" } }))
+        .await
+        .result();
     eventually("the standing stream of the client's session", || async {
         let get = upstream.ledger().into_iter().rfind(|received| received.verb == "GET")?;
         let session = upstream.received("prompts/get").pop()?.session()?.to_owned();
@@ -189,13 +204,17 @@ async fn s_httpc_11_every_kind_of_http_upstream_is_recognised() {
         ("404 without a body", |mut call| Box::pin(async move { call.http(404, &[], b"").await })),
         ("405 without a body", |mut call| Box::pin(async move { call.http(405, &[], b"").await })),
         ("400 in plain text", |mut call| {
-            Box::pin(async move { call.http(400, &[("Content-Type", "text/plain")], b"Bad Request: no session").await })
+            Box::pin(async move {
+                call.http(400, &[("Content-Type", "text/plain")], b"Bad Request: no session").await
+            })
         }),
         ("200 with an empty object", |mut call| {
             Box::pin(async move { call.http(200, &[("Content-Type", "application/json")], b"{}").await })
         }),
         ("200 with an empty result", |mut call| Box::pin(async move { call.result(json!({})).await })),
-        ("an error of its own", |mut call| Box::pin(async move { call.error(-32602, "what?", json!(null)).await })),
+        ("an error of its own", |mut call| {
+            Box::pin(async move { call.error(-32602, "what?", json!(null)).await })
+        }),
     ];
     for (kind, probe) in handshake_answers {
         println!("=== a handshake upstream that answers the probe with {kind}");
@@ -252,7 +271,10 @@ async fn s_life_02_an_upstream_of_an_unknown_revision_is_left_with_a_clear_word(
     let gateway = gateway().with("one", &strange).with("two", &good).config(QUICK).start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["two__echo"]).await;
-    eventually("the reason in the gateway's log", || async { gateway.stderr().contains("2099-01-01").then_some(()) }).await;
+    eventually("the reason in the gateway's log", || async {
+        gateway.stderr().contains("2099-01-01").then_some(())
+    })
+    .await;
     assert!(strange.received("tools/list").is_empty(), "nothing is asked of it");
 }
 
@@ -296,7 +318,10 @@ async fn s_httpc_14_a_request_on_a_stateless_stream_is_ignored() {
     client.until_tools(&["one__echo"]).await;
     let answer = client.call("one__echo", json!({})).await;
     assert_eq!((answer.text(), answer.before.len()), ("done", 0));
-    let responses = upstream.ledger().into_iter().filter(|received| received.method().is_empty() && received.verb == "POST");
+    let responses = upstream
+        .ledger()
+        .into_iter()
+        .filter(|received| received.method().is_empty() && received.verb == "POST");
     assert_eq!(responses.count(), 0, "responses are never posted to a stateless upstream");
 }
 
@@ -325,12 +350,16 @@ async fn s_httpc_16_the_client_s_own_headers_stay_on_its_hop() {
             ] {
                 headers.set(name, value);
             }
-            let body = json!({ "jsonrpc": "2.0", "id": 41, "method": "tools/call", "params": params }).to_string();
+            let body =
+                json!({ "jsonrpc": "2.0", "id": 41, "method": "tools/call", "params": params }).to_string();
             client.open_raw(json!(41), "tools/call", headers, body.as_bytes()).await.answer().await.text();
         }
         for received in upstream.ledger() {
             for (name, value) in &received.headers.0 {
-                assert!(!value.contains("canary") && !name.to_ascii_lowercase().contains("canary"), "{name}: {value}");
+                assert!(
+                    !value.contains("canary") && !name.to_ascii_lowercase().contains("canary"),
+                    "{name}: {value}"
+                );
             }
             assert_eq!(received.headers.get("x-fixed"), Some("from-the-configuration"));
             assert_eq!(received.headers.get("host"), Some(upstream.address().to_string().as_str()));
@@ -355,7 +384,8 @@ async fn s_stdio_01_one_message_a_line_and_nothing_else() {
             .expect("values are JSON")
             .replace('\n', "\r\n");
             let headers = client.headers("tools/call", &params);
-            let answer = client.open_raw(json!(1), "tools/call", headers, body.as_bytes()).await.answer().await;
+            let answer =
+                client.open_raw(json!(1), "tools/call", headers, body.as_bytes()).await.answer().await;
             assert!(answer.text().contains(r"two\nlines"), "{}", answer.raw);
         }
         for line in upstream.ledger() {
@@ -370,7 +400,10 @@ async fn s_stdio_05_every_kind_of_child_is_recognised() {
     for code in [-32601, -32602, -32000, -32700] {
         println!("=== a handshake child that answers the probe with {code}");
         let upstream = stdio_upstream("one")
-            .on("server/discover", move |mut call| async move { call.error(code, "what?", json!(null)).await })
+            .on(
+                "server/discover",
+                move |mut call| async move { call.error(code, "what?", json!(null)).await },
+            )
             .start()
             .await;
         detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
@@ -385,7 +418,8 @@ async fn s_stdio_05_every_kind_of_child_is_recognised() {
         .await;
     detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
     println!("=== a handshake child that dies of the probe");
-    let upstream = stdio_upstream("one").on("server/discover", |call| async move { call.close().await }).start().await;
+    let upstream =
+        stdio_upstream("one").on("server/discover", |call| async move { call.close().await }).start().await;
     detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
     println!("=== a stateless child");
     let upstream = upstream_of_the_stateless_era().await;
@@ -405,7 +439,8 @@ async fn s_stdio_08_each_session_has_a_child_of_its_own_unless_told_otherwise() 
     ada.until_tools(&["one__echo"]).await;
     ada.call("one__echo", json!({ "who": "ada" })).await.text();
     bob.call("one__echo", json!({ "who": "bob" })).await.text();
-    let connections: HashSet<usize> = upstream.received("tools/call").iter().map(|call| call.connection).collect();
+    let connections: HashSet<usize> =
+        upstream.received("tools/call").iter().map(|call| call.connection).collect();
     assert_eq!(connections.len(), 2, "one child each");
 
     let shared = stdio_upstream("one").start().await;
@@ -414,7 +449,8 @@ async fn s_stdio_08_each_session_has_a_child_of_its_own_unless_told_otherwise() 
     ada.until_tools(&["one__echo"]).await;
     ada.call("one__echo", json!({ "who": "ada" })).await.text();
     bob.call("one__echo", json!({ "who": "bob" })).await.text();
-    let connections: HashSet<usize> = shared.received("tools/call").iter().map(|call| call.connection).collect();
+    let connections: HashSet<usize> =
+        shared.received("tools/call").iter().map(|call| call.connection).collect();
     assert_eq!(connections.len(), 1, "one child for all");
 }
 
@@ -422,7 +458,11 @@ async fn s_stdio_08_each_session_has_a_child_of_its_own_unless_told_otherwise() 
 async fn s_stdio_09_a_child_sees_only_the_environment_it_was_given() {
     let upstream = stdio_upstream("one").start().await;
     let gateway = gateway()
-        .with_more("one", &upstream, json!({ "env": { "GIVEN": "${env:SECRET_SOURCE}", "PLAIN": "yes" }, "cwd": "/" }))
+        .with_more(
+            "one",
+            &upstream,
+            json!({ "env": { "GIVEN": "${env:SECRET_SOURCE}", "PLAIN": "yes" }, "cwd": "/" }),
+        )
         .environment("SECRET_SOURCE", "secret-canary")
         .environment("NOT_FOR_CHILDREN", "leak-canary")
         .start()
@@ -430,7 +470,10 @@ async fn s_stdio_09_a_child_sees_only_the_environment_it_was_given() {
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
     let birth = upstream.births().pop().expect("a child was born");
-    assert_eq!((&birth["environment"]["GIVEN"], &birth["environment"]["PLAIN"]), (&json!("secret-canary"), &json!("yes")));
+    assert_eq!(
+        (&birth["environment"]["GIVEN"], &birth["environment"]["PLAIN"]),
+        (&json!("secret-canary"), &json!("yes"))
+    );
     assert_eq!(birth["directory"], "/");
     assert!(birth["environment"].get("NOT_FOR_CHILDREN").is_none(), "{birth}");
     assert!(birth["environment"].get("SECRET_SOURCE").is_none(), "{birth}");

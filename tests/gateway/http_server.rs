@@ -27,7 +27,8 @@ async fn s_https_01_one_path_and_only_its_verbs() {
     }
     let options = gateway.endpoint.ask("OPTIONS", client.headers("", &json!({})), b"").await;
     assert!(options.status < 500, "{options:?}");
-    let elsewhere = gateway.endpoint.at("/nowhere").ask("POST", client.headers("", &json!({})), PING.as_bytes()).await;
+    let elsewhere =
+        gateway.endpoint.at("/nowhere").ask("POST", client.headers("", &json!({})), PING.as_bytes()).await;
     assert_eq!(elsewhere.status, 404);
     assert_eq!(client.request("ping", json!({})).await.status, 200);
 }
@@ -87,7 +88,12 @@ async fn s_https_02_a_foreign_host_is_refused_on_both_listeners() {
         let answer = ping_with(&client, |headers| headers.set("Host", &host)).await;
         assert_eq!(answer.status, 200, "Host {host:?}: {}", answer.body);
     }
-    for host in ["evil.example.com", "evil.example.com:80", "localhost.evil.example.com", "127.0.0.1.evil.example.com"] {
+    for host in [
+        "evil.example.com",
+        "evil.example.com:80",
+        "localhost.evil.example.com",
+        "127.0.0.1.evil.example.com",
+    ] {
         let answer = ping_with(&client, |headers| headers.set("Host", host)).await;
         assert!((400..500).contains(&answer.status), "Host {host:?}: {answer:?}");
         let mut headers = Headers::default();
@@ -124,7 +130,8 @@ async fn s_https_02_preflight_answers_allowed_origins_alone() {
     let client = gateway.handshake(HANDSHAKE).await;
     let answer = ping_with(&client, |headers| headers.set("Origin", "https://app.example.com")).await;
     assert_eq!(answer.headers.get("access-control-allow-origin"), Some("https://app.example.com"));
-    let exposed = answer.headers.get("access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
+    let exposed =
+        answer.headers.get("access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
     assert!(exposed.contains("mcp-session-id"), "{exposed:?}");
 }
 
@@ -173,7 +180,8 @@ async fn s_https_05_06_the_form_of_the_answer_follows_its_first_event() {
             })
             .start()
             .await;
-        let gateway = gateway().with("one", &upstream).config("bounds: { stream_after: 300ms }").start().await;
+        let gateway =
+            gateway().with("one", &upstream).config("bounds: { stream_after: 300ms }").start().await;
         let client = gateway.client(revision).await;
         client.until_tools(&["one__quick", "one__chatty", "one__slow"]).await;
 
@@ -188,7 +196,8 @@ async fn s_https_05_06_the_form_of_the_answer_follows_its_first_event() {
         assert_eq!(chatty.headers.get("x-accel-buffering"), Some("no"), "(S-HTTPS-15)");
 
         let mut slow = client.open_call("one__slow", json!({})).await;
-        within(Duration::from_millis(1_400), "the stream to open while the call is silent", slow.head()).await;
+        within(Duration::from_millis(1_400), "the stream to open while the call is silent", slow.head())
+            .await;
         let slow = slow.answer().await;
         assert!(slow.streamed && slow.text() == "done", "{revision}: {slow:?}");
     }
@@ -210,7 +219,12 @@ async fn s_https_06_a_refusal_that_needs_a_status_gets_it() {
     client.until_tools(&["one__echo"]).await;
     let answer = client.call("one__echo", json!({})).await;
     answer.expect_error(400, -32021);
-    assert_eq!(answer.error()["data"]["requiredCapabilities"], json!({ "sampling": {} }), "(S-META-05) {}", answer.raw);
+    assert_eq!(
+        answer.error()["data"]["requiredCapabilities"],
+        json!({ "sampling": {} }),
+        "(S-META-05) {}",
+        answer.raw
+    );
 }
 
 #[tokio::test]
@@ -356,7 +370,10 @@ async fn s_https_12_s_canc_05_leaving_is_cancellation_in_the_stateless_era() {
         drop(running);
         within(Duration::from_secs(5), "the upstream to hear of it", told.recv()).await;
         if is_modern {
-            assert!(upstream.received("notifications/cancelled").is_empty(), "over HTTP the closed stream says it all");
+            assert!(
+                upstream.received("notifications/cancelled").is_empty(),
+                "over HTTP the closed stream says it all"
+            );
         }
     }
 }
@@ -449,8 +466,14 @@ async fn s_https_19_each_profile_is_a_server_of_its_own() {
         let answer = few.call(hidden, json!({})).await;
         answer.expect_error(200, -32602);
         let unknown = few.call("one__nothing", json!({})).await;
-        let told = |answer: &crate::support::client::Answer, name: &str| answer.error().to_string().replace(name, "NAME");
-        assert_eq!(told(&answer, hidden), told(&unknown, "one__nothing"), "hidden and unknown look alike (S-TOOL-07)");
+        let told = |answer: &crate::support::client::Answer, name: &str| {
+            answer.error().to_string().replace(name, "NAME")
+        };
+        assert_eq!(
+            told(&answer, hidden),
+            told(&unknown, "one__nothing"),
+            "hidden and unknown look alike (S-TOOL-07)"
+        );
     }
     let cursor = whole.request("tools/list", json!({})).await.result()["nextCursor"].clone();
     half.request("tools/list", json!({ "cursor": cursor })).await.expect_error(200, -32602);
@@ -480,5 +503,8 @@ async fn s_https_20_f52_sigterm_lets_running_calls_finish_and_exits_cleanly() {
     let (status, answer) = tokio::join!(gateway.terminate(), running.answer());
     assert!(status.success(), "{status:?}");
     assert_eq!(answer.text(), "in time");
-    within(Duration::from_secs(5), "the standalone stream to end", async { while stream.next().await.is_some() {} }).await;
+    within(Duration::from_secs(5), "the standalone stream to end", async {
+        while stream.next().await.is_some() {}
+    })
+    .await;
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, Transport, eventually, gateway, http_upstream, stateless_upstream,
-    stdio_upstream, upstream, within,
+    Client, HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, Transport, eventually, gateway, http_upstream,
+    stateless_upstream, stdio_upstream, upstream, within,
 };
 
 /// Heal fast, so that stories need not wait for the defaults.
@@ -66,7 +66,8 @@ async fn s_life_04_upstreams_get_the_whole_handshake_before_anything_else() {
         let gateway = gateway().with_more("one", &upstream, json!({ "protocol": HANDSHAKE })).start().await;
         let client = gateway.handshake(HANDSHAKE).await;
         client.until_tools(&["one__echo"]).await;
-        let methods: Vec<String> = upstream.ledger().iter().map(|received| received.method().to_owned()).collect();
+        let methods: Vec<String> =
+            upstream.ledger().iter().map(|received| received.method().to_owned()).collect();
         assert_eq!(methods[0], "initialize", "{methods:?}");
         assert_eq!(methods[1], "notifications/initialized", "{methods:?}");
     }
@@ -173,7 +174,11 @@ async fn s_life_08_each_side_sees_the_gateway_in_the_fields_of_its_own_revision(
         assert_ne!(towards_client["name"], "one-itself", "the upstream's identity stays behind the gateway");
         expect_fields(revision, &towards_client);
         let greeting = upstream.until_received("initialize", 1).await;
-        assert_ne!(greeting.params()["clientInfo"]["name"], "story", "the client's identity stays before the gateway");
+        assert_ne!(
+            greeting.params()["clientInfo"]["name"],
+            "story",
+            "the client's identity stays before the gateway"
+        );
         if revision == HANDSHAKE {
             expect_fields(revision, &greeting.params()["clientInfo"]);
         }
@@ -248,7 +253,10 @@ async fn s_life_10_a_call_that_never_ends_is_ended_and_progress_extends_it_only_
     let busy = client.open_call_with_progress("one__busy", json!("t")).await.answer().await;
     busy.expect_failure("upstream_timeout", "unknown");
     let took = started.elapsed();
-    assert!(took >= Duration::from_millis(1_500), "progress extends the deadline, but it ended after {took:?}");
+    assert!(
+        took >= Duration::from_millis(1_500),
+        "progress extends the deadline, but it ended after {took:?}"
+    );
 }
 
 #[tokio::test]

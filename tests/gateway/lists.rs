@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::{Client, HANDSHAKE, STATELESS, Transport, Upstream, gateway, http_upstream, stdio_upstream, upstream};
+use crate::support::{
+    Client, HANDSHAKE, STATELESS, Transport, Upstream, gateway, http_upstream, stdio_upstream, upstream,
+};
 
 async fn walk(client: &Client, list: &str) -> (Vec<String>, Vec<Answer>) {
     let method = format!("{list}/list");
@@ -98,7 +100,8 @@ async fn s_page_01_02_03_walks_over_all_upstreams_are_whole_and_cursors_are_seal
 #[tokio::test]
 async fn s_page_03_a_change_in_the_middle_of_a_walk_never_shows_a_name_twice() {
     let one = http_upstream("one").tool("a").tool("b").tool("c").start().await;
-    let gateway = gateway().with("one", &one).config("bounds: { page_size: 2, change_debounce: 50ms }").start().await;
+    let gateway =
+        gateway().with("one", &one).config("bounds: { page_size: 2, change_debounce: 50ms }").start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo", "one__a"]).await;
     let first = client.request("tools/list", json!({})).await;
@@ -111,14 +114,19 @@ async fn s_page_03_a_change_in_the_middle_of_a_walk_never_shows_a_name_twice() {
         Some(error) => assert_eq!(error["code"], -32602, "{}", second.raw),
         None => {
             let seen = first.names("tools");
-            assert!(second.names("tools").iter().all(|name| !seen.contains(name)), "{seen:?} then {}", second.raw);
+            assert!(
+                second.names("tools").iter().all(|name| !seen.contains(name)),
+                "{seen:?} then {}",
+                second.raw
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn s_page_04_upstream_cursors_are_opaque_and_endless_ones_are_cut() {
-    let empty_cursor = http_upstream("one").tool("a").tool("b").show(|shown| shown.page = Some(1)).start().await;
+    let empty_cursor =
+        http_upstream("one").tool("a").tool("b").show(|shown| shown.page = Some(1)).start().await;
     let looping = http_upstream("two")
         .on("tools/list", |mut call| async move {
             let tools = json!([{ "name": "echo", "inputSchema": { "type": "object" } }]);
@@ -128,7 +136,8 @@ async fn s_page_04_upstream_cursors_are_opaque_and_endless_ones_are_cut() {
         .await;
     let endless = stdio_upstream("three")
         .on("tools/list", |mut call| async move {
-            let n = call.params()["cursor"].as_str().and_then(|cursor| cursor.parse::<u32>().ok()).unwrap_or(0);
+            let n =
+                call.params()["cursor"].as_str().and_then(|cursor| cursor.parse::<u32>().ok()).unwrap_or(0);
             let tools = json!([{ "name": format!("t{n}"), "inputSchema": { "type": "object" } }]);
             call.result(json!({ "tools": tools, "nextCursor": (n + 1).to_string() })).await;
         })
@@ -159,9 +168,11 @@ async fn s_list_01_03_a_change_upstream_is_told_once_and_can_be_seen_at_once() {
         let mut stream = client.standalone_stream().await;
         upstream.until_standing().await;
         stream.messages_within(Duration::from_millis(500)).await;
-        for (kind, list, name) in
-            [("tools", "tools", "one__new"), ("prompts", "prompts", "one__new"), ("resources", "resources", "new")]
-        {
+        for (kind, list, name) in [
+            ("tools", "tools", "one__new"),
+            ("prompts", "prompts", "one__new"),
+            ("resources", "resources", "new"),
+        ] {
             upstream.show(|shown| match list {
                 "tools" => shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })),
                 "prompts" => shown.prompts.push(json!({ "name": "new" })),
@@ -170,7 +181,11 @@ async fn s_list_01_03_a_change_upstream_is_told_once_and_can_be_seen_at_once() {
             upstream.announce(&format!("notifications/{kind}/list_changed"), json!({})).await;
             stream.until_method(&format!("notifications/{kind}/list_changed")).await;
             let listing = client.request(&format!("{list}/list"), json!({})).await;
-            assert!(listing.names(list).contains(&name.to_owned()), "told before it could be seen: {}", listing.raw);
+            assert!(
+                listing.names(list).contains(&name.to_owned()),
+                "told before it could be seen: {}",
+                listing.raw
+            );
             let more = stream.messages_within(Duration::from_millis(700)).await;
             assert!(more.is_empty(), "{kind}: told more than once: {more:?}");
         }
@@ -211,7 +226,8 @@ async fn s_list_02_bursts_are_told_as_one_and_hidden_changes_not_at_all() {
     whole.until_tools(&["seen__echo", "hidden__echo"]).await;
     let part = Client::handshake(&gateway.endpoint.at("/mcp/part"), HANDSHAKE, json!({})).await;
     part.until_tools(&["seen__echo"]).await;
-    let (mut whole_stream, mut part_stream) = (whole.standalone_stream().await, part.standalone_stream().await);
+    let (mut whole_stream, mut part_stream) =
+        (whole.standalone_stream().await, part.standalone_stream().await);
     seen.until_standing().await;
     hidden.until_standing().await;
     whole_stream.messages_within(Duration::from_millis(500)).await;
@@ -231,11 +247,8 @@ async fn s_list_02_bursts_are_told_as_one_and_hidden_changes_not_at_all() {
 
 #[tokio::test]
 async fn s_list_04_upstreams_that_never_notify_are_listed_again_by_themselves() {
-    let upstream = http_upstream("one")
-        .capabilities(json!({ "tools": {} }))
-        .without_standing_stream()
-        .start()
-        .await;
+    let upstream =
+        http_upstream("one").capabilities(json!({ "tools": {} })).without_standing_stream().start().await;
     let gateway = gateway().with("one", &upstream).config("bounds: { relist_every: 300ms }").start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;

@@ -8,8 +8,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod base;
+mod faults;
+mod faulty_children;
 mod features;
+mod fidelity;
 mod http_client;
 mod http_server;
 mod lifecycle;

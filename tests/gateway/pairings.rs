@@ -38,7 +38,10 @@ async fn check(client_revision: &str, upstream_revision: &str, transport: Transp
     assert_eq!(tools.names("tools"), ["one__echo", "one__steps", "one__wait", "one__fail"]);
     assert_eq!(client.request("prompts/list", json!({})).await.names("prompts"), ["one__greet"]);
     assert_eq!(client.request("resources/list", json!({})).await.names("resources"), ["static"]);
-    assert_eq!(client.request("resources/templates/list", json!({})).await.names("resourceTemplates"), ["item"]);
+    assert_eq!(
+        client.request("resources/templates/list", json!({})).await.names("resourceTemplates"),
+        ["item"]
+    );
 
     let echoed = client.call("one__echo", json!({ "n": 1 })).await;
     assert_eq!(echoed.text(), r#"one echoes {"n":1}"#);
@@ -50,7 +53,8 @@ async fn check(client_revision: &str, upstream_revision: &str, transport: Transp
 
     let read = client.request("resources/read", json!({ "uri": "test://one/item/7" })).await;
     assert_eq!(read.result()["contents"][0]["text"], "one reads \"test://one/item/7\"");
-    let prompt = client.request("prompts/get", json!({ "name": "one__greet", "arguments": { "who": "you" } })).await;
+    let prompt =
+        client.request("prompts/get", json!({ "name": "one__greet", "arguments": { "who": "you" } })).await;
     assert_eq!(prompt.result()["messages"][0]["content"]["text"], "one greets \"you\"");
     let completion = json!({ "ref": { "type": "ref/prompt", "name": "one__greet" }, "argument": { "name": "who", "value": "y" } });
     let completed = client.request("completion/complete", completion).await;
@@ -60,7 +64,11 @@ async fn check(client_revision: &str, upstream_revision: &str, transport: Transp
     assert_eq!((stepped.text(), stepped.progress()), ("three steps", vec![1.0, 2.0, 3.0]));
 
     cancel(&client, &upstream, upstream_revision, transport).await;
-    assert_eq!(client.call("one__echo", json!({ "n": 2 })).await.text(), r#"one echoes {"n":2}"#, "still in order");
+    assert_eq!(
+        client.call("one__echo", json!({ "n": 2 })).await.text(),
+        r#"one echoes {"n":2}"#,
+        "still in order"
+    );
     each_call_once(&upstream);
 }
 

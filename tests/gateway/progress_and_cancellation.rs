@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, stdio_upstream, upstream, within,
+    Client, HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, stdio_upstream, upstream,
+    within,
 };
 
 #[tokio::test]
@@ -31,7 +32,8 @@ async fn s_prog_01_tokens_are_the_gateway_s_own_upstream_and_the_client_s_on_the
             entry["share"] = json!("all");
         }
         let gateway = gateway().with_server("one", entry).start().await;
-        let clients = [gateway.handshake(HANDSHAKE).await, gateway.handshake("2025-03-26").await, gateway.stateless()];
+        let clients =
+            [gateway.handshake(HANDSHAKE).await, gateway.handshake("2025-03-26").await, gateway.stateless()];
         clients[0].until_tools(&["one__echo"]).await;
         let tokens = [json!(1), json!(1), json!("1")];
         let mut running = Vec::new();
@@ -51,7 +53,8 @@ async fn s_prog_01_tokens_are_the_gateway_s_own_upstream_and_the_client_s_on_the
         release.send(()).expect("the calls are waiting");
         for ((who, exchange), token) in running.into_iter().enumerate().zip(&tokens) {
             let answer = exchange.answer().await;
-            let own: Vec<&Value> = answer.before.iter().map(|message| &message.params()["progressToken"]).collect();
+            let own: Vec<&Value> =
+                answer.before.iter().map(|message| &message.params()["progressToken"]).collect();
             assert_eq!(own, [token], "with its JSON type: {answer:?}");
             assert_eq!(answer.progress(), [who as f64]);
         }
@@ -133,7 +136,8 @@ async fn cancel_in_flight(client: &Client, upstream: &crate::support::Upstream) 
     upstream.until_received("tools/call", before + 1).await;
     let cancelled = json!({ "requestId": id, "reason": "the story goes on" });
     assert_eq!(client.notify("notifications/cancelled", cancelled).await, 202);
-    let ends = within(Duration::from_secs(10), "the cancelled request to end", running.ends_without_response());
+    let ends =
+        within(Duration::from_secs(10), "the cancelled request to end", running.ends_without_response());
     assert!(ends.await, "a cancelled request gets no response");
 }
 
@@ -185,7 +189,8 @@ async fn s_canc_01_cancels_of_nothing_are_ignored() {
     let stranger = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
 
-    let running = client.open_as(json!(77), "tools/call", json!({ "name": "one__echo", "arguments": {} })).await;
+    let running =
+        client.open_as(json!(77), "tools/call", json!({ "name": "one__echo", "arguments": {} })).await;
     upstream.until_received("tools/call", 1).await;
     for params in [
         json!({ "requestId": 77 }),
@@ -194,13 +199,21 @@ async fn s_canc_01_cancels_of_nothing_are_ignored() {
         json!({ "requestId": null }),
         json!({}),
     ] {
-        assert_eq!(stranger.notify("notifications/cancelled", params).await, 202, "a foreign session's id means nothing");
+        assert_eq!(
+            stranger.notify("notifications/cancelled", params).await,
+            202,
+            "a foreign session's id means nothing"
+        );
     }
     for params in [json!({ "requestId": "77" }), json!({ "requestId": [77] }), json!({ "reason": "no id" })] {
         assert_eq!(client.notify("notifications/cancelled", params).await, 202);
     }
     assert_eq!(running.answer().await.text(), "finished");
-    assert_eq!(client.notify("notifications/cancelled", json!({ "requestId": 77 })).await, 202, "already finished");
+    assert_eq!(
+        client.notify("notifications/cancelled", json!({ "requestId": 77 })).await,
+        202,
+        "already finished"
+    );
     assert!(upstream.received("notifications/cancelled").is_empty());
     assert_eq!(client.request("ping", json!({})).await.status, 200);
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Exchange, Message};
-use crate::support::{HANDSHAKE, STATELESS, TRANSPORTS, Transport, eventually, gateway, stateless_upstream, upstream};
+use crate::support::{
+    HANDSHAKE, STATELESS, TRANSPORTS, Transport, eventually, gateway, stateless_upstream, upstream,
+};
 
 const ABLE: &str = r#"{"sampling":{},"elicitation":{},"roots":{"listChanged":true}}"#;
 
@@ -51,7 +53,8 @@ async fn questions_travel_on_the_stream_of_their_call_under_ids_of_the_gateway()
                     let answer = call.ask(method, params).await;
                     call.progress(1.0, 1.0).await;
                     println!("   the upstream was told {answer}");
-                    let expected = questions().into_iter().find(|(other, _, _)| *other == method).expect("same list").2;
+                    let expected =
+                        questions().into_iter().find(|(other, _, _)| *other == method).expect("same list").2;
                     let told = &answer["result"];
                     for (member, value) in expected.as_object().expect("an object") {
                         assert_eq!(&told[member], value, "{method}");
@@ -90,7 +93,8 @@ async fn each_client_is_asked_only_what_its_own_call_caused() {
         let upstream = upstream("one", HANDSHAKE, transport)
             .on("tools/call", |mut call| async move {
                 let who = call.params()["arguments"]["who"].as_str().unwrap_or_default().to_owned();
-                let form = json!({ "message": who, "requestedSchema": { "type": "object", "properties": {} } });
+                let form =
+                    json!({ "message": who, "requestedSchema": { "type": "object", "properties": {} } });
                 let answer = call.ask("elicitation/create", form).await;
                 let echoed = answer["result"]["content"]["me"].as_str().unwrap_or_default().to_owned();
                 call.text(&format!("{who} is {echoed}")).await;
@@ -159,7 +163,8 @@ async fn s_canc_04_06_a_question_ends_when_its_asker_gives_up_or_its_call_is_can
         .on("tools/call", |mut call| async move {
             let (id, _answer) = call.begin_to_ask(questions()[1].0, questions()[1].1.clone()).await;
             if call.params()["arguments"]["gives_up"] == true {
-                call.notify("notifications/cancelled", json!({ "requestId": id, "reason": "never mind" })).await;
+                call.notify("notifications/cancelled", json!({ "requestId": id, "reason": "never mind" }))
+                    .await;
                 return call.text("gave up").await;
             }
             call.cancelled().await;
@@ -216,7 +221,8 @@ async fn questions_across_eras_end_in_a_clear_error_and_never_hang() {
     let modern = stateless_upstream("new")
         .on("tools/call", |mut call| async move {
             let question = json!({ "method": "elicitation/create", "params": questions()[1].1 });
-            call.result(json!({ "resultType": "input_required", "inputRequests": { "who": question } })).await;
+            call.result(json!({ "resultType": "input_required", "inputRequests": { "who": question } }))
+                .await;
         })
         .start()
         .await;
@@ -225,7 +231,11 @@ async fn questions_across_eras_end_in_a_clear_error_and_never_hang() {
     stateless.until_tools(&["old__echo", "new__echo"]).await;
     let answer = stateless.call("old__echo", json!({})).await;
     let text = answer.text();
-    assert!(text.contains("cancel") || text.contains("code"), "the old upstream got an answer: {}", answer.raw);
+    assert!(
+        text.contains("cancel") || text.contains("code"),
+        "the old upstream got an answer: {}",
+        answer.raw
+    );
 
     let client = gateway.handshake_with(HANDSHAKE, able()).await;
     let answer = client.call("new__echo", json!({})).await;
@@ -257,7 +267,10 @@ async fn standing_messages_reach_the_session_they_belong_to() {
         let logged = stream.until_method("notifications/message").await;
         assert_eq!(logged.params()["data"], json!({ "a": 1.5 }));
         let logger = logged.params()["logger"].as_str().unwrap_or_default();
-        assert!(logger.contains("one") && logger.contains("engine"), "loggers name their upstream (S-LOG-05): {logger:?}");
+        assert!(
+            logger.contains("one") && logger.contains("engine"),
+            "loggers name their upstream (S-LOG-05): {logger:?}"
+        );
     }
 }
 
@@ -271,7 +284,6 @@ async fn upstreams_may_ping_at_any_time() {
         upstream.until_standing().await;
         let pong = upstream.ask("ping", json!({})).await;
         assert_eq!(pong["result"], json!({}), "{pong}");
-        let _ = STATELESS;
     }
 }
 

@@ -21,7 +21,8 @@ async fn s_sess_01_ids_are_long_visible_and_never_the_same() {
     // Bytes at one place differ between ids, if they are random at all.
     let ids: Vec<Vec<u8>> = ids.into_iter().map(String::into_bytes).collect();
     let shortest = ids.iter().map(Vec::len).min().expect("forty of them");
-    let varied = (0..shortest).filter(|at| ids.iter().map(|id| id[*at]).collect::<HashSet<_>>().len() > 8).count();
+    let varied =
+        (0..shortest).filter(|at| ids.iter().map(|id| id[*at]).collect::<HashSet<_>>().len() > 8).count();
     assert!(varied >= 20, "only {varied} places vary");
 }
 
@@ -52,7 +53,11 @@ async fn s_sess_02_no_session_is_400_and_a_session_that_is_not_is_404() {
         let answer = client.open("tools/list", json!({})).await.whole().await;
         assert_eq!(answer.status, status, "{session:?}: {}", answer.body);
         if status != 200 {
-            assert_eq!(client.get().await.head().await.status(), if session.is_none() { 405 } else { 404 }, "GET");
+            assert_eq!(
+                client.get().await.head().await.status(),
+                if session.is_none() { 405 } else { 404 },
+                "GET"
+            );
             assert_eq!(client.delete().await, if session.is_none() { 405 } else { 404 }, "DELETE");
         }
     }
@@ -60,10 +65,8 @@ async fn s_sess_02_no_session_is_400_and_a_session_that_is_not_is_404() {
 
 #[tokio::test]
 async fn s_sess_03_delete_ends_streams_calls_and_the_upstream_session() {
-    let upstream = http_upstream("one")
-        .on("tools/call", |mut call| async move { call.cancelled().await })
-        .start()
-        .await;
+    let upstream =
+        http_upstream("one").on("tools/call", |mut call| async move { call.cancelled().await }).start().await;
     let gateway = gateway().with("one", &upstream).start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
@@ -80,7 +83,10 @@ async fn s_sess_03_delete_ends_streams_calls_and_the_upstream_session() {
     .await;
     upstream
         .until("DELETE of the session that served the client", |ledger| {
-            ledger.iter().find(|received| received.verb == "DELETE" && received.session() == Some(&session)).cloned()
+            ledger
+                .iter()
+                .find(|received| received.verb == "DELETE" && received.session() == Some(&session))
+                .cloned()
         })
         .await;
     drop(running);

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Client, Whole, header_safe};
 use crate::support::{
-    HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, TRANSPORTS, Upstream, gateway, http_upstream, stateless_upstream, upstream,
-    within,
+    HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, TRANSPORTS, Upstream, gateway, http_upstream,
+    stateless_upstream, upstream, within,
 };
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -44,15 +44,22 @@ async fn s_meta_01_07_version_and_capabilities_come_with_every_request() {
         for key in [VERSION, CAPABILITIES] {
             ask(&client, method, json!({}), |params, _| remove(params, key)).await.expect_error(400, -32602);
             for wrong in [json!(7), json!(null), json!([]), json!(true)] {
-                let answer = ask(&client, method, json!({}), |params, _| params["_meta"][key] = wrong.clone()).await;
+                let answer =
+                    ask(&client, method, json!({}), |params, _| params["_meta"][key] = wrong.clone()).await;
                 answer.expect_error(400, -32602);
             }
         }
-        ask(&client, method, json!({}), |params, _| params["_meta"] = json!("x")).await.expect_error(400, -32602);
+        ask(&client, method, json!({}), |params, _| params["_meta"] = json!("x"))
+            .await
+            .expect_error(400, -32602);
         let odd = json!({ "sampling": true });
-        ask(&client, method, json!({}), |params, _| params["_meta"][CAPABILITIES] = odd).await.expect_error(400, -32602);
-        let unknown = json!({ "tools": {}, "roots": { "listChanged": true }, "extensions": { "com.example/x": {} } });
-        let served = ask(&client, method, json!({}), |params, _| params["_meta"][CAPABILITIES] = unknown).await;
+        ask(&client, method, json!({}), |params, _| params["_meta"][CAPABILITIES] = odd)
+            .await
+            .expect_error(400, -32602);
+        let unknown =
+            json!({ "tools": {}, "roots": { "listChanged": true }, "extensions": { "com.example/x": {} } });
+        let served =
+            ask(&client, method, json!({}), |params, _| params["_meta"][CAPABILITIES] = unknown).await;
         assert_eq!(served.status, 200, "unknown capabilities are nobody's business: {}", served.body);
     }
 }
@@ -65,7 +72,8 @@ async fn s_meta_02_who_the_client_is_may_stay_unsaid() {
     client.until_tools(&["one__echo"]).await;
     let params = json!({ "name": "one__echo", "arguments": {} });
     let answer =
-        ask(&client, "tools/call", params, |params, _| remove(params, "io.modelcontextprotocol/clientInfo")).await;
+        ask(&client, "tools/call", params, |params, _| remove(params, "io.modelcontextprotocol/clientInfo"))
+            .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let sent = upstream.until_received("tools/call", 1).await;
     let identity = &sent.params()["_meta"]["io.modelcontextprotocol/clientInfo"];
@@ -163,9 +171,12 @@ async fn s_disc_05_discovery_asks_no_upstream() {
     let down = stateless_upstream("one").reserve();
     let gateway = gateway().with_server("one", down.settings()).start().await;
     let client = gateway.stateless();
-    let discovered =
-        within(Duration::from_secs(2), "discovery with all upstreams down", client.request("server/discover", json!({})))
-            .await;
+    let discovered = within(
+        Duration::from_secs(2),
+        "discovery with all upstreams down",
+        client.request("server/discover", json!({})),
+    )
+    .await;
     assert!(discovered.result()["capabilities"]["tools"].is_object(), "{}", discovered.raw);
 }
 
@@ -215,7 +226,8 @@ async fn s_hdr_01_method_and_name_are_mirrored_truly_or_refused() {
         let served = ask(&client, method, params, |_, _| {}).await;
         assert_eq!(served.status, 200, "{}", served.body);
     }
-    let listed = ask(&client, "tools/list", json!({}), |_, headers| headers.set("Mcp-Name", "whatever")).await;
+    let listed =
+        ask(&client, "tools/list", json!({}), |_, headers| headers.set("Mcp-Name", "whatever")).await;
     assert_eq!(listed.status, 200, "tools/list has no name to mirror: {}", listed.body);
 }
 
@@ -246,7 +258,9 @@ async fn s_hdr_02_names_of_headers_have_no_case_and_values_do() {
     ask(&client, "tools/list", json!({}), |_, headers| headers.set("Mcp-Method", "TOOLS/LIST"))
         .await
         .expect_error(400, -32020);
-    ask(&client, "tools/call", call(), |_, headers| headers.set("Mcp-Name", "ONE__ECHO")).await.expect_error(400, -32020);
+    ask(&client, "tools/call", call(), |_, headers| headers.set("Mcp-Name", "ONE__ECHO"))
+        .await
+        .expect_error(400, -32020);
 }
 
 #[tokio::test]
@@ -254,7 +268,8 @@ async fn s_hdr_03_sealed_values_are_opened_before_they_are_compared() {
     let (_upstream, _gateway, client) = strict().await;
     let seal = |text: &str| format!("=?base64?{}?=", base64::engine::general_purpose::STANDARD.encode(text));
     let call = || json!({ "name": "one__echo", "arguments": {} });
-    let good = ask(&client, "tools/call", call(), |_, headers| headers.set("Mcp-Name", &seal("one__echo"))).await;
+    let good =
+        ask(&client, "tools/call", call(), |_, headers| headers.set("Mcp-Name", &seal("one__echo"))).await;
     assert_eq!(good.status, 200, "{}", good.body);
     for bad in [
         seal("one__other"),
@@ -291,7 +306,9 @@ async fn s_hdr_06_s_httpc_09_mirrors_towards_upstreams_are_made_anew() {
             answer.result();
         }
     }
-    for (method, name) in [("tools/call", "echo"), ("prompts/get", "greet"), ("resources/read", "test://one/static")] {
+    for (method, name) in
+        [("tools/call", "echo"), ("prompts/get", "greet"), ("resources/read", "test://one/static")]
+    {
         let sent = upstream.received(method);
         assert_eq!(sent.len(), 2, "{method}");
         for received in sent {

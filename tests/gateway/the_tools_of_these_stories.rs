@@ -59,7 +59,17 @@ fn the_schemas_refuse_what_is_wrong() {
     let content = json!([{ "type": "text", "text": "x" }]);
     assert_eq!(fault("2025-11-25", json!({ "content": content })), Vec::<String>::new());
     assert_eq!(fault("2024-11-05", json!({ "content": content })), Vec::<String>::new());
-    assert!(!fault("2024-11-05", json!({ "content": [{ "type": "audio", "data": "", "mimeType": "a/b" }] })).is_empty());
+    assert!(
+        !fault("2024-11-05", json!({ "content": [{ "type": "audio", "data": "", "mimeType": "a/b" }] }))
+            .is_empty()
+    );
     assert!(!fault("2026-07-28", json!({ "content": content })).is_empty());
     assert!(!fault("2025-11-25", json!({ "content": content, "resultType": "complete" })).is_empty());
+}
+
+#[test]
+fn lawful_text_that_no_program_can_hold_is_read_around() {
+    let text = r#"{"n":1e400,"list":[1,"\ud800"],"whole":{"a":1}}"#;
+    assert_eq!(json::parse(text), Some(json!({ "n": null, "list": [1, null], "whole": { "a": 1 } })));
+    assert_eq!(json::parse("{"), None);
 }

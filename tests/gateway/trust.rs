@@ -86,7 +86,10 @@ async fn s_trust_02_nothing_an_upstream_minted_is_shown_to_clients() {
                     strings.extend([name.clone(), value.clone()]);
                 }
                 for string in strings {
-                    assert!(!string.contains("one-session") && !string.contains("marker-cursor"), "{string:?}");
+                    assert!(
+                        !string.contains("one-session") && !string.contains("marker-cursor"),
+                        "{string:?}"
+                    );
                 }
             }
         }

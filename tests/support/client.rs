@@ -95,13 +95,20 @@ impl Connection {
     }
 
     /// Send a request; the answer is read from the exchange.
-    pub(crate) async fn send(mut self, method: &str, path: &str, headers: Headers, body: &[u8]) -> Exchange {
-        let mut headers = headers;
-        if headers.get("Content-Length").is_none() && headers.get("Transfer-Encoding").is_none() && method != "GET" {
-            headers.set("Content-Length", &body.len().to_string());
-        }
+    pub(crate) async fn send(self, method: &str, path: &str, headers: Headers, body: &[u8]) -> Exchange {
         let shown = String::from_utf8_lossy(&body[..body.len().min(1500)]);
         println!("-> {method} {path} {shown}");
+        self.send_quietly(method, path, headers, body).await
+    }
+
+    async fn send_quietly(mut self, method: &str, path: &str, headers: Headers, body: &[u8]) -> Exchange {
+        let mut headers = headers;
+        if headers.get("Content-Length").is_none()
+            && headers.get("Transfer-Encoding").is_none()
+            && method != "GET"
+        {
+            headers.set("Content-Length", &body.len().to_string());
+        }
         let mut wire = write_head(&format!("{method} {path} HTTP/1.1"), &headers);
         wire.extend_from_slice(body);
         self.write(&wire).await;
@@ -114,6 +121,7 @@ impl Connection {
             revision: HANDSHAKE.to_owned(),
             seen: Vec::new(),
             ended: false,
+            is_quiet: false,
         }
     }
 }
@@ -132,8 +140,8 @@ pub(crate) struct Whole {
 impl Whole {
     /// The body as JSON.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body)
-            .unwrap_or_else(|e| panic!("HTTP {} with a body that is not JSON ({e}): {:?}", self.status, self.body))
+        super::json::parse(&self.body)
+            .unwrap_or_else(|| panic!("HTTP {} with a body that is not JSON: {:?}", self.status, self.body))
     }
 
     /// The code of the JSON-RPC error in the body.
@@ -156,8 +164,6 @@ pub(crate) struct Message {
     pub(crate) raw: String,
     /// The same, parsed.
     pub(crate) json: Value,
-    /// The event around it, when it came on a stream.
-    pub(crate) event: Option<Event>,
 }
 
 impl Message {
@@ -187,6 +193,7 @@ pub(crate) struct Exchange {
     revision: String,
     seen: Vec<Message>,
     ended: bool,
+    is_quiet: bool,
 }
 
 impl Exchange {
@@ -201,7 +208,9 @@ impl Exchange {
             let read = patiently("the head of an answer", read_head(&mut self.connection.stream)).await;
             let head = read.unwrap_or_else(|e| panic!("the answer broke off: {e}"));
             let head = head.expect("the gateway closed the connection without an answer");
-            println!("<- {}", head.start);
+            if !self.is_quiet {
+                println!("<- {}", head.start);
+            }
             self.framing = Framing::of_response(&head);
             self.head = Some(head);
         }
@@ -220,7 +229,8 @@ impl Exchange {
 
     fn is_stream(&self) -> bool {
         let head = self.head.as_ref();
-        head.and_then(|head| head.headers.get("content-type")).is_some_and(|kind| kind.starts_with("text/event-stream"))
+        head.and_then(|head| head.headers.get("content-type"))
+            .is_some_and(|kind| kind.starts_with("text/event-stream"))
     }
 
     /// The next event of the stream, priming events included; `None` at its end.
@@ -252,8 +262,12 @@ impl Exchange {
             self.ended = true;
             return None;
         };
-        println!("<- {}", &message.raw[..message.raw.floor_char_boundary(1500)]);
-        self.judge(&message);
+        if !self.is_quiet {
+            println!("<- {}", &message.raw[..message.raw.floor_char_boundary(1500)]);
+        }
+        if !self.is_quiet || self.id().as_i64().is_some_and(|id| id % 100 == 0) {
+            self.judge(&message);
+        }
         self.seen.push(message.clone());
         Some(message)
     }
@@ -263,11 +277,12 @@ impl Exchange {
             let event = self.event().await?;
             let Some(raw) = event.data.clone().filter(|data| !data.is_empty()) else { continue };
             assert_eq!(event.data_lines, 1, "a message is one data line: {event:?}");
+            assert!(matches!(event.name.as_deref(), None | Some("message")), "{event:?}");
             if self.revision == STATELESS {
                 assert_eq!(event.id, None, "stateless streams have no event ids (S-HTTPS-13): {event:?}");
             }
-            let json = serde_json::from_str(&raw).unwrap_or_else(|e| panic!("{e} in event {raw:?}"));
-            return Some(Message { raw, json, event: Some(event) });
+            let json = super::json::parse(&raw).unwrap_or_else(|| panic!("no JSON in event {raw:?}"));
+            return Some(Message { raw, json });
         }
     }
 
@@ -279,9 +294,9 @@ impl Exchange {
         if raw.is_empty() {
             return None;
         }
-        let json = serde_json::from_str(&raw)
-            .unwrap_or_else(|e| panic!("{:?} has a body that is not JSON ({e}): {raw:?}", self.head));
-        Some(Message { raw, json, event: None })
+        let json = super::json::parse(&raw)
+            .unwrap_or_else(|| panic!("{:?} has a body that is not JSON: {raw:?}", self.head));
+        Some(Message { raw, json })
     }
 
     fn judge(&self, message: &Message) {
@@ -332,12 +347,14 @@ impl Exchange {
     /// Read to the final response and the end of the stream.
     pub(crate) async fn answer(mut self) -> Answer {
         loop {
-            let message = self.next().await.unwrap_or_else(|| panic!("no response: {:?} {:#?}", self.head, self.seen));
+            let message =
+                self.next().await.unwrap_or_else(|| panic!("no response: {:?} {:#?}", self.head, self.seen));
             if message.is_response() {
                 break;
             }
         }
-        let extra = within(Duration::from_secs(10), "the stream to end after its response", self.next()).await;
+        let extra =
+            within(Duration::from_secs(10), "the stream to end after its response", self.next()).await;
         assert!(extra.is_none(), "something followed the response: {extra:?}");
         let streamed = self.is_stream();
         let head = self.head.expect("read before the response");
@@ -432,7 +449,12 @@ impl Answer {
     /// Fail unless the gateway reports this reason and outcome.
     pub(crate) fn expect_failure(&self, reason: &str, outcome: &str) -> &Answer {
         let failure = self.failure();
-        assert_eq!((&failure["reason"], &failure["outcome"]), (&json!(reason), &json!(outcome)), "{}", self.raw);
+        assert_eq!(
+            (&failure["reason"], &failure["outcome"]),
+            (&json!(reason), &json!(outcome)),
+            "{}",
+            self.raw
+        );
         assert!(failure["retryable"].is_boolean(), "{}", self.raw);
         self
     }
@@ -463,6 +485,7 @@ pub(crate) struct Client {
     pub(crate) capabilities: Value,
     /// What `initialize` answered, in the handshake era.
     pub(crate) welcome: Value,
+    is_quiet: bool,
     next_id: Arc<AtomicI64>,
     idle: Arc<std::sync::Mutex<VecDeque<(tokio::time::Instant, Connection)>>>,
 }
@@ -475,6 +498,7 @@ impl Client {
             session: None,
             capabilities,
             welcome: Value::Null,
+            is_quiet: false,
             next_id: Arc::new(AtomicI64::new(1)),
             idle: Arc::default(),
         }
@@ -510,6 +534,12 @@ impl Client {
         self.welcome = answer.result().clone();
         self.revision = self.welcome["protocolVersion"].as_str().expect("judged by the schema").to_owned();
         answer
+    }
+
+    /// The same client, printing nothing and judging only every hundredth answer: for stories with very many messages.
+    pub(crate) fn quiet(mut self) -> Client {
+        self.is_quiet = true;
+        self
     }
 
     /// Whether this client is of the stateless era.
@@ -587,7 +617,11 @@ impl Client {
     /// Send bytes that the story made, as the request with this id and method.
     pub(crate) async fn open_raw(&self, id: Value, method: &str, headers: Headers, body: &[u8]) -> Exchange {
         let connection = self.connection().await;
-        let mut exchange = connection.send("POST", &self.endpoint.path, headers, body).await;
+        let mut exchange = match self.is_quiet {
+            true => connection.send_quietly("POST", &self.endpoint.path, headers, body).await,
+            false => connection.send("POST", &self.endpoint.path, headers, body).await,
+        };
+        exchange.is_quiet = self.is_quiet;
         exchange.asked = Some((id, method.to_owned()));
         exchange.revision.clone_from(&self.revision);
         exchange
@@ -615,7 +649,8 @@ impl Client {
 
     /// Keep the connection of an answer for the next request.
     pub(crate) fn keep(&self, answer: &mut Answer) {
-        let closes = answer.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let closes =
+            answer.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         if let Some(connection) = answer.idle.take().filter(|_| !closes) {
             let mut idle = self.idle.lock().expect("nobody panics while holding it");
             idle.push_back((tokio::time::Instant::now(), connection));
@@ -660,7 +695,8 @@ impl Client {
 
     async fn post_silently(&self, headers: Headers, body: &str) -> u16 {
         let connection = self.connection().await;
-        let whole = connection.send("POST", &self.endpoint.path, headers, body.as_bytes()).await.whole().await;
+        let whole =
+            connection.send("POST", &self.endpoint.path, headers, body.as_bytes()).await.whole().await;
         if whole.status == 202 {
             assert_eq!(whole.body, "", "202 has no body (S-HTTPS-04)");
         }
@@ -694,7 +730,11 @@ impl Client {
 
     /// List until every one of `names` is there; gives that listing.
     pub(crate) async fn until_listed(&self, list: &str, names: &[&str]) -> Answer {
-        let method = if list == "resourceTemplates" { "resources/templates/list".to_owned() } else { format!("{list}/list") };
+        let method = if list == "resourceTemplates" {
+            "resources/templates/list".to_owned()
+        } else {
+            format!("{list}/list")
+        };
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let answer = self.request(&method, json!({})).await;

@@ -135,8 +135,11 @@ pub(crate) struct Ended {
 /// Run the gateway with a configuration file that it should refuse.
 pub(crate) async fn refused(file: &str) -> Ended {
     let mut gateway = Gateway::spawn(file, &[]);
-    let status = patiently("the gateway to refuse its configuration", gateway.child.wait()).await.expect("a child ends");
-    let printed = |lines: &Mutex<Vec<String>>| lines.lock().expect("nobody panics while holding it").join("\n");
+    let status = patiently("the gateway to refuse its configuration", gateway.child.wait())
+        .await
+        .expect("a child ends");
+    let printed =
+        |lines: &Mutex<Vec<String>>| lines.lock().expect("nobody panics while holding it").join("\n");
     patiently("its pipes to close", async {
         while let Some(reader) = gateway.readers.pop() {
             reader.await.expect("readers only read");
@@ -164,7 +167,8 @@ impl Gateway {
     fn spawn(file: &str, environment: &[(String, String)]) -> Gateway {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("switchyard-story-{}-{number}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("switchyard-story-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("the temporary directory takes files");
         let path = directory.join("gateway.yaml");
         std::fs::write(&path, file).expect("the temporary directory takes files");

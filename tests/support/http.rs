@@ -117,7 +117,10 @@ impl Framing {
     }
 
     /// The next piece of the body; `None` at its end.
-    pub(crate) async fn next<R: AsyncBufRead + Unpin>(&mut self, reader: &mut R) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) async fn next<R: AsyncBufRead + Unpin>(
+        &mut self,
+        reader: &mut R,
+    ) -> io::Result<Option<Vec<u8>>> {
         loop {
             match self.state {
                 State::Length(0) => return Ok(None),
@@ -129,7 +132,8 @@ impl Framing {
                 State::UntilClose => return read_some(reader, usize::MAX).await,
                 State::ChunkSize => {
                     let line = self.line(reader).await?;
-                    let size = usize::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+                    let size =
+                        usize::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
                     self.state = if size == 0 { State::ChunkEnd(true) } else { State::Chunk(size) };
                 }
                 State::Chunk(left) => {

@@ -13,6 +13,23 @@ pub(crate) fn raw_at<'text>(text: &'text str, path: &[&str]) -> Option<&'text st
     raw_at(members.get(*name)?.get(), rest)
 }
 
+/// A value of any lawful JSON text. What a program cannot hold (numbers beyond all floats, halves of characters) becomes
+/// null; `None` when the text is no JSON at all.
+pub(crate) fn parse(text: &str) -> Option<serde_json::Value> {
+    use serde_json::Value;
+    if let Ok(value) = serde_json::from_str(text) {
+        return Some(value);
+    }
+    if let Ok(members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) {
+        let member = |(name, value): (String, &RawValue)| (name, parse(value.get()).unwrap_or_default());
+        return Some(Value::Object(members.into_iter().map(member).collect()));
+    }
+    if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) {
+        return Some(Value::Array(items.iter().map(|item| parse(item.get()).unwrap_or_default()).collect()));
+    }
+    serde_json::from_str::<&RawValue>(text).is_ok().then_some(Value::Null)
+}
+
 /// The member names of an object, in their order in the text.
 pub(crate) fn names_in_order(text: &str) -> Vec<String> {
     struct Names;

@@ -14,9 +14,11 @@ pub(crate) mod schema;
 pub(crate) mod sse;
 pub(crate) mod upstream;
 
-pub(crate) use client::{Client, Endpoint};
+pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, gateway};
-pub(crate) use upstream::{Call, TRANSPORTS, Transport, Upstream, http_upstream, stateless_upstream, stdio_upstream, upstream};
+pub(crate) use upstream::{
+    Call, TRANSPORTS, Transport, Upstream, http_upstream, stateless_upstream, stdio_upstream, upstream,
+};
 
 use std::future::Future;
 use std::time::Duration;

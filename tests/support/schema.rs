@@ -10,8 +10,11 @@ use std::rc::Rc;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
+/// Validators by revision and definition; `None` for what does not exist.
+type Judges = HashMap<(String, String), Option<Rc<Validator>>>;
+
 thread_local! {
-    static JUDGES: RefCell<HashMap<(String, String), Option<Rc<Validator>>>> = RefCell::default();
+    static JUDGES: RefCell<Judges> = RefCell::default();
     static SCHEMAS: RefCell<HashMap<String, Rc<Value>>> = RefCell::default();
 }
 
@@ -54,9 +57,10 @@ fn judge(revision: &str, definition: &str) -> Option<Rc<Validator>> {
 pub(crate) fn faults(revision: &str, definition: &str, value: &Value) -> Vec<String> {
     match judge(revision, definition) {
         None => vec![format!("{definition} does not exist in {revision}")],
-        Some(judge) => {
-            judge.iter_errors(value).map(|fault| format!("{definition}: {fault} at {}", fault.instance_path())).collect()
-        }
+        Some(judge) => judge
+            .iter_errors(value)
+            .map(|fault| format!("{definition}: {fault} at {}", fault.instance_path()))
+            .collect(),
     }
 }
 
@@ -150,7 +154,9 @@ fn error_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<St
     match (error["code"].as_i64(), revision) {
         (None, _) => faults.push("the error has no integer code".to_owned()),
         (Some(-32022..=-32020), "2026-07-28") => {}
-        (Some(code @ (-32002 | -32042)), "2026-07-28") => faults.push(format!("{code} never goes to stateless clients")),
+        (Some(code @ (-32002 | -32042)), "2026-07-28") => {
+            faults.push(format!("{code} never goes to stateless clients"))
+        }
         (Some(code @ -32022..=-32020), _) => faults.push(format!("{code} never goes to handshake clients")),
         (Some(code @ -32099..=-32023), _) if code != -32042 => faults.push(format!("{code} is reserved")),
         _ => {}
@@ -164,7 +170,9 @@ fn error_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<St
 
 fn result_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<String> {
     let mut faults = Vec::new();
-    let Some(result) = message.get("result") else { return vec!["neither method, result nor error".to_owned()] };
+    let Some(result) = message.get("result") else {
+        return vec!["neither method, result nor error".to_owned()];
+    };
     if !message["id"].is_string() && !message["id"].is_number() {
         faults.push("a result without id".to_owned());
     }

@@ -54,6 +54,12 @@ impl Call {
         self.received.verb != "LINE"
     }
 
+    fn show(&self, message: &str) {
+        if !self.shared.is_quiet {
+            println!("   [{}] => {}", self.shared.name, clipped(message));
+        }
+    }
+
     async fn write(&self, bytes: Vec<u8>) {
         self.out.send(Command::Write(bytes)).await.ok();
     }
@@ -71,10 +77,13 @@ impl Call {
 
     /// Write one message on the stream of this call.
     pub(crate) async fn say(&mut self, message: &str) {
-        println!("   [{}] => {}", self.shared.name, clipped(message));
+        self.show(message);
         self.stream().await;
-        let piece =
-            if self.is_http() { over_http::event_chunk(message) } else { format!("{message}\n").into_bytes() };
+        let piece = if self.is_http() {
+            over_http::event_chunk(message)
+        } else {
+            format!("{message}\n").into_bytes()
+        };
         self.write(piece).await;
     }
 
@@ -88,7 +97,7 @@ impl Call {
     /// Write a final message and end the answer.
     pub(crate) async fn last(&mut self, message: &str) {
         if self.is_http() && !self.is_streaming {
-            println!("   [{}] => {}", self.shared.name, clipped(message));
+            self.show(message);
             let headers = [("Content-Type", "application/json")];
             return self.http(200, &headers, message.as_bytes()).await;
         }
@@ -153,7 +162,8 @@ impl Call {
         if token.is_null() {
             return false;
         }
-        let params = json!({ "progressToken": token, "progress": progress, "total": total, "message": "at work" });
+        let params =
+            json!({ "progressToken": token, "progress": progress, "total": total, "message": "at work" });
         self.notify("notifications/progress", params).await;
         true
     }
@@ -165,7 +175,11 @@ impl Call {
     }
 
     /// As [`Call::ask`], without waiting; gives the id used as well.
-    pub(crate) async fn begin_to_ask(&mut self, method: &str, params: Value) -> (String, oneshot::Receiver<Value>) {
+    pub(crate) async fn begin_to_ask(
+        &mut self,
+        method: &str,
+        params: Value,
+    ) -> (String, oneshot::Receiver<Value>) {
         let id = format!("{}-asks-{}", self.shared.name, self.shared.next.fetch_add(1, Ordering::Relaxed));
         let (answered, answer) = oneshot::channel();
         locked(&self.shared.awaiting).insert(id.clone(), answered);

@@ -34,7 +34,9 @@ pub(super) fn shown(name: &str) -> Shown {
             "description": "Greets somebody.",
             "arguments": [{ "name": "who", "description": "Whom to greet.", "required": true }],
         })],
-        resources: vec![json!({ "uri": format!("test://{name}/static"), "name": "static", "mimeType": "text/plain" })],
+        resources: vec![
+            json!({ "uri": format!("test://{name}/static"), "name": "static", "mimeType": "text/plain" }),
+        ],
         templates: vec![json!({ "uriTemplate": format!("test://{name}/item/{{id}}"), "name": "item" })],
         page: None,
     }
@@ -45,7 +47,8 @@ pub(super) fn complete(shared: &Shared, method: &str, result: Value) -> Value {
     let mut result = result;
     if shared.is_stateless() {
         result["resultType"] = json!("complete");
-        let cacheable = method.ends_with("/list") || method == "resources/read" || method == "server/discover";
+        let cacheable =
+            method.ends_with("/list") || method == "resources/read" || method == "server/discover";
         if cacheable {
             result["ttlMs"] = json!(0);
             result["cacheScope"] = json!("private");
@@ -93,7 +96,9 @@ pub(super) fn fault_of(shared: &Shared, received: &Received) -> Option<String> {
 /// Answer as a well-behaved server.
 pub(super) async fn answer(call: &mut Call) {
     match call.received.verb.as_str() {
-        "GET" if call.shared.is_stateless() || !call.shared.has_standing_stream => return call.http(405, &[], b"").await,
+        "GET" if call.shared.is_stateless() || !call.shared.has_standing_stream => {
+            return call.http(405, &[], b"").await;
+        }
         "GET" => return over_http::stand(call).await,
         "DELETE" if call.shared.is_stateless() => return call.http(405, &[], b"").await,
         "DELETE" => {
@@ -121,8 +126,11 @@ async fn answer_handshake(call: &mut Call) {
             Some(_) => None,
         };
         if let Some((status, message)) = refusal {
-            let body = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32000, "message": message } });
-            return call.http(status, &[("Content-Type", "application/json")], body.to_string().as_bytes()).await;
+            let body =
+                json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32000, "message": message } });
+            return call
+                .http(status, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+                .await;
         }
     }
     answer_method(call).await;
@@ -153,10 +161,13 @@ async fn answer_stateless(call: &mut Call) {
         let error = json!({ "jsonrpc": "2.0", "id": call.received.json["id"], "error":
             { "code": code, "message": message, "data": data } });
         println!("   [{}] => {status} {error}", call.shared.name);
-        return call.http(status, &[("Content-Type", "application/json")], error.to_string().as_bytes()).await;
+        return call
+            .http(status, &[("Content-Type", "application/json")], error.to_string().as_bytes())
+            .await;
     }
     if call.method() == "server/discover" {
-        let mut result = json!({ "supportedVersions": [STATELESS], "capabilities": call.shared.capabilities });
+        let mut result =
+            json!({ "supportedVersions": [STATELESS], "capabilities": call.shared.capabilities });
         if let Some(instructions) = &call.shared.instructions {
             result["instructions"] = json!(instructions);
         }
@@ -169,7 +180,10 @@ async fn answer_stateless(call: &mut Call) {
 /// The strict checks of a stateless server, in the order of the specification.
 fn refusal_of(call: &Call) -> Option<(u16, i64, String, Value)> {
     let (received, method) = (&call.received, call.method());
-    if matches!(method, "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe") {
+    if matches!(
+        method,
+        "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
+    ) {
         return Some((404, -32601, format!("no method {method}"), Value::Null));
     }
     let meta = &received.params()["_meta"];
@@ -222,7 +236,8 @@ async fn answer_method(call: &mut Call) {
             if !shown.tools.iter().any(|tool| tool["name"] == params["name"]) {
                 return call.error(-32602, "unknown tool", json!({ "name": params["name"] })).await;
             }
-            let arguments = crate::support::json::raw_at(&call.received.raw, &["params", "arguments"]).unwrap_or("{}");
+            let arguments =
+                crate::support::json::raw_at(&call.received.raw, &["params", "arguments"]).unwrap_or("{}");
             json!({ "content": [{ "type": "text", "text": format!("{} echoes {arguments}", call.shared.name) }] })
         }
         "prompts/get" => {
@@ -254,7 +269,8 @@ fn page(member: &str, items: &[Value], shown: &Shown, params: &Value) -> Value {
     let until = from.saturating_add(size).min(items.len());
     let mut result = json!({ member: items[from.min(items.len())..until] });
     if until < items.len() {
-        result["nextCursor"] = if until == size { json!("") } else { json!(format!("marker-cursor-{until}")) };
+        result["nextCursor"] =
+            if until == size { json!("") } else { json!(format!("marker-cursor-{until}")) };
     }
     result
 }

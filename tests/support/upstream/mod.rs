@@ -111,6 +111,7 @@ pub(crate) struct Shared {
     instructions: Option<String>,
     has_standing_stream: bool,
     is_lenient: bool,
+    is_quiet: bool,
     shown: Mutex<Shown>,
     ledger: Mutex<Vec<Received>>,
     births: Mutex<Vec<Value>>,
@@ -138,7 +139,15 @@ impl Shared {
     }
 
     fn enter(&self, received: Received) {
-        println!("   [{} #{}] <= {} {}", self.name, received.connection, received.verb, clipped(&received.raw));
+        if !self.is_quiet {
+            println!(
+                "   [{} #{}] <= {} {}",
+                self.name,
+                received.connection,
+                received.verb,
+                clipped(&received.raw)
+            );
+        }
         if let Some(fault) = defaults::fault_of(self, &received) {
             println!("   [{}] FAULT {fault}", self.name);
             locked(&self.faults).push(fault);
@@ -189,6 +198,7 @@ pub(crate) fn upstream(name: &str, revision: &str, transport: Transport) -> Upst
         instructions: None,
         has_standing_stream: true,
         is_lenient: false,
+        is_quiet: false,
         shown: Mutex::new(defaults::shown(name)),
         ledger: Mutex::default(),
         births: Mutex::default(),
@@ -268,6 +278,21 @@ impl UpstreamPlan {
     pub(crate) fn lenient(mut self) -> UpstreamPlan {
         self.shared.is_lenient = true;
         self
+    }
+
+    /// Print nothing and judge nothing; for stories with very many messages.
+    pub(crate) fn quiet(mut self) -> UpstreamPlan {
+        self.shared.is_quiet = true;
+        self.lenient()
+    }
+
+    /// Listen on an address that another upstream left; `None` while it is not free.
+    pub(crate) async fn start_at(self, address: SocketAddr) -> Option<Upstream> {
+        let socket = TcpSocket::new_v4().expect("sockets are to be had");
+        socket.set_reuseaddr(true).expect("a fresh socket takes options");
+        socket.bind(address).ok()?;
+        let shared = Arc::new(self.shared);
+        Some(Reserved { shared, socket, address }.start().await)
     }
 
     /// Take an address without listening on it: connections are refused until [`Reserved::start`].
@@ -399,11 +424,6 @@ impl Upstream {
         locked(&self.shared.sessions).iter().cloned().collect()
     }
 
-    /// Number of connections or children so far.
-    pub(crate) fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
-    }
-
     /// Wait until `probe` finds something in the ledger.
     pub(crate) async fn until<T>(&self, awaited: &str, probe: impl Fn(&[Received]) -> Option<T>) -> T {
         let mut changes = self.shared.changes.subscribe();
@@ -444,12 +464,6 @@ impl Upstream {
         self.say(&message, |_| true).await
     }
 
-    /// Say something on the standing way of one session.
-    pub(crate) async fn announce_to(&self, session: &str, method: &str, params: Value) -> usize {
-        let message = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
-        self.say(&message, |standing| standing.session.as_deref() == Some(session)).await
-    }
-
     /// Write raw text on the standing ways.
     pub(crate) async fn say(&self, message: &str, to: impl Fn(&Standing) -> bool) -> usize {
         println!("   [{}] => (standing) {}", self.shared.name, clipped(message));
@@ -460,7 +474,8 @@ impl Upstream {
             .collect();
         let mut told = 0;
         for (out, is_stdio) in ways {
-            let piece = if is_stdio { format!("{message}\n").into_bytes() } else { over_http::event_chunk(message) };
+            let piece =
+                if is_stdio { format!("{message}\n").into_bytes() } else { over_http::event_chunk(message) };
             told += usize::from(out.send(over_http::Command::Write(piece)).await.is_ok());
         }
         told
@@ -475,11 +490,6 @@ impl Upstream {
         self.say(&message, |_| true).await;
         patiently(&format!("the answer to {method}"), answer).await.expect("answers are kept until they come")
     }
-
-    /// Do not fail the story for unlawful messages seen so far; gives them.
-    pub(crate) fn forgive(&self) -> Vec<String> {
-        std::mem::take(&mut *locked(&self.shared.faults))
-    }
 }
 
 impl Drop for Upstream {
@@ -488,7 +498,11 @@ impl Drop for Upstream {
         self.shared.killed.send_modify(|count| *count += 1);
         let faults = std::mem::take(&mut *locked(&self.shared.faults));
         if !std::thread::panicking() {
-            assert!(faults.is_empty(), "the gateway sent {} what it should not: {faults:#?}", self.shared.name);
+            assert!(
+                faults.is_empty(),
+                "the gateway sent {} what it should not: {faults:#?}",
+                self.shared.name
+            );
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: usize)
     while let Ok(Some(head)) = read_head(&mut reader).await {
         let Ok(body) = Framing::of_request(&head.headers).all(&mut reader).await else { return };
         let raw = String::from_utf8(body).unwrap_or_else(|e| format!("not UTF-8: {e}"));
-        let json = serde_json::from_str(&raw).unwrap_or(Value::Null);
+        let json = crate::support::json::parse(&raw).unwrap_or(Value::Null);
         let verb = head.start.split(' ').next().unwrap_or_default().to_owned();
         let received = Received { verb, headers: head.headers, raw, json, connection: number };
         shared.enter(received.clone());
@@ -99,8 +99,7 @@ async fn exchange(
     let (leaving, left) = watch::channel(false);
     let is_standing = received.verb == "GET";
     let session = received.session().map(str::to_owned);
-    let call =
-        Call { received, shared: Arc::clone(shared), out: out.clone(), left, is_streaming: false };
+    let call = Call { received, shared: Arc::clone(shared), out: out.clone(), left, is_streaming: false };
     Shared::run(shared, &script, call);
     let after = loop {
         tokio::select! {

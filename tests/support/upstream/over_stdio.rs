@@ -31,7 +31,11 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: usize)
     let writing = tokio::spawn(async move {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Write(bytes) => if write.write_all(&bytes).await.is_err() { return },
+                Command::Write(bytes) => {
+                    if write.write_all(&bytes).await.is_err() {
+                        return;
+                    }
+                }
                 Command::Finish => {}
                 Command::Close | Command::Reset => {
                     write.shutdown().await.ok();
@@ -49,7 +53,8 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: usize)
         }
     }
     leaving.send_replace(true);
-    locked(&shared.standing).retain(|standing| standing.session.as_deref() != Some(&format!("child-{number}")));
+    locked(&shared.standing)
+        .retain(|standing| standing.session.as_deref() != Some(&format!("child-{number}")));
     shared.changed();
     writing.abort();
 }
@@ -62,8 +67,9 @@ async fn take_line(
     left: &watch::Receiver<bool>,
 ) {
     let raw = String::from_utf8_lossy(line).trim_end_matches('\n').to_owned();
-    let json = serde_json::from_str(&raw).unwrap_or(Value::Null);
-    let received = Received { verb: "LINE".to_owned(), headers: Headers::default(), raw, json, connection: number };
+    let json = crate::support::json::parse(&raw).unwrap_or(Value::Null);
+    let received =
+        Received { verb: "LINE".to_owned(), headers: Headers::default(), raw, json, connection: number };
     shared.enter(received.clone());
     if defaults::takes_silently(shared, &received) {
         return;
