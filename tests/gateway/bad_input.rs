@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use crate::support::client::{Client, Connection};
 use crate::support::gateway::{Plan, refused};
 use crate::support::{
-    Gateway, HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, http_upstream,
-    stateless_upstream, upstream, within,
+    Gateway, HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, http_upstream, upstream, within,
 };
 
 const QUICK: &str =

@@ -5,9 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Exchange, Message};
-use crate::support::{
-    HANDSHAKE, STATELESS, TRANSPORTS, Transport, eventually, gateway, stateless_upstream, upstream,
-};
+use crate::support::{HANDSHAKE, TRANSPORTS, Transport, eventually, gateway, stateless_upstream, upstream};
 
 const ABLE: &str = r#"{"sampling":{},"elicitation":{},"roots":{"listChanged":true}}"#;
 
