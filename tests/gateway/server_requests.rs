@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Exchange, Message};
-use crate::support::{HANDSHAKE, TRANSPORTS, Transport, eventually, gateway, stateless_upstream, upstream};
+use crate::support::{HANDSHAKE, TRANSPORTS, Transport, gateway, stateless_upstream, upstream};
 
 const ABLE: &str = r#"{"sampling":{},"elicitation":{},"roots":{"listChanged":true}}"#;
 
@@ -250,14 +250,10 @@ async fn standing_messages_reach_the_session_they_belong_to() {
         client.until_tools(&["one__echo"]).await;
         client.request("logging/setLevel", json!({ "level": "debug" })).await.result();
         client.request("resources/subscribe", json!({ "uri": "test://one/static" })).await.result();
-        upstream.until_received("resources/subscribe", 1).await;
+        let subscribed = upstream.until_received("resources/subscribe", 1).await;
         let mut stream = client.standalone_stream().await;
-        upstream.until_standing().await;
-        eventually("an update to arrive", || async {
-            upstream.announce("notifications/resources/updated", json!({ "uri": "test://one/static" })).await;
-            (!upstream.received("resources/subscribe").is_empty()).then_some(())
-        })
-        .await;
+        upstream.until_standing_for(&subscribed).await;
+        upstream.announce("notifications/resources/updated", json!({ "uri": "test://one/static" })).await;
         let updated = stream.until_method("notifications/resources/updated").await;
         assert_eq!(updated.params()["uri"], "test://one/static");
         let message = json!({ "level": "warning", "logger": "engine", "data": { "a": 1.5 } });

@@ -114,17 +114,17 @@ async fn s_sess_04_a_session_opens_no_other_door() {
 
 #[tokio::test]
 async fn s_sess_05_idle_sessions_expire_and_used_ones_stay() {
-    let gateway = gateway().config("bounds: { session_idle: 1s }").start().await;
+    let gateway = gateway().config("bounds: { session_idle: 2s }").start().await;
     let idle = gateway.handshake(HANDSHAKE).await;
     let streaming = gateway.handshake(HANDSHAKE).await;
     let _stream = streaming.standalone_stream().await;
     let busy = gateway.handshake(HANDSHAKE).await;
-    for _ in 0..8 {
+    for _ in 0..12 {
         tokio::time::sleep(Duration::from_millis(250)).await;
         assert_eq!(busy.request("ping", json!({})).await.status, 200, "a used session stays");
     }
     eventually("the idle session to expire", || async {
-        let sleeper = tokio::time::sleep(Duration::from_millis(1_500));
+        let sleeper = tokio::time::sleep(Duration::from_millis(3_000));
         sleeper.await;
         let answer = idle.open("ping", json!({})).await.whole().await;
         (answer.status == 404).then_some(())

@@ -172,7 +172,7 @@ async fn s_disc_05_discovery_asks_no_upstream() {
     let gateway = gateway().with_server("one", down.settings()).start().await;
     let client = gateway.stateless();
     let discovered = within(
-        Duration::from_secs(2),
+        Duration::from_secs(5),
         "discovery with all upstreams down",
         client.request("server/discover", json!({})),
     )

@@ -458,6 +458,21 @@ impl Upstream {
         .await;
     }
 
+    /// Wait until the session or child that sent `received` can be told things.
+    pub(crate) async fn until_standing_for(&self, received: &Received) {
+        let own = received.session().map_or_else(|| format!("child-{}", received.connection), str::to_owned);
+        let mut changes = self.shared.changes.subscribe();
+        patiently(&format!("a standing way to {own}"), async {
+            while !locked(&self.shared.standing)
+                .iter()
+                .any(|standing| standing.session.as_ref() == Some(&own))
+            {
+                changes.changed().await.expect("the sender is in self");
+            }
+        })
+        .await;
+    }
+
     /// Say something on every standing way; gives how many there were.
     pub(crate) async fn announce(&self, method: &str, params: Value) -> usize {
         let message = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
