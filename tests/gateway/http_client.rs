@@ -1,16 +1,11 @@
-//! The gateway as a streamable HTTP client (S-HTTPC), and as the owner of stdio children (S-STDIO).
+//! The gateway as a streamable HTTP client (S-HTTPC).
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{
-    Call, HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, http_upstream, stateless_upstream,
-    stdio_upstream, upstream,
-};
+use crate::support::{HANDSHAKE, STATELESS, Transport, gateway, http_upstream, stateless_upstream, upstream};
 
 const QUICK: &str = "bounds: { backoff_first: 100ms, backoff_longest: 500ms, probe_deadline: 1s }";
 
@@ -165,12 +160,8 @@ async fn s_httpc_06_answers_are_matched_by_id_on_whatever_stream_they_come() {
         .request("prompts/get", json!({ "name": "one__greet", "arguments": { "who": "x" } }))
         .await
         .result();
-    eventually("the standing stream of the client's session", || async {
-        let get = upstream.ledger().into_iter().rfind(|received| received.verb == "GET")?;
-        let session = upstream.received("prompts/get").pop()?.session()?.to_owned();
-        (get.session() == Some(&session)).then_some(())
-    })
-    .await;
+    let got = upstream.until_received("prompts/get", 1).await;
+    upstream.until_standing_for(&got).await;
     assert_eq!(client.call("one__echo", json!({})).await.text(), "from the other stream");
 }
 
@@ -185,97 +176,6 @@ async fn s_httpc_06_an_upstream_without_standing_stream_is_not_asked_again_and_a
     let gets: Vec<_> = upstream.ledger().into_iter().filter(|received| received.verb == "GET").collect();
     let sessions: HashSet<_> = gets.iter().map(|get| get.session().map(str::to_owned)).collect();
     assert_eq!(gets.len(), sessions.len(), "405 holds for good: {gets:?}");
-}
-
-/// Era detection: the upstream answers in its own way, and the gateway finds out how to talk to it.
-async fn detects(upstream: &Upstream, plan: crate::support::gateway::Plan) {
-    let gateway = plan.start().await;
-    let client = gateway.handshake(HANDSHAKE).await;
-    client.until_tools(&["one__echo"]).await;
-    assert_eq!(client.call("one__echo", json!({})).await.text(), "one echoes {}");
-    drop(gateway);
-    let _ = upstream;
-}
-
-#[tokio::test]
-async fn s_httpc_11_every_kind_of_http_upstream_is_recognised() {
-    type Probe = fn(Call) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-    let handshake_answers: [(&str, Probe); 6] = [
-        ("404 without a body", |mut call| Box::pin(async move { call.http(404, &[], b"").await })),
-        ("405 without a body", |mut call| Box::pin(async move { call.http(405, &[], b"").await })),
-        ("400 in plain text", |mut call| {
-            Box::pin(async move {
-                call.http(400, &[("Content-Type", "text/plain")], b"Bad Request: no session").await
-            })
-        }),
-        ("200 with an empty object", |mut call| {
-            Box::pin(async move { call.http(200, &[("Content-Type", "application/json")], b"{}").await })
-        }),
-        ("200 with an empty result", |mut call| Box::pin(async move { call.result(json!({})).await })),
-        ("an error of its own", |mut call| {
-            Box::pin(async move { call.error(-32602, "what?", json!(null)).await })
-        }),
-    ];
-    for (kind, probe) in handshake_answers {
-        println!("=== a handshake upstream that answers the probe with {kind}");
-        let upstream = http_upstream("one").on("server/discover", probe).start().await;
-        detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
-    }
-    println!("=== a stateless upstream");
-    let upstream = stateless_upstream("one").start().await;
-    detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
-    assert!(upstream.received("initialize").is_empty(), "a stateless upstream is never greeted");
-}
-
-#[tokio::test]
-async fn s_httpc_11_s_meta_09_a_modern_refusal_is_no_reason_to_fall_back() {
-    let refusals = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&refusals);
-    let upstream = stateless_upstream("one")
-        .on("server/discover", move |mut call| {
-            let first = counted.fetch_add(1, Ordering::Relaxed) == 0;
-            async move {
-                if !first {
-                    return call.default().await;
-                }
-                let id = call.id();
-                let message = format!(
-                    r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32022,"message":"not now","data":{{"supported":["{STATELESS}"],"requested":"{STATELESS}"}}}}}}"#
-                );
-                call.http(400, &[("Content-Type", "application/json")], message.as_bytes()).await;
-            }
-        })
-        .start()
-        .await;
-    detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
-    assert!(upstream.received("initialize").is_empty(), "the same version again, not another era");
-    assert!(refusals.load(Ordering::Relaxed) < 6, "bounded retries");
-}
-
-#[tokio::test]
-async fn s_httpc_11_pinned_revisions_are_not_probed() {
-    let old = upstream("one", "2025-06-18", Transport::Http).start().await;
-    let plan = gateway().with_more("one", &old, json!({ "protocol": "2025-06-18" })).config(QUICK);
-    detects(&old, plan).await;
-    assert!(old.received("server/discover").is_empty());
-    assert_eq!(old.received("initialize")[0].params()["protocolVersion"], "2025-06-18");
-    let new = stateless_upstream("one").start().await;
-    detects(&new, gateway().with_more("one", &new, json!({ "protocol": STATELESS })).config(QUICK)).await;
-    assert!(new.received("initialize").is_empty());
-}
-
-#[tokio::test]
-async fn s_life_02_an_upstream_of_an_unknown_revision_is_left_with_a_clear_word() {
-    let strange = upstream("one", "2099-01-01", Transport::Http).lenient().start().await;
-    let good = http_upstream("two").start().await;
-    let gateway = gateway().with("one", &strange).with("two", &good).config(QUICK).start().await;
-    let client = gateway.handshake(HANDSHAKE).await;
-    client.until_tools(&["two__echo"]).await;
-    eventually("the reason in the gateway's log", || async {
-        gateway.stderr().contains("2099-01-01").then_some(())
-    })
-    .await;
-    assert!(strange.received("tools/list").is_empty(), "nothing is asked of it");
 }
 
 #[tokio::test]
@@ -366,118 +266,4 @@ async fn s_httpc_16_the_client_s_own_headers_stay_on_its_hop() {
         }
         assert!(!gateway.stderr().contains("canary"), "nor are they logged");
     }
-}
-
-#[tokio::test]
-async fn s_stdio_01_one_message_a_line_and_nothing_else() {
-    for revision in [HANDSHAKE, STATELESS] {
-        let upstream = upstream("one", revision, Transport::Stdio).start().await;
-        let gateway = gateway().with("one", &upstream).start().await;
-        for client_revision in [HANDSHAKE, STATELESS] {
-            let client = gateway.client(client_revision).await;
-            client.until_tools(&["one__echo"]).await;
-            // Line breaks between tokens are lawful JSON over HTTP and would break a line on stdio.
-            let params = client.dress(json!({ "name": "one__echo", "arguments": { "text": "two\nlines" } }));
-            let body = serde_json::to_string_pretty(
-                &json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }),
-            )
-            .expect("values are JSON")
-            .replace('\n', "\r\n");
-            let headers = client.headers("tools/call", &params);
-            let answer =
-                client.open_raw(json!(1), "tools/call", headers, body.as_bytes()).await.answer().await;
-            assert!(answer.text().contains(r"two\nlines"), "{}", answer.raw);
-        }
-        for line in upstream.ledger() {
-            assert!(line.json.is_object(), "each line is one message: {:?}", line.raw);
-            assert!(!line.raw.contains('\r'), "{:?}", line.raw);
-        }
-    }
-}
-
-#[tokio::test]
-async fn s_stdio_05_every_kind_of_child_is_recognised() {
-    for code in [-32601, -32602, -32000, -32700] {
-        println!("=== a handshake child that answers the probe with {code}");
-        let upstream = stdio_upstream("one")
-            .on(
-                "server/discover",
-                move |mut call| async move { call.error(code, "what?", json!(null)).await },
-            )
-            .start()
-            .await;
-        detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
-    }
-    println!("=== a handshake child that says nothing to the probe, and answers it late");
-    let upstream = stdio_upstream("one")
-        .on("server/discover", |mut call| async move {
-            call.pause(1_600).await;
-            call.error(-32601, "late", json!(null)).await;
-        })
-        .start()
-        .await;
-    detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
-    println!("=== a handshake child that dies of the probe");
-    let upstream =
-        stdio_upstream("one").on("server/discover", |call| async move { call.close().await }).start().await;
-    detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
-    println!("=== a stateless child");
-    let upstream = upstream_of_the_stateless_era().await;
-    detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
-    assert!(upstream.received("initialize").is_empty());
-}
-
-async fn upstream_of_the_stateless_era() -> Upstream {
-    upstream("one", STATELESS, Transport::Stdio).start().await
-}
-
-#[tokio::test]
-async fn s_stdio_08_each_session_has_a_child_of_its_own_unless_told_otherwise() {
-    let upstream = stdio_upstream("one").start().await;
-    let apart = gateway().with("one", &upstream).start().await;
-    let (ada, bob) = (apart.handshake(HANDSHAKE).await, apart.handshake(HANDSHAKE).await);
-    ada.until_tools(&["one__echo"]).await;
-    ada.call("one__echo", json!({ "who": "ada" })).await.text();
-    bob.call("one__echo", json!({ "who": "bob" })).await.text();
-    let connections: HashSet<usize> =
-        upstream.received("tools/call").iter().map(|call| call.connection).collect();
-    assert_eq!(connections.len(), 2, "one child each");
-
-    let shared = stdio_upstream("one").start().await;
-    let together = gateway().with_more("one", &shared, json!({ "share": "all" })).start().await;
-    let (ada, bob) = (together.handshake(HANDSHAKE).await, together.handshake(HANDSHAKE).await);
-    ada.until_tools(&["one__echo"]).await;
-    ada.call("one__echo", json!({ "who": "ada" })).await.text();
-    bob.call("one__echo", json!({ "who": "bob" })).await.text();
-    let connections: HashSet<usize> =
-        shared.received("tools/call").iter().map(|call| call.connection).collect();
-    assert_eq!(connections.len(), 1, "one child for all");
-}
-
-#[tokio::test]
-async fn s_stdio_09_a_child_sees_only_the_environment_it_was_given() {
-    let upstream = stdio_upstream("one").start().await;
-    let gateway = gateway()
-        .with_more(
-            "one",
-            &upstream,
-            json!({ "env": { "GIVEN": "${env:SECRET_SOURCE}", "PLAIN": "yes" }, "cwd": "/" }),
-        )
-        .environment("SECRET_SOURCE", "secret-canary")
-        .environment("NOT_FOR_CHILDREN", "leak-canary")
-        .start()
-        .await;
-    let client = gateway.handshake(HANDSHAKE).await;
-    client.until_tools(&["one__echo"]).await;
-    let birth = upstream.births().pop().expect("a child was born");
-    assert_eq!(
-        (&birth["environment"]["GIVEN"], &birth["environment"]["PLAIN"]),
-        (&json!("secret-canary"), &json!("yes"))
-    );
-    assert_eq!(birth["directory"], "/");
-    assert!(birth["environment"].get("NOT_FOR_CHILDREN").is_none(), "{birth}");
-    assert!(birth["environment"].get("SECRET_SOURCE").is_none(), "{birth}");
-    assert!(!gateway.stderr().contains("secret-canary"), "secrets are not logged");
-    let servers = gateway.admin_get("/api/v1/servers").await;
-    assert!(!servers.body.contains("secret-canary"), "nor shown: {}", servers.body);
 }

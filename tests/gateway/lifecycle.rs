@@ -1,12 +1,12 @@
-//! Opening: versions, capabilities, identity, and what may be said before the handshake is over (S-LIFE).
+//! Opening: versions, capabilities, deadlines, both eras at one endpoint (S-LIFE).
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, Transport, eventually, gateway, http_upstream,
-    stateless_upstream, stdio_upstream, upstream, within,
+    Client, HANDSHAKE, HANDSHAKE_REVISIONS, Transport, gateway, http_upstream, stateless_upstream, upstream,
+    within,
 };
 
 /// Heal fast, so that stories need not wait for the defaults.
@@ -164,63 +164,6 @@ async fn s_life_07_an_upstream_session_has_exactly_the_capabilities_of_its_clien
 }
 
 #[tokio::test]
-async fn s_life_08_each_side_sees_the_gateway_in_the_fields_of_its_own_revision() {
-    for revision in HANDSHAKE_REVISIONS {
-        let upstream = upstream("one", revision, Transport::Http).start().await;
-        let gateway = gateway().with("one", &upstream).start().await;
-        let client = gateway.handshake(revision).await;
-        client.until_tools(&["one__echo"]).await;
-        let towards_client = client.welcome["serverInfo"].clone();
-        assert_ne!(towards_client["name"], "one-itself", "the upstream's identity stays behind the gateway");
-        expect_fields(revision, &towards_client);
-        let greeting = upstream.until_received("initialize", 1).await;
-        assert_ne!(
-            greeting.params()["clientInfo"]["name"],
-            "story",
-            "the client's identity stays before the gateway"
-        );
-        if revision == HANDSHAKE {
-            expect_fields(revision, &greeting.params()["clientInfo"]);
-        }
-    }
-}
-
-fn expect_fields(revision: &str, identity: &Value) {
-    let mut allowed = vec!["name", "version"];
-    if revision >= "2025-06-18" {
-        allowed.push("title");
-    }
-    if revision >= "2025-11-25" {
-        allowed.extend(["description", "icons", "websiteUrl"]);
-    }
-    for field in identity.as_object().expect("an identity is an object").keys() {
-        assert!(allowed.contains(&field.as_str()), "{field} did not exist in {revision}: {identity}");
-    }
-}
-
-#[tokio::test]
-async fn s_life_09_instructions_pass_alone_and_are_told_apart_together() {
-    let one = http_upstream("one").instructions("Count to one.").start().await;
-    let two = stdio_upstream("two").instructions("Count to two.").start().await;
-    let alone = gateway().with("one", &one).start().await;
-    let instructions = eventually("the upstream's instructions", || async {
-        let client = alone.handshake(HANDSHAKE).await;
-        client.welcome["instructions"].as_str().map(str::to_owned)
-    })
-    .await;
-    assert_eq!(instructions, "Count to one.");
-
-    let both = gateway().with("one", &one).with("two", &two).start().await;
-    let instructions = eventually("both instructions", || async {
-        let client = both.handshake(HANDSHAKE).await;
-        let text = client.welcome["instructions"].as_str()?.to_owned();
-        (text.contains("Count to one.") && text.contains("Count to two.")).then_some(text)
-    })
-    .await;
-    assert!(instructions.contains("one") && instructions.contains("two"), "{instructions}");
-}
-
-#[tokio::test]
 async fn s_life_10_a_call_that_never_ends_is_ended_and_progress_extends_it_only_so_far() {
     let upstream = http_upstream("one")
         .tool("silent")
@@ -257,109 +200,6 @@ async fn s_life_10_a_call_that_never_ends_is_ended_and_progress_extends_it_only_
         took >= Duration::from_millis(1_500),
         "progress extends the deadline, but it ended after {took:?}"
     );
-}
-
-#[tokio::test]
-async fn s_life_13_a_client_is_shown_nothing_that_its_revision_does_not_know() {
-    let modern = stateless_upstream("new")
-        .tool_as(json!({
-            "name": "rich",
-            "title": "Rich",
-            "description": "Everything at once.",
-            "icons": [{ "src": "https://example.com/i.png" }],
-            "annotations": { "readOnlyHint": true },
-            "inputSchema": { "type": "object" },
-            "outputSchema": { "type": "array", "items": { "type": "integer" } },
-        }))
-        .on("tools/call", |mut call| async move {
-            let result = call.complete(json!({
-                "content": [
-                    { "type": "text", "text": "plain" },
-                    { "type": "audio", "data": "AAAA", "mimeType": "audio/wav" },
-                    { "type": "resource_link", "uri": "test://new/static", "name": "static" },
-                ],
-                "structuredContent": [1, 2, 3],
-            }));
-            call.result(result).await;
-        })
-        .start()
-        .await;
-    let gateway = gateway().with("new", &modern).start().await;
-    for revision in HANDSHAKE_REVISIONS {
-        let client = gateway.handshake(revision).await;
-        let listing = client.until_tools(&["new__rich"]).await;
-        let tools = listing.result()["tools"].as_array().expect("judged by the schema").clone();
-        let rich = tools.iter().find(|tool| tool["name"] == "new__rich").expect("listed");
-        let shows = |field: &str| rich.get(field).is_some();
-        assert_eq!(shows("annotations"), revision >= "2025-03-26", "{revision}: {rich}");
-        assert_eq!(shows("title"), revision >= "2025-06-18", "{revision}: {rich}");
-        assert_eq!(shows("icons"), revision >= "2025-11-25", "{revision}: {rich}");
-        assert!(!shows("outputSchema"), "not an object schema: {revision}: {rich}");
-        assert_eq!(rich["description"], "Everything at once.");
-
-        let answer = client.call("new__rich", json!({})).await;
-        assert!(answer.result().get("structuredContent").is_none(), "not an object: {}", answer.raw);
-        let kinds: Vec<&str> = answer.result()["content"]
-            .as_array()
-            .expect("judged by the schema")
-            .iter()
-            .map(|block| block["type"].as_str().expect("judged by the schema"))
-            .collect();
-        assert_eq!(kinds.contains(&"audio"), revision >= "2025-03-26", "{revision}: {}", answer.raw);
-        assert_eq!(kinds.contains(&"resource_link"), revision >= "2025-06-18", "{revision}: {}", answer.raw);
-        assert!(kinds.len() >= 3, "what cannot be shown is told in text: {}", answer.raw);
-        let text = answer.raw.replace(' ', "");
-        assert!(text.contains("[1,2,3]"), "the structured result stays readable: {}", answer.raw);
-    }
-}
-
-#[tokio::test]
-async fn s_life_14_an_upstream_that_comes_back_as_the_other_era_is_probed_again() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    let is_modern = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&is_modern);
-    let upstream = http_upstream("one")
-        .lenient()
-        .on("*", move |mut call| {
-            let is_modern = switch.load(Ordering::Relaxed);
-            async move {
-                if !is_modern {
-                    return call.default().await;
-                }
-                let meta = call.params()["_meta"]["io.modelcontextprotocol/protocolVersion"].clone();
-                let result = match (meta == json!(STATELESS), call.method()) {
-                    (false, _) => return call.http(404, &[], b"").await,
-                    (true, "server/discover") => json!({
-                        "supportedVersions": [STATELESS], "capabilities": { "tools": {} },
-                        "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
-                    }),
-                    (true, "tools/list") => json!({
-                        "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }],
-                        "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
-                    }),
-                    (true, "tools/call") => {
-                        json!({ "content": [{ "type": "text", "text": "modern now" }], "resultType": "complete" })
-                    }
-                    _ => return call.http(404, &[], b"").await,
-                };
-                call.result(result).await;
-            }
-        })
-        .start()
-        .await;
-    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
-    let client = gateway.stateless();
-    client.until_tools(&["one__echo"]).await;
-    assert_eq!(client.call("one__echo", json!({})).await.text(), "one echoes {}");
-
-    is_modern.store(true, Ordering::Relaxed);
-    upstream.forget_sessions();
-    eventually("a call that works in the new era", || async {
-        let answer = client.call("one__echo", json!({})).await;
-        (answer.json["result"]["content"][0]["text"] == "modern now").then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]

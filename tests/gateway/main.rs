@@ -8,20 +8,35 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_configuration;
 mod bad_input;
 mod base;
+mod batches;
+mod corrupt_answers;
+mod disconnects;
+mod era_detection;
 mod faults;
 mod faulty_children;
-mod features;
 mod fidelity;
+mod guards;
 mod http_client;
 mod http_server;
 mod lifecycle;
 mod lists;
+mod logging;
+mod metadata;
 mod pairings;
+mod panics;
+mod profiles;
 mod progress_and_cancellation;
+mod prompts;
+mod relay;
+mod resources;
+mod revisions;
 mod server_requests;
 mod sessions;
 mod stateless;
+mod stdio_client;
 mod the_tools_of_these_stories;
+mod tools;
 mod trust;
