@@ -25,6 +25,7 @@ mod lifecycle;
 mod lists;
 mod logging;
 mod metadata;
+mod mirrored_headers;
 mod pairings;
 mod panics;
 mod profiles;
