@@ -1,6 +1,61 @@
-//! Switchyard, an MCP gateway.
+//! Switchyard: many MCP servers behind one endpoint, in every revision of the protocol.
+//!
+//! # The tour
+//!
+//! Read the modules in this order; each uses only what stands above it (the table is a test, `tests/layering.rs`).
+//!
+//! | module | what it owns | may use, besides `names` and `protocol` |
+//! |---|---|---|
+//! | [`names`] | identifiers as types | nothing |
+//! | [`protocol`] | MCP as pure values: JSON as text, frames, splicing, revisions, translation | `names` |
+//! | [`config`] | `gateway.yaml` | |
+//! | [`telemetry`] | logs, spans, trace context | config |
+//! | [`store`] | sealed identifiers; the state traits come with the task registry | config |
+//! | [`auth`] | who calls | config, telemetry, store |
+//! | [`policy`] | may this caller do that; the only maker of permits | auth |
+//! | [`upstream`] | connections to MCP servers, in both eras | config, telemetry, auth, policy |
+//! | [`catalog`] | public names, merged lists, their one writer | config, store, policy, upstream |
+//! | [`session`] | clients of the handshake era | config, auth, upstream (its messages) |
+//! | [`dispatch`] | the story of each method | all above but session |
+//! | [`downstream`] | the client-facing edge: HTTP, both eras | config, telemetry, auth, upstream, catalog, session, dispatch |
+//! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch |
+//! | [`gateway`] | assembly: checked settings in, running gateway out | everything; only `commands` uses it |
+//! | [`commands`] | what the binary's verbs do | everything |
+//! | [`demo`] | a small MCP server of its own, which shares nothing with the gateway but revision names | nothing |
+//!
+//! # The path of a tool call
+//!
+//! 1. `downstream` guards, reads the envelope once, finds the era.
+//! 2. `session` admits it (handshake era); the stateless era has no session and skips this.
+//! 3. `dispatch::call_tool`: both eras meet.
+//! 4. `catalog` resolves the public name to a route.
+//! 5. `policy` gives a permit.
+//! 6. `upstream` takes the permit and makes the call.
+//! 7. `downstream::respond` turns outcome or failure into the client's wire form.
+//!
+//! A call is one future from 2 to 6. **Dropping it cancels it**, upstream too: that is all there is to cancellation.
+//!
+//! # Words
+//!
+//! *Downstream*: towards clients. *Upstream*: towards MCP servers; also one such server. *Era*: handshake or stateless;
+//! a *revision* belongs to one. *Session*: of a handshake-era client with the gateway. *Link*: an open connection to an
+//! upstream. *Affinity*: whose link it is. *Question*: a request that a server makes of a client. *Catalogue*: everything
+//! offered; a *view* is what one endpoint shows of it; a *route* leads from a public name to an upstream's own. *Permit*:
+//! proof that policy allowed an operation. *Outcome*, *failure*: how a call ended, an upstream's answer or the lack of one.
 
+pub mod admin;
+pub mod auth;
+pub mod catalog;
+pub mod commands;
 pub mod config;
+pub mod demo;
+pub mod dispatch;
+pub mod downstream;
+pub mod gateway;
 pub mod names;
+pub mod policy;
 pub mod protocol;
+pub mod session;
+pub mod store;
+pub mod telemetry;
 pub mod upstream;

@@ -8,5 +8,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == switchyard::upstream::stdio::WARDEN_VERB) {
         return switchyard::upstream::stdio::run_warden(std::env::args_os().skip(2));
     }
-    ExitCode::SUCCESS
+    switchyard::commands::run()
 }

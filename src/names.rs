@@ -52,12 +52,12 @@ text_id!(
     LocalName
 );
 
-/// Id of a handshake-era client session: 128 random bits. Its text form is sealed (S-SESS-01).
+/// Id of a handshake-era client session: 128 random bits that only the table of sessions gives a meaning (S-SESS-01).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u128);
 
 impl fmt::Debug for SessionId {
-    /// Sessions are named in logs by eight digits of their id's hash half, never by the whole id.
+    /// Logs name a session by the first digits of its id, which nobody can use as the id.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "session-{:08x}", (self.0 >> 96) as u32)
     }

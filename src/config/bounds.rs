@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(super) mod written;
+
 /// Checked: sizes in bytes, times, counts. Each field's doc names the error that passing it gives.
 #[derive(Debug, Clone)]
 pub struct Bounds {

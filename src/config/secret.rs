@@ -23,3 +23,41 @@ impl fmt::Debug for Secret {
         f.write_str("[redacted]")
     }
 }
+
+/// Whether a variable or header of this name usually holds a secret.
+pub(super) fn names_secret(name: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "apikey",
+        "credential",
+        "authorization",
+        "cookie",
+        "privatekey",
+    ];
+    let name = name.to_ascii_lowercase().replace(['_', '-'], "");
+    WORDS.iter().any(|word| name.contains(word))
+}
+
+/// Whether a text has the form of a well-known kind of secret.
+pub(super) fn looks_secret(text: &str) -> bool {
+    const PREFIXES: [&str; 13] = [
+        "ghp_",
+        "gho_",
+        "ghs_",
+        "github_pat_",
+        "glpat-",
+        "sk-",
+        "sk_live_",
+        "xoxb-",
+        "xoxp-",
+        "AKIA",
+        "AIza",
+        "eyJ",
+        "-----BEGIN",
+    ];
+    let bare = text.strip_prefix("Bearer ").unwrap_or(text);
+    bare.len() >= 16 && PREFIXES.iter().any(|prefix| bare.starts_with(prefix))
+}

@@ -4,9 +4,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod http;
+mod stdio;
+pub(super) mod written;
+
+use super::bounds::Bounds;
+use super::check::{Check, is_key, is_name_text, valid_key_like};
+use super::names::NameSettings;
 use super::secret::Secret;
+use super::written::{At, Given, Table, given};
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
+use written::{ServerType, WrittenServer};
 
 /// Checked: one upstream MCP server.
 #[derive(Debug, Clone)]
@@ -85,3 +94,154 @@ pub enum ProtocolChoice {
     /// This revision and no other.
     Pinned(Revision),
 }
+
+/// Checks all servers.
+pub(super) fn check_all(
+    written: Option<&At<Table<WrittenServer>>>,
+    names: &NameSettings,
+    bounds: &Bounds,
+    check: &mut Check<'_>,
+) -> Vec<ServerSettings> {
+    let mut servers: Vec<ServerSettings> = Vec::new();
+    for (name, written) in written.map(|written| written.value.0.as_slice()).unwrap_or_default() {
+        check_key(name, check);
+        let Given::Read(written) = written else { continue };
+        let off = is_off(&written.value);
+        let Some(server) = check.switched_off(off, |check| one(name, written, names, bounds, check)) else {
+            continue;
+        };
+        let twin = servers.iter().find(|other| other.enabled && other.prefix == server.prefix);
+        if let Some(twin) = twin.filter(|_| server.enabled && !server.prefix.is_empty()) {
+            let place = given(&written.value.prefix).map_or(&name.place, |prefix| &prefix.place);
+            let message =
+                format!("`{}` is the prefix of server `{}` already; choose another", twin.prefix, twin.name);
+            check.conflict::<()>(place, message);
+        }
+        servers.push(server);
+    }
+    servers
+}
+
+fn check_key(name: &At<String>, check: &mut Check<'_>) {
+    if !is_key(&name.value) {
+        let like = valid_key_like(&name.value);
+        check.bad::<()>(
+            &name.place,
+            format!("a server's key is 1 to 32 of `A-Z a-z 0-9 _ -`; write `{like}`"),
+        );
+    }
+}
+
+fn is_off(written: &WrittenServer) -> bool {
+    given(&written.enabled).is_some_and(|enabled| !enabled.value)
+        || given(&written.disabled).is_some_and(|disabled| disabled.value)
+}
+
+fn one(
+    name: &At<String>,
+    at: &At<WrittenServer>,
+    names: &NameSettings,
+    bounds: &Bounds,
+    check: &mut Check<'_>,
+) -> Option<ServerSettings> {
+    let written = &at.value;
+    if let (Some(_), Some(disabled)) = (&written.enabled, &written.disabled)
+        && let Some(disabled) = disabled.read()
+    {
+        check.conflict::<()>(&disabled.place, "`enabled` and `disabled` say the same thing; keep one");
+    }
+    for (key, theirs) in [("alwaysAllow", &written.always_allow), ("autoApprove", &written.auto_approve)] {
+        if let Some(theirs) = given(theirs) {
+            check
+                .problems
+                .lint(&theirs.place, format!("`{key}` belongs to one client; the gateway ignores it"));
+        }
+    }
+    let transport = transport(at, check);
+    let prefix = prefix(name, written, names, check);
+    let timeout = timeout(written, bounds, check);
+    Some(ServerSettings {
+        name: UpstreamName::new(name.value.as_str()),
+        transport: transport?,
+        protocol: given(&written.protocol).map_or(ProtocolChoice::Auto, |protocol| protocol.value.0),
+        prefix: prefix?,
+        timeout: timeout?,
+        enabled: !is_off(written),
+    })
+}
+
+/// `command` xor `url`, in agreement with `type`.
+fn transport(at: &At<WrittenServer>, check: &mut Check<'_>) -> Option<TransportSettings> {
+    let written = &at.value;
+    let declared = given(&written.server_type);
+    match (&written.command, &written.url) {
+        (Some(_), Some(url)) => {
+            let place = url.read().map_or(&at.place, |url| &url.place);
+            check.conflict(place, "a server has `command` or `url`, not both")
+        }
+        // Most likely the one that is missing.
+        (None, None) if check.problems.has_unknown_key_below(&at.place) => None,
+        (None, None) => {
+            check.conflict(&at.place, "a server needs `command` (a program) or `url` (an endpoint)")
+        }
+        (Some(_), None) => {
+            if let Some(declared) = declared.filter(|declared| declared.value.0 != ServerType::Stdio) {
+                check.conflict::<()>(&declared.place, "this type needs `url`, but the server has `command`");
+            }
+            StdioSettings::check(written, check).map(TransportSettings::Stdio)
+        }
+        (None, Some(_)) => {
+            if let Some(declared) = declared.filter(|declared| declared.value.0 == ServerType::Stdio) {
+                check.conflict::<()>(&declared.place, "this type needs `command`, but the server has `url`");
+            }
+            HttpSettings::check(written, check).map(TransportSettings::Http)
+        }
+    }
+}
+
+/// The prefix, with room for a shortened name behind it.
+fn prefix(
+    name: &At<String>,
+    written: &WrittenServer,
+    names: &NameSettings,
+    check: &mut Check<'_>,
+) -> Option<String> {
+    /// Head, underscore and six digits of a shortened name (design: Names).
+    const SHORTENED_NAME: usize = 8;
+    let (prefix, place) = match &written.prefix {
+        // Told already.
+        None if !is_key(&name.value) => return Some(name.value.clone()),
+        None => (name.value.clone(), &name.place),
+        Some(Given::Reported) => return None,
+        Some(Given::Read(prefix)) => (check.resolve(prefix)?, &prefix.place),
+    };
+    if !is_name_text(&prefix) {
+        return check.bad(place, "a prefix has only the characters `A-Z a-z 0-9 _ -`");
+    }
+    let longest = 32.min(names.max_length.saturating_sub(names.separator.len() + SHORTENED_NAME));
+    if prefix.len() > longest {
+        let message = format!(
+            "the prefix has {} characters, and names of {} leave room for {longest}; set a shorter `prefix`",
+            prefix.len(),
+            names.max_length
+        );
+        return check.bad(place, message);
+    }
+    Some(prefix)
+}
+
+fn timeout(written: &WrittenServer, bounds: &Bounds, check: &mut Check<'_>) -> Option<Duration> {
+    let Some(timeout) = &written.timeout else { return Some(DEFAULT_TIMEOUT.min(bounds.call_maximum)) };
+    let timeout = timeout.read()?;
+    if timeout.value.0.is_zero() || timeout.value.0 > bounds.call_maximum {
+        let maximum = bounds.call_maximum;
+        return check.bad(
+            &timeout.place,
+            format!("expected more than 0 and at most `bounds.call_maximum` ({maximum:?})"),
+        );
+    }
+    Some(timeout.value.0)
+}
+
+/// `timeout` when the file says nothing; `60s` in the schema.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! The eight syslog levels of MCP logging.
 
-use super::json::string;
+use super::json::{Object, string};
+use super::splice::Edit;
 
 /// Severity, least severe first, so that `level >= wanted` reads "severe enough".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,4 +52,22 @@ impl LogLevel {
     pub fn text(self) -> &'static str {
         LEVELS[self as usize].1
     }
+}
+
+/// Parameters of a log message for a client that wants `level` and above, its logger naming the upstream (S-LOG-05);
+/// `None` when it is not severe enough.
+pub fn log_params(upstream: &str, params: &Object, level: LogLevel) -> Option<Vec<u8>> {
+    let severity = params.get("level").and_then(LogLevel::from_raw)?;
+    if severity < level {
+        return None;
+    }
+    let logger = match params.get("logger").and_then(string) {
+        Some(logger) => format!("{upstream}/{logger}"),
+        None => upstream.to_owned(),
+    };
+    let mut edit = Edit::of(params);
+    edit.set_text("logger", &logger);
+    let mut text = Vec::new();
+    edit.write(&mut text);
+    Some(text)
 }

@@ -1,11 +1,18 @@
 //! MCP as pure values: no sockets, no runtime, no clock.
+//!
+//! Reading order: `json` (text that is never a tree), `frame` (messages), `splice` (changing them), `era` and `method`
+//! (what exists when), `translate` (what a revision can express), then the smaller nouns.
 
+pub mod accept;
 pub mod capability;
 pub mod era;
 pub mod failure;
 pub mod frame;
+pub mod headers;
 pub mod json;
 pub mod log_level;
 pub mod method;
+pub mod param_headers;
 pub mod splice;
 pub mod sse;
+pub mod translate;

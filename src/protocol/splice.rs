@@ -19,7 +19,7 @@ pub struct Edit<'a> {
 
 /// Key and new value; `None` removes the member.
 #[derive(Debug, Clone, Default)]
-struct Changes<'a>(smallvec::SmallVec<[(Cow<'a, str>, Value<'a>); 4]>);
+struct Changes<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 impl<'a> Changes<'a> {
     fn put(&mut self, key: Cow<'a, str>, value: Value<'a>) {

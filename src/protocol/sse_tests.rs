@@ -117,7 +117,7 @@ fn a_single_data_line_is_not_copied() {
 }
 
 #[test]
-fn f17_what_passes_the_limit_is_a_fault_and_the_end() {
+fn what_passes_the_limit_is_a_fault_and_the_end() {
     let too_large = Some(Err(SseFault::TooLarge { limit: 10 }));
     let long = format!("data: {}", "x".repeat(100));
     let lines = "data: 12345\n".repeat(2);

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Recipient;
+use http::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::messages::{AskClient, TellClient, WithdrawQuestion};
 use crate::auth::principal::Principal;
-use crate::names::{ProfileName, SessionId};
+use crate::names::{ProfileName, SessionId, UpstreamName};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
@@ -24,8 +25,8 @@ use crate::protocol::splice::Edit;
 pub enum CallEvent {
     /// Parameters of a `notifications/progress`, still with the upstream's token.
     Progress(Object),
-    /// Parameters of a `notifications/message`.
-    Log(Object),
+    /// Parameters of a `notifications/message`, and whose it is.
+    Log(UpstreamName, Object),
     /// A whole request for the client, under the gateway's id, to be written on the call's own stream.
     Question(bytes::Bytes),
 }
@@ -99,7 +100,7 @@ pub struct UpstreamCall<'a> {
     /// The tool, prompt or URI, for `Mcp-Name`.
     pub target: Option<Cow<'a, str>>,
     /// `Mcp-Param-*` names and values (S-HTTPC-10).
-    pub param_headers: Vec<(String, String)>,
+    pub param_headers: Vec<(HeaderName, HeaderValue)>,
     /// The caller and its wishes.
     pub circumstances: &'a Circumstances,
 }

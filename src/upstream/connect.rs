@@ -23,10 +23,7 @@ use crate::protocol::json::{Limits, quote};
 #[derive(Debug)]
 pub(super) enum Connected {
     /// A link, and its process where it has one.
-    Link {
-        link: Arc<Link>,
-        process: Option<ProcessControl>,
-    },
+    Link { link: Arc<Link>, process: Option<ProcessControl> },
     /// A stateless HTTP upstream: nothing is kept open.
     Stateless { facts: Facts },
 }
@@ -62,7 +59,10 @@ impl Attempt {
         let deadline = self.start_deadline;
         match tokio::time::timeout(deadline, self.open()).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(UpstreamError::unavailable(format!("it did not start within {} s", deadline.as_secs_f32()))),
+            Err(_) => Err(UpstreamError::unavailable(format!(
+                "it did not start within {} s",
+                deadline.as_secs_f32()
+            ))),
         }
     }
 
@@ -73,7 +73,11 @@ impl Attempt {
         }
     }
 
-    async fn open_http(&self, endpoint: &Endpoint, stateless: &StatelessHttp) -> Result<Connected, UpstreamError> {
+    async fn open_http(
+        &self,
+        endpoint: &Endpoint,
+        stateless: &StatelessHttp,
+    ) -> Result<Connected, UpstreamError> {
         if self.revision.is_none_or(|revision| revision.era() == Era::Stateless)
             && let Some(facts) = self.probe_http(stateless).await?
         {
@@ -107,7 +111,11 @@ impl Attempt {
                 Ok(Ok(answered)) => judge(&answered.answer, Some(answered.status), revision),
                 // Whatever is not an answer of the stateless era is a reason to shake hands, except what says that
                 // nothing would be understood now, in any era.
-                Ok(Err(error @ (UpstreamError::Unavailable { .. } | UpstreamError::AuthRequired | UpstreamError::Overloaded { .. }))) => {
+                Ok(Err(
+                    error @ (UpstreamError::Unavailable { .. }
+                    | UpstreamError::AuthRequired
+                    | UpstreamError::Overloaded { .. }),
+                )) => {
                     return Err(error);
                 }
                 Ok(Err(_)) | Err(_) => Verdict::Handshake,
@@ -116,7 +124,9 @@ impl Attempt {
                 Verdict::Stateless(facts) => return Ok(Some(facts)),
                 Verdict::Retry(other) => revision = other,
                 Verdict::Handshake if pinned.is_none() => return Ok(None),
-                Verdict::Handshake => return Err(UpstreamError::unavailable("it does not speak the pinned revision")),
+                Verdict::Handshake => {
+                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
+                }
                 Verdict::NoCommonRevision => return Err(no_common_revision()),
             }
         }
@@ -133,7 +143,8 @@ impl Attempt {
                 process.gone().await;
                 let (link, process) = self.start(settings)?;
                 let guard = EndOnDrop(Some(Arc::clone(&link)));
-                let facts = self.shake_hands_on_pipe(&link).await.map_err(|error| explained(error, &process))?;
+                let facts =
+                    self.shake_hands_on_pipe(&link).await.map_err(|error| explained(error, &process))?;
                 link.opened(facts);
                 return Ok(Connected::Link { link: guard.keep(), process: Some(process) });
             }
@@ -158,17 +169,20 @@ impl Attempt {
         let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
         for _ in 0..PROBES {
             let params = format!(r#"{{"_meta":{}}}"#, super::encode::own_meta(revision));
-            let verdict = match tokio::time::timeout(self.probe_deadline, link.ask("server/discover", &params)).await {
-                Ok(Ok(answer)) => judge(&answer, None, revision),
-                Ok(Err(error)) => return Err(error),
-                // Silence is what many handshake servers answer before `initialize`.
-                Err(_) => Verdict::Handshake,
-            };
+            let verdict =
+                match tokio::time::timeout(self.probe_deadline, link.ask("server/discover", &params)).await {
+                    Ok(Ok(answer)) => judge(&answer, None, revision),
+                    Ok(Err(error)) => return Err(error),
+                    // Silence is what many handshake servers answer before `initialize`.
+                    Err(_) => Verdict::Handshake,
+                };
             match verdict {
                 Verdict::Stateless(facts) => return Ok(Some(facts)),
                 Verdict::Retry(other) => revision = other,
                 Verdict::Handshake if pinned.is_none() => return Ok(None),
-                Verdict::Handshake => return Err(UpstreamError::unavailable("it does not speak the pinned revision")),
+                Verdict::Handshake => {
+                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
+                }
                 Verdict::NoCommonRevision => return Err(no_common_revision()),
             }
         }
@@ -198,19 +212,24 @@ impl Attempt {
         let facts = match answer {
             Answer::Result(result) => initialized(&result).map_err(UpstreamError::unavailable)?,
             Answer::Error(error) => {
-                return Err(UpstreamError::unavailable(format!("it refused initialize: {}", error.message())));
+                return Err(UpstreamError::unavailable(format!(
+                    "it refused initialize: {}",
+                    error.message()
+                )));
             }
         };
         match self.revision {
-            Some(pinned) if pinned != facts.revision => {
-                Err(UpstreamError::unavailable(format!("it speaks {}, not the pinned {pinned}", facts.revision)))
-            }
+            Some(pinned) if pinned != facts.revision => Err(UpstreamError::unavailable(format!(
+                "it speaks {}, not the pinned {pinned}",
+                facts.revision
+            ))),
             _ => Ok(facts),
         }
     }
 
     fn start(&self, settings: &ProcessSettings) -> Result<(Arc<Link>, ProcessControl), UpstreamError> {
-        let process = stdio::start(settings.clone()).map_err(|error| UpstreamError::unavailable(error.to_string()))?;
+        let process =
+            stdio::start(settings.clone()).map_err(|error| UpstreamError::unavailable(error.to_string()))?;
         let link = self.link(Wire::Pipe(process.input));
         let (reading, json, control) = (Arc::clone(&link), self.json, process.control.clone());
         tokio::task::spawn_local(async move {

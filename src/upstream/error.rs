@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::stdio::SendError;
 use crate::names::UpstreamName;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 
@@ -67,7 +68,9 @@ impl UpstreamError {
             UpstreamError::Unavailable { .. }
             | UpstreamError::AuthRequired
             | UpstreamError::Overloaded { .. } => Ran::NotSent,
-            UpstreamError::Timeout(_) | UpstreamError::Lost { .. } | UpstreamError::Protocol { .. } => Ran::Unknown,
+            UpstreamError::Timeout(_) | UpstreamError::Lost { .. } | UpstreamError::Protocol { .. } => {
+                Ran::Unknown
+            }
             UpstreamError::TooLarge => Ran::Executed,
         }
     }
@@ -88,7 +91,9 @@ impl UpstreamError {
     /// The record that clients get.
     pub fn record<'a>(&self, upstream: &'a UpstreamName) -> FailureRecord<'a> {
         let retry_after = match self {
-            UpstreamError::Unavailable { retry_after, .. } | UpstreamError::Overloaded { retry_after } => *retry_after,
+            UpstreamError::Unavailable { retry_after, .. } | UpstreamError::Overloaded { retry_after } => {
+                *retry_after
+            }
             _ => None,
         };
         FailureRecord {
@@ -97,6 +102,16 @@ impl UpstreamError {
             retryable: matches!(self, UpstreamError::Unavailable { .. } | UpstreamError::Overloaded { .. }),
             retry_after_ms: retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             outcome: self.ran(),
+        }
+    }
+}
+
+impl From<SendError> for UpstreamError {
+    fn from(refused: SendError) -> Self {
+        match refused {
+            SendError::Full => UpstreamError::Overloaded { retry_after: None },
+            SendError::Closed => UpstreamError::unavailable("its process ended"),
+            other => UpstreamError::unavailable(other.to_string()),
         }
     }
 }

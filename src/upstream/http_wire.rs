@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::call::UpstreamCall;
@@ -20,6 +21,9 @@ use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::json::{Limits, string};
 use crate::protocol::sse::SseEvent;
 
+/// Headers of one request besides the fixed ones.
+pub(super) type Headers = SmallVec<[(HeaderName, HeaderValue); 6]>;
+
 pub(super) const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
@@ -27,7 +31,7 @@ pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-proto
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
     pub(super) target: HttpTarget,
-    pub(super) limits: client::Limits,
+    pub(super) limits: client::HttpLimits,
     pub(super) json: Limits,
 }
 
@@ -52,14 +56,14 @@ impl HttpWire {
         let _ = self.revision.set(revision);
     }
 
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(6);
+    fn headers(&self) -> Headers {
+        let mut headers = Headers::new();
         if let Some(session) = self.session.get() {
-            headers.insert(SESSION_HEADER, session.clone());
+            headers.push((SESSION_HEADER, session.clone()));
         }
         // The header exists since 2025-06-18; older servers ignore it, as they ignore any other.
         if let Some(revision) = self.revision.get() {
-            headers.insert(VERSION_HEADER, HeaderValue::from_static(revision.text()));
+            headers.push((VERSION_HEADER, HeaderValue::from_static(revision.text())));
         }
         headers
     }
@@ -95,9 +99,9 @@ impl HttpWire {
         id: u64,
         text: Bytes,
         answer: &mut oneshot::Receiver<Answer>,
-        headers: HeaderMap,
+        headers: Headers,
     ) -> Result<Answer, UpstreamError> {
-        let post = client::post(&self.endpoint.target, headers, text, &self.endpoint.limits);
+        let post = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits);
         let reply = tokio::select! {
             reply = post => reply?,
             () = link.until_ended() => return Err(link.lost()),
@@ -109,14 +113,16 @@ impl HttpWire {
             link.end("the upstream forgot the session");
             return Err(UpstreamError::unavailable("the upstream forgot the session"));
         }
-        let retry_after = reply.retry_after;
+        let retry_after = seconds(reply.retry_after.as_ref());
         match reply.body {
             AnswerBody::Json(body) => match self.take_json(link, id, body)? {
                 Some(answer) => Ok(answer),
                 None if status.is_success() => self.wait(link, answer).await,
                 None => Err(bad_status(status.as_u16(), retry_after)),
             },
-            AnswerBody::Events(reader) if status.is_success() => self.read_until_answered(link, id, reader, answer).await,
+            AnswerBody::Events(reader) if status.is_success() => {
+                self.read_until_answered(link, id, reader, answer).await
+            }
             AnswerBody::Empty if status.is_success() => self.wait(link, answer).await,
             AnswerBody::Other(kind) if status.is_success() => {
                 Err(UpstreamError::protocol(format!("its answer has content type {kind:?}")))
@@ -133,7 +139,8 @@ impl HttpWire {
 
     /// Takes a JSON body, one message or a 2025-03-26 batch; gives the answer to `id` if it is among them.
     fn take_json(&self, link: &Arc<Link>, id: u64, body: Bytes) -> Result<Option<Answer>, UpstreamError> {
-        let frames = Frame::parse_batch(body, self.endpoint.json).map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+        let frames = Frame::parse_batch(body, self.endpoint.json)
+            .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
         let mut found = None;
         for frame in frames {
             let frame = frame.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
@@ -146,7 +153,7 @@ impl HttpWire {
         &self,
         link: &Arc<Link>,
         id: u64,
-        mut reader: EventReader,
+        mut reader: Box<EventReader>,
         answer: &mut oneshot::Receiver<Answer>,
     ) -> Result<Answer, UpstreamError> {
         loop {
@@ -165,14 +172,23 @@ impl HttpWire {
         }
     }
 
-    fn take_event(&self, link: &Arc<Link>, event: SseEvent, id: u64) -> Result<Option<Answer>, UpstreamError> {
+    fn take_event(
+        &self,
+        link: &Arc<Link>,
+        event: SseEvent,
+        id: u64,
+    ) -> Result<Option<Answer>, UpstreamError> {
         if event.data.is_empty() {
             return Ok(None);
         }
         self.take_json(link, id, event.data)
     }
 
-    async fn wait(&self, link: &Arc<Link>, answer: &mut oneshot::Receiver<Answer>) -> Result<Answer, UpstreamError> {
+    async fn wait(
+        &self,
+        link: &Arc<Link>,
+        answer: &mut oneshot::Receiver<Answer>,
+    ) -> Result<Answer, UpstreamError> {
         answer.await.map_err(|_| link.lost())
     }
 
@@ -180,9 +196,11 @@ impl HttpWire {
     pub(super) fn post_in_background(&self, link: &Arc<Link>, text: Bytes) {
         let (endpoint, headers, link) = (self.endpoint.clone(), self.headers(), Arc::clone(link));
         tokio::task::spawn_local(async move {
-            match client::post(&endpoint.target, headers, text, &endpoint.limits).await {
+            match client::post(&endpoint.target, &headers, text, endpoint.limits).await {
                 Ok(reply) if reply.status.is_success() => {}
-                Ok(reply) => tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused"),
+                Ok(reply) => {
+                    tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
+                }
                 Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
             }
         });
@@ -191,15 +209,20 @@ impl HttpWire {
     /// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
     pub(super) async fn post_initialized(&self) -> Result<(), UpstreamError> {
         let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        let reply = client::post(&self.endpoint.target, self.headers(), text, &self.endpoint.limits).await?;
-        if reply.status.is_success() { Ok(()) } else { Err(bad_status(reply.status.as_u16(), reply.retry_after)) }
+        let reply = client::post(&self.endpoint.target, &self.headers(), text, self.endpoint.limits).await?;
+        if reply.status.is_success() {
+            Ok(())
+        } else {
+            Err(bad_status(reply.status.as_u16(), seconds(reply.retry_after.as_ref())))
+        }
     }
 
     /// Keeps the standing stream open for as long as the link lives; a server without one is left alone for good.
     pub(super) async fn keep_standing_stream(self: &HttpWire, link: &Arc<Link>) {
         while !link.has_ended() {
+            let headers = self.headers();
             let opened = tokio::select! {
-                opened = client::get(&self.endpoint.target, self.headers(), &self.endpoint.limits) => opened,
+                opened = client::get(&self.endpoint.target, &headers, self.endpoint.limits) => opened,
                 () = link.until_ended() => return,
             };
             match opened {
@@ -210,7 +233,9 @@ impl HttpWire {
                     return link.end("the upstream forgot the session");
                 }
                 Ok(_) => return,
-                Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "standing stream not opened"),
+                Err(failure) => {
+                    tracing::debug!(upstream = %link.upstream, %failure, "standing stream not opened")
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(REOPEN_AFTER) => {}
@@ -219,7 +244,7 @@ impl HttpWire {
         }
     }
 
-    async fn read_standing(&self, link: &Arc<Link>, mut reader: EventReader) {
+    async fn read_standing(&self, link: &Arc<Link>, mut reader: Box<EventReader>) {
         loop {
             let event = tokio::select! {
                 event = reader.next() => event,
@@ -239,7 +264,7 @@ impl HttpWire {
     /// Ends the session (S-HTTPC-05); a server may refuse that.
     pub(super) async fn delete_session(&self) {
         if self.session.get().is_some() {
-            let _ = client::delete(&self.endpoint.target, self.headers(), &self.endpoint.limits).await;
+            let _ = client::delete(&self.endpoint.target, &self.headers(), self.endpoint.limits).await;
         }
     }
 }
@@ -260,12 +285,12 @@ fn route(link: &Arc<Link>, frame: Frame, id: u64, cause: Option<u64>) -> Option<
 }
 
 /// The trace context in headers as well as in `_meta` (S-EXT-01).
-pub(super) fn trace_headers(headers: &mut HeaderMap, call: &UpstreamCall<'_>) {
+pub(super) fn trace_headers(headers: &mut Headers, call: &UpstreamCall<'_>) {
     for (key, raw) in &call.circumstances.trace {
         let name = TRACE_KEYS.iter().find(|(known, _)| known == key).map(|(_, name)| *name);
         let value = string(raw.as_bytes()).and_then(|text| HeaderValue::from_str(&text).ok());
         if let (Some(name), Some(value)) = (name, value) {
-            headers.insert(HeaderName::from_static(name), value);
+            headers.push((HeaderName::from_static(name), value));
         }
     }
 }
@@ -278,5 +303,21 @@ pub(super) fn bad_status(status: u16, retry_after: Option<Duration>) -> Upstream
         502..=504 => UpstreamError::Unavailable { why: format!("HTTP status {status}"), retry_after },
         500..=599 => UpstreamError::lost(format!("HTTP status {status}")),
         _ => UpstreamError::protocol(format!("HTTP status {status}")),
+    }
+}
+
+/// `Retry-After` in seconds; the date form is not worth a parser for a hint.
+pub(super) fn seconds(retry_after: Option<&HeaderValue>) -> Option<Duration> {
+    retry_after?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+impl From<client::HttpFailure> for UpstreamError {
+    fn from(failure: client::HttpFailure) -> Self {
+        match (failure.sent(), &failure) {
+            (client::Sent::NotSent, _) => UpstreamError::unavailable(failure.to_string()),
+            (_, client::HttpFailure::TooLarge { .. }) => UpstreamError::TooLarge,
+            (_, client::HttpFailure::Protocol(why)) => UpstreamError::protocol(why.to_string()),
+            _ => UpstreamError::lost(failure.to_string()),
+        }
     }
 }

@@ -156,8 +156,12 @@ impl Link {
         self.why.get().cloned().unwrap_or_default()
     }
 
+    /// Why a call whose reply channel was dropped failed.
     pub(super) fn lost(&self) -> UpstreamError {
-        UpstreamError::lost(self.end_reason())
+        if self.has_ended() {
+            return UpstreamError::lost(self.end_reason());
+        }
+        UpstreamError::protocol("its answer could not be read")
     }
 
     /// Makes a call and waits for its answer. Dropping the future cancels the call upstream.
@@ -179,7 +183,7 @@ impl Link {
         let text = Bytes::from(call.encode(id, revision));
         let answered = match &self.wire {
             Wire::Pipe(pipe) => {
-                pipe.send(text).map_err(|full| full.into_upstream_error())?;
+                pipe.send(text)?;
                 guard.sent = true;
                 answer.await.map_err(|_| self.lost())
             }
@@ -201,7 +205,7 @@ impl Link {
         let text = Bytes::from(own_request(id, method, params));
         match &self.wire {
             Wire::Pipe(pipe) => {
-                pipe.send(text).map_err(|full| full.into_upstream_error())?;
+                pipe.send(text)?;
                 // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
                 guard.sent = !matches!(method, "initialize" | "server/discover");
                 answer.await.map_err(|_| self.lost())
@@ -239,7 +243,9 @@ impl Link {
     /// Sets the level that the session behind this link wants.
     pub(super) fn set_level(self: &Arc<Self>, level: LogLevel) {
         let Ok(facts) = self.facts() else { return };
-        if !facts.capabilities.offers("logging") || facts.revision.era() == crate::protocol::era::Era::Stateless {
+        if !facts.capabilities.offers("logging")
+            || facts.revision.era() == crate::protocol::era::Era::Stateless
+        {
             return;
         }
         self.level.store(level as u8, Ordering::Relaxed);
@@ -270,13 +276,18 @@ impl Link {
         match &*notification.method {
             "notifications/progress" => {
                 let token = notification.params.get("progressToken");
-                let token = token.and_then(|raw| std::str::from_utf8(raw).ok()).and_then(|text| text.parse().ok());
+                let token =
+                    token.and_then(|raw| std::str::from_utf8(raw).ok()).and_then(|text| text.parse().ok());
                 if let Some(token) = token {
                     self.calls.progress(token, notification.params);
                 }
             }
             "notifications/message" => match self.calls.sink(cause) {
-                Some(events) => drop(events.try_send(CallEvent::Log(notification.params))),
+                Some(events) => {
+                    let log = CallEvent::Log(self.upstream.clone(), notification.params);
+                    // A full sink means a slow reader; logs are what may be dropped.
+                    let _ = events.try_send(log);
+                }
                 None => self.tell(notification),
             },
             "notifications/tools/list_changed" => self.news(ListKind::Tools),
@@ -326,7 +337,10 @@ impl Link {
         if self.has_ended() {
             return;
         }
-        self.notify("notifications/cancelled", &format!(r#"{{"requestId":{id},"reason":"the caller left"}}"#));
+        self.notify(
+            "notifications/cancelled",
+            &format!(r#"{{"requestId":{id},"reason":"the caller left"}}"#),
+        );
     }
 }
 

@@ -46,6 +46,7 @@ pub struct ReleaseLink {
 #[rtype(result = "()")]
 pub(super) struct ConnectSettled {
     pub(super) affinity: Affinity,
+    pub(super) number: u64,
     pub(super) outcome: Result<super::connect::Connected, UpstreamError>,
 }
 

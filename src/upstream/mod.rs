@@ -1,4 +1,37 @@
-//! Connections to MCP servers.
+//! Connections to MCP servers: how they are opened, kept, used and closed.
+//!
+//! Reading order: `handle` (what others use), `call` (what passes through), `shared` and `actor` (what is known and who
+//! decides), `connect` and `probe` (opening), `link` (an open connection) over `http_wire` or `stdio`, `stateless` (calls
+//! that need none). Always: a call ends with one answer or one `UpstreamError` that says whether it may have run; dropping
+//! it cancels it upstream. Not here: public names, who may call, what clients see.
 
+mod actor;
+mod backoff;
+pub mod call;
+mod calls;
+mod connect;
+pub(crate) mod encode;
+pub mod error;
+pub mod fleet;
+pub mod handle;
 pub mod http;
+mod http_wire;
+mod link;
+pub mod messages;
+pub mod probe;
+mod questions;
+mod shared;
+mod stateless;
 pub mod stdio;
+mod supervisor;
+
+pub use link::Link;
+pub use shared::{State, Status};
+
+/// The value of a failpoint named in `SWITCHYARD_FAILPOINTS` (`name=value|name=value`); debug builds only.
+#[cfg(debug_assertions)]
+pub fn failpoint(name: &str) -> Option<String> {
+    let all = std::env::var("SWITCHYARD_FAILPOINTS").ok()?;
+    let mut points = all.split('|').filter_map(|point| point.split_once('='));
+    points.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+}

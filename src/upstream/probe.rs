@@ -46,7 +46,8 @@ pub(super) fn judge(answer: &Answer, http_status: Option<u16>, asked: Revision) 
 }
 
 fn discovered(result: &Object, asked: Revision) -> Verdict {
-    let Some(supported) = result.share("supportedVersions").and_then(|raw| elements(&raw, Limits::NONE).ok()) else {
+    let Some(supported) = result.share("supportedVersions").and_then(|raw| elements(&raw, Limits::NONE).ok())
+    else {
         // Some handshake servers answer 200 with an empty object to anything.
         return Verdict::Handshake;
     };
@@ -95,7 +96,8 @@ fn everything() -> ServerCapabilities {
 }
 
 fn handshake_or_nothing(names: &[std::borrow::Cow<'_, str>]) -> Verdict {
-    let handshake = names.iter().filter_map(|name| Revision::parse(name)).any(|known| known.era() == Era::Handshake);
+    let handshake =
+        names.iter().filter_map(|name| Revision::parse(name)).any(|known| known.era() == Era::Handshake);
     if handshake { Verdict::Handshake } else { Verdict::NoCommonRevision }
 }
 
@@ -141,12 +143,24 @@ mod tests {
     #[test]
     fn s_httpc_11_each_answer_to_the_probe_has_one_meaning() {
         let rows = [
-            (r#""result":{"supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{}}"#, None, "stateless 2026-07-28"),
+            (
+                r#""result":{"supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{}}"#,
+                None,
+                "stateless 2026-07-28",
+            ),
             (r#""result":{}"#, Some(200), "handshake"),
             (r#""result":{"supportedVersions":["2031-01-01"]}"#, None, "nothing in common"),
             (r#""result":{"supportedVersions":["2025-11-25"]}"#, None, "handshake"),
-            (r#""error":{"code":-32022,"message":"","data":{"supported":["2026-07-28"]}}"#, Some(400), "retry 2026-07-28"),
-            (r#""error":{"code":-32022,"message":"","data":{"supported":["2030-01-01"]}}"#, Some(400), "nothing in common"),
+            (
+                r#""error":{"code":-32022,"message":"","data":{"supported":["2026-07-28"]}}"#,
+                Some(400),
+                "retry 2026-07-28",
+            ),
+            (
+                r#""error":{"code":-32022,"message":"","data":{"supported":["2030-01-01"]}}"#,
+                Some(400),
+                "nothing in common",
+            ),
             (r#""error":{"code":-32020,"message":""}"#, Some(400), "retry 2026-07-28"),
             (r#""error":{"code":-32601,"message":""}"#, Some(404), "stateless 2026-07-28"),
             (r#""error":{"code":-32601,"message":""}"#, Some(200), "handshake"),

@@ -43,7 +43,12 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 }
 
 /// Puts the question to the client and gives the whole answer message for the upstream.
-async fn put(link: &Arc<Link>, request: Request, cause: Option<u64>, withdrawn: &CancellationToken) -> Vec<u8> {
+async fn put(
+    link: &Arc<Link>,
+    request: Request,
+    cause: Option<u64>,
+    withdrawn: &CancellationToken,
+) -> Vec<u8> {
     let (id, method) = (request.id.clone(), request.method.clone());
     let Some(port) = link.client.port.clone() else {
         return unanswerable(&id, &method);

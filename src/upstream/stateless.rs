@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
 use super::call::{Activity, CallEvent, UpstreamCall};
 use super::encode::{own_meta, own_request};
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader};
-use super::http_wire::{Endpoint, VERSION_HEADER, bad_status, trace_headers};
+use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
+use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
-use crate::protocol::headers::encode_value;
+use crate::protocol::headers as header_text;
 
 const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
 const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
@@ -24,6 +25,7 @@ const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 /// An upstream that is spoken to without a session.
 #[derive(Debug)]
 pub(super) struct StatelessHttp {
+    upstream: UpstreamName,
     endpoint: Endpoint,
     next: AtomicU64,
 }
@@ -35,8 +37,8 @@ pub(super) struct Answered {
 }
 
 impl StatelessHttp {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
-        StatelessHttp { endpoint, next: AtomicU64::new(0) }
+    pub(super) fn new(upstream: UpstreamName, endpoint: Endpoint) -> Self {
+        StatelessHttp { upstream, endpoint, next: AtomicU64::new(0) }
     }
 
     /// Makes a call and waits for its answer.
@@ -50,13 +52,9 @@ impl StatelessHttp {
         let text = Bytes::from(call.encode(id, revision));
         let mut headers = base_headers(revision, call.method.name());
         if let Some(target) = &call.target {
-            headers.insert(NAME_HEADER, header_value(target)?);
+            headers.push((NAME_HEADER, header_text::value(target)));
         }
-        for (name, value) in &call.param_headers {
-            let name = HeaderName::try_from(name.as_str()).map_err(|_| not_a_header(name))?;
-            let value = HeaderValue::try_from(value.as_str()).map_err(|_| not_a_header(value))?;
-            headers.insert(name, value);
-        }
+        headers.extend(call.param_headers.iter().cloned());
         trace_headers(&mut headers, call);
         self.exchange(id, headers, text, |event| {
             if let (CallEvent::Progress(_), Some(activity)) = (&event, &activity) {
@@ -85,33 +83,39 @@ impl StatelessHttp {
     async fn exchange(
         &self,
         id: u64,
-        headers: HeaderMap,
+        headers: Headers,
         text: Bytes,
         on_event: impl FnMut(CallEvent),
     ) -> Result<Answered, UpstreamError> {
-        let reply = client::post(&self.endpoint.target, headers, text, &self.endpoint.limits).await?;
-        let status = reply.status.as_u16();
+        let reply = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits).await?;
+        let (status, retry_after) = (reply.status.as_u16(), seconds(reply.retry_after.as_ref()));
         let answer = match reply.body {
             AnswerBody::Json(body) => self.take_answer(id, body).map_err(|error| {
                 // A refusal whose body is no JSON-RPC says more by its status.
-                if reply.status.is_success() { error } else { bad_status(status, reply.retry_after) }
+                if reply.status.is_success() { error } else { bad_status(status, retry_after) }
             })?,
-            AnswerBody::Events(reader) if reply.status.is_success() => self.read(id, reader, on_event).await?,
+            AnswerBody::Events(reader) if reply.status.is_success() => {
+                self.read(id, reader, on_event).await?
+            }
             AnswerBody::Other(kind) if reply.status.is_success() => {
                 return Err(UpstreamError::protocol(format!("its answer has content type {kind:?}")));
             }
             AnswerBody::Empty if reply.status.is_success() => {
                 return Err(UpstreamError::protocol("its answer is empty"));
             }
-            _ => return Err(bad_status(status, reply.retry_after)),
+            _ => return Err(bad_status(status, retry_after)),
         };
         Ok(Answered { answer, status })
     }
 
     fn take_answer(&self, id: u64, body: Bytes) -> Result<Answer, UpstreamError> {
-        match Frame::parse(body, self.endpoint.json).map_err(|fault| UpstreamError::protocol(fault.to_string()))? {
+        match Frame::parse(body, self.endpoint.json)
+            .map_err(|fault| UpstreamError::protocol(fault.to_string()))?
+        {
             Frame::Response(response) => match response.id.as_ref().map(RequestId::as_number) {
-                Some(number) if number != Some(id) => Err(UpstreamError::protocol("it answered under another id")),
+                Some(number) if number != Some(id) => {
+                    Err(UpstreamError::protocol("it answered under another id"))
+                }
                 _ => Ok(response.answer),
             },
             _ => Err(UpstreamError::protocol("its answer is not a response")),
@@ -121,7 +125,7 @@ impl StatelessHttp {
     async fn read(
         &self,
         id: u64,
-        mut reader: EventReader,
+        mut reader: Box<EventReader>,
         mut on_event: impl FnMut(CallEvent),
     ) -> Result<Answer, UpstreamError> {
         while let Some(event) = reader.next().await {
@@ -140,11 +144,15 @@ impl StatelessHttp {
                     "notifications/progress" if token_is(&notification.params, id) => {
                         on_event(CallEvent::Progress(notification.params));
                     }
-                    "notifications/message" => on_event(CallEvent::Log(notification.params)),
+                    "notifications/message" => {
+                        on_event(CallEvent::Log(self.upstream.clone(), notification.params))
+                    }
                     _ => {}
                 },
                 // A stateless server asks inside results, never by requests (S-HTTPC-14).
-                Frame::Request(request) => tracing::warn!(method = %request.method, "ignored a server-initiated request"),
+                Frame::Request(request) => {
+                    tracing::warn!(method = %request.method, "ignored a server-initiated request")
+                }
             }
         }
         Err(UpstreamError::lost("the stream ended before the answer"))
@@ -155,20 +163,12 @@ fn token_is(params: &crate::protocol::json::Object, id: u64) -> bool {
     params.get("progressToken") == Some(id.to_string().as_bytes())
 }
 
-fn base_headers(revision: Revision, method: &str) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(VERSION_HEADER, HeaderValue::from_static(revision.text()));
+fn base_headers(revision: Revision, method: &str) -> Headers {
+    let mut headers = Headers::new();
+    headers.push((VERSION_HEADER, HeaderValue::from_static(revision.text())));
     // Method names come from the gateway's own table.
     if let Ok(method) = HeaderValue::from_str(method) {
-        headers.insert(METHOD_HEADER, method);
+        headers.push((METHOD_HEADER, method));
     }
     headers
-}
-
-fn header_value(text: &str) -> Result<HeaderValue, UpstreamError> {
-    HeaderValue::try_from(encode_value(text).as_ref()).map_err(|_| not_a_header(text))
-}
-
-fn not_a_header(text: &str) -> UpstreamError {
-    UpstreamError::unavailable(format!("{text:?} cannot be sent in a header"))
 }

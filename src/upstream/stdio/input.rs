@@ -14,7 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::process::Counters;
+use super::counts::Counters;
 
 /// What a waiting line costs besides its bytes, so that many tiny lines are bounded as well.
 const COST_PER_LINE: usize = 64;

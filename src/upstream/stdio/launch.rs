@@ -1,8 +1,9 @@
 //! The command line and the surroundings of a new process.
 //!
 //! Always: of the gateway's environment a child sees the allowlist and nothing else (S-STDIO-09); what the operator
-//! configures for it is passed as it is. It inherits no file but its three pipes: everything the standard library and
-//! tokio open is closed on exec.
+//! configures for it is passed as it is. It inherits no file of ours but its three pipes, because everything the
+//! standard library and tokio open is closed on exec; files that somebody left open to the gateway are closed by the
+//! warden's side.
 
 use std::ffi::OsString;
 use std::io;

@@ -5,13 +5,15 @@
 //! neither orphan nor zombie; nothing it does on stderr blocks it or us.
 //! Not here: what the lines mean, restarts, who may call.
 //!
-//! On Linux the server's command is not started directly but below a [warden](mod@warden), the gateway's own binary in
+//! On Linux the server's command is not started directly but below a warden, the gateway's own binary in
 //! another role, because only a parent that outlives everything can clean up after programs that daemonise, and after
 //! a gateway that was killed. Elsewhere the command leads its own process group: a stop reaches that group and no
 //! further, limits are not enforced, and a killed gateway leaves to the child to notice that stdin has ended.
 
+mod counts;
 mod ended;
 mod input;
+mod keeper;
 mod launch;
 mod leader;
 mod lines;
@@ -31,10 +33,11 @@ use crate::config::secret::Secret;
 use crate::config::servers::StdioSettings;
 use crate::names::UpstreamName;
 
+pub use counts::Counts;
 pub use ended::{EndReason, StartError};
 pub use input::{LineSender, SendError};
 pub use output::{Line, LineReceiver};
-pub use process::{Counts, Process, ProcessControl, start};
+pub use process::{Process, ProcessControl, start};
 #[cfg(target_os = "linux")]
 pub use warden::run as run_warden;
 

@@ -13,9 +13,9 @@ use tokio::io::AsyncRead;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::counts::Counters;
 use super::ended::EndReason;
 use super::lines::{Cut, LineBuffer};
-use super::process::Counters;
 
 /// Lines that may wait to be received, whatever their size.
 const WAITING_LINES: usize = 256;

@@ -13,8 +13,8 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
+use super::counts::Counters;
 use super::output::AFTER_THE_END;
-use super::process::Counters;
 use super::report::Report;
 use crate::names::UpstreamName;
 

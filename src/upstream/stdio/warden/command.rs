@@ -50,6 +50,8 @@ fn prepare(orders: &Orders) -> io::Result<()> {
     if !super::is_parent(orders.parent) {
         return Err(rustix::io::Errno::SRCH.into());
     }
+    // Files that somebody left open to the gateway when starting it.
+    close_fds::set_fds_cloexec(3, &[]);
     if let Some(seconds) = orders.cpu_seconds {
         // SIGXCPU at the limit, and SIGKILL a second later for who catches it.
         limit(Resource::Cpu, seconds, seconds.saturating_add(1))?;

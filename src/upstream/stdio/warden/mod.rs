@@ -123,8 +123,11 @@ impl Watch {
             }
             if kill_at.is_none() {
                 pass_on_terminate(self.command);
-                kill_at = Some(Instant::now() + grace(&self.orders));
             }
+            // A gateway that is killed dies thread by thread: the first signal may come while it still looks alive, and
+            // another one comes with its last thread.
+            let latest = Instant::now() + grace(&self.orders);
+            kill_at = Some(kill_at.map_or(latest, |earlier: Instant| earlier.min(latest)));
         }
     }
 
@@ -165,8 +168,8 @@ fn release_pipes() -> io::Result<()> {
 fn reap(command: Pid, orders: &Orders) -> Option<Report> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let Ok(Some(status)) = waitid(WaitId::Pid(command), options) else {
-        // Not the command, so somebody it left behind.
-        for process in descendants(getpid()) {
+        // Not the command, so somebody it left behind. Should the command die meanwhile, a signal will say so.
+        for process in descendants(getpid()).iter().filter(|process| process.pid != command) {
             process.reap_if_dead();
         }
         return None;

@@ -1,0 +1,126 @@
+//! How everyone else reaches the catalogue: reads past every mailbox, news through the writer's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::actor::{CatalogueActor, MAILBOX};
+use super::messages::{CatalogueChanged, ListsFetched, UpstreamLost};
+use super::snapshot::{Snapshot, View};
+use super::state::{CatalogueState, FetchedLists};
+use crate::config::Settings;
+use crate::names::UpstreamName;
+use crate::store::seal::Sealer;
+
+/// How long the lists of a lost upstream stay: a restart, a deployment or a short outage changes no client's tools.
+pub const KEEP_LOST: Duration = Duration::from_secs(5 * 60);
+
+/// The writer is gone: the gateway is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the catalogue has stopped")]
+pub struct CatalogueStopped;
+
+/// What the writer publishes and everyone reads.
+#[derive(Debug)]
+pub(super) struct Published {
+    snapshot: ArcSwap<Snapshot>,
+    generation: watch::Sender<u64>,
+}
+
+impl Published {
+    pub(super) fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        self.snapshot.store(snapshot.clone());
+        self.generation.send_replace(snapshot.generation());
+        snapshot
+    }
+
+    pub(super) fn current(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
+
+/// A cheap clone per user.
+#[derive(Debug, Clone)]
+pub struct CatalogueHandle {
+    writer: Addr<CatalogueActor>,
+    published: Arc<Published>,
+}
+
+impl CatalogueHandle {
+    /// Starts the writer on the current arbiter.
+    pub fn start(settings: &Settings, sealer: Arc<Sealer>, changed: Recipient<CatalogueChanged>) -> Self {
+        Self::start_on(&Arbiter::current(), settings, sealer, changed, KEEP_LOST)
+    }
+
+    /// Starts the writer on `arbiter`; the lists of a lost upstream stay for `keep_lost`.
+    pub fn start_on(
+        arbiter: &ArbiterHandle,
+        settings: &Settings,
+        sealer: Arc<Sealer>,
+        changed: Recipient<CatalogueChanged>,
+        keep_lost: Duration,
+    ) -> Self {
+        let mut state = CatalogueState::new(settings, sealer);
+        let snapshot = Arc::new(state.snapshot());
+        let published = Arc::new(Published {
+            generation: watch::Sender::new(snapshot.generation()),
+            snapshot: ArcSwap::new(snapshot),
+        });
+        let actor = CatalogueActor {
+            state,
+            published: published.clone(),
+            changed,
+            debounce: settings.bounds.change_debounce,
+            keep_lost,
+            tick_is_due: false,
+            unseen: false,
+        };
+        let writer = CatalogueActor::start_in_arbiter(arbiter, |context| {
+            // Here, because news can arrive before `started` runs.
+            context.set_mailbox_capacity(MAILBOX);
+            actor
+        });
+        CatalogueHandle { writer, published }
+    }
+
+    /// What is offered now.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.published.current()
+    }
+
+    /// What an endpoint offers now; `None` for an unknown profile.
+    pub fn view(&self, profile: Option<&str>) -> Option<Arc<View>> {
+        self.published.snapshot.load().view(profile).cloned()
+    }
+
+    /// Waits until every upstream was heard of at least once, but not longer than `budget`; then the current snapshot
+    /// (S-TOOL-15).
+    pub async fn first_lists(&self, budget: Duration) -> Arc<Snapshot> {
+        if self.published.snapshot.load().is_awaiting() {
+            let mut generations = self.published.generation.subscribe();
+            // Each publication is looked at once; running out of time or of writers is as good as an answer.
+            let complete = generations.wait_for(|_| !self.published.snapshot.load().is_awaiting());
+            let _ = tokio::time::timeout(budget, complete).await;
+        }
+        self.current()
+    }
+
+    /// Brings an upstream's lists. They are part of the snapshot at once when they are its first, else within
+    /// `bounds.change_debounce`.
+    pub async fn lists_fetched(
+        &self,
+        upstream: UpstreamName,
+        lists: FetchedLists,
+    ) -> Result<(), CatalogueStopped> {
+        self.writer.send(ListsFetched { upstream, lists }).await.map_err(|_| CatalogueStopped)
+    }
+
+    /// Says that an upstream cannot be reached.
+    pub async fn upstream_lost(&self, upstream: UpstreamName) -> Result<(), CatalogueStopped> {
+        self.writer.send(UpstreamLost { upstream }).await.map_err(|_| CatalogueStopped)
+    }
+}

@@ -1,0 +1,242 @@
+//! Many upstreams' lists into one snapshot: pure, and the same result whenever the input is the same.
+//!
+//! Always: order is the configuration's, then the upstream's own (S-TOOL-05). Where two upstreams claim one name, the
+//! longer prefix owns it, then the earlier server; the loser is left out and recorded, never renamed, so that adding a
+//! server renames nothing. Clashes are judged within a view: what a profile hides changes nothing it shows (S-LIST-02).
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::listing::{ContentHash, LeftOut, ListKind, Listing, content_hash};
+use super::namespace::Namespace;
+use super::pages::Pages;
+use super::snapshot::{Freshness, MergedList, Route, UpstreamReport, View};
+use super::uris::{LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
+use crate::config::profiles::ProfileSettings;
+use crate::names::{LocalName, PublicName, UpstreamName};
+
+/// One upstream's last good lists, with public names.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) upstream: UpstreamName,
+    pub(super) freshness: Freshness,
+    namespace: Namespace,
+    lists: [Option<NamedListing>; 4],
+}
+
+#[derive(Debug)]
+struct NamedListing {
+    listing: Arc<Listing>,
+    /// Beside the items; empty for kinds that go by URI.
+    names: Vec<PublicName>,
+}
+
+impl Source {
+    pub(super) fn new(upstream: UpstreamName, namespace: Namespace) -> Self {
+        Source { upstream, freshness: Freshness::Awaited, namespace, lists: [const { None }; 4] }
+    }
+
+    /// Takes a new list, or that there is none; says whether that changed anything.
+    pub(super) fn set(&mut self, kind: ListKind, listing: Option<Listing>) -> bool {
+        let known = &mut self.lists[kind.index()];
+        let hash = known.as_ref().map(|known| *known.listing.hash());
+        if hash == listing.as_ref().map(|listing| *listing.hash()) {
+            return false;
+        }
+        *known = listing.map(|listing| {
+            let locals: Vec<&str> = listing.items.iter().map(|item| item.local.as_str()).collect();
+            let by_name = matches!(kind, ListKind::Tools | ListKind::Prompts);
+            let names = if by_name { self.namespace.assign(&locals) } else { Vec::new() };
+            NamedListing { listing: Arc::new(listing), names }
+        });
+        true
+    }
+
+    /// Drops every list.
+    pub(super) fn clear(&mut self) {
+        self.lists = [const { None }; 4];
+    }
+
+    pub(super) fn report(&self) -> UpstreamReport {
+        let listings = || self.lists.iter().flatten().map(|named| &named.listing);
+        UpstreamReport {
+            upstream: self.upstream.clone(),
+            freshness: self.freshness,
+            counts: ListKind::ALL
+                .map(|kind| self.lists[kind.index()].as_ref().map(|named| named.listing.items.len())),
+            left_out: listings().flat_map(|listing| listing.left_out.iter().cloned()).collect(),
+            partial: listings().filter_map(|list| Some((list.kind, list.partial?))).collect(),
+        }
+    }
+
+    fn listing(&self, kind: ListKind) -> Option<&Listing> {
+        self.lists[kind.index()].as_ref().map(|named| &*named.listing)
+    }
+
+    fn locals(&self, kind: ListKind) -> impl Iterator<Item = &LocalName> {
+        self.listing(kind).into_iter().flat_map(|listing| listing.items.iter().map(|item| &item.local))
+    }
+
+    fn offers_resources(&self) -> bool {
+        self.listing(ListKind::Resources).is_some() || self.listing(ListKind::Templates).is_some()
+    }
+}
+
+/// What every view is built with.
+#[derive(Debug, Clone)]
+pub(super) struct ViewParts {
+    pub(super) pages: Arc<Pages>,
+    pub(super) learnt: LearntUris,
+}
+
+/// The view of a profile, or of everything.
+pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts: &ViewParts) -> View {
+    let shows = |source: &&Source| profile.is_none_or(|profile| profile.servers.contains(&source.upstream));
+    let sources: Vec<&Source> = sources.iter().filter(shows).collect();
+    let endpoint = profile.map_or("/mcp".to_owned(), |profile| format!("/mcp/{}", profile.name));
+    let mut merge = Merge { sources, endpoint, profile, left_out: Vec::new() };
+    let uris = merge.uri_space();
+    let tools = merge.named(ListKind::Tools);
+    let prompts = merge.named(ListKind::Prompts);
+    let resources = merge.located(ListKind::Resources, |upstream, uri| uris.public(upstream, uri, || None));
+    let templates = merge.located(ListKind::Templates, |upstream, text| uris.public_template(upstream, text));
+    View {
+        profile: profile.map(|profile| profile.name.clone()),
+        upstreams: merge.sources.iter().map(|source| source.upstream.clone()).collect(),
+        tools: by_name(&tools),
+        prompts: by_name(&prompts),
+        lists: [
+            merge.list(ListKind::Tools, tools, &uris),
+            merge.list(ListKind::Prompts, prompts, &uris),
+            merge.list(ListKind::Resources, resources, &uris),
+            merge.list(ListKind::Templates, templates, &uris),
+        ],
+        uris,
+        left_out: merge.left_out,
+        endpoint: merge.endpoint,
+        learnt: parts.learnt.clone(),
+        pages: parts.pages.clone(),
+    }
+}
+
+fn by_name(routes: &[Arc<Route>]) -> HashMap<PublicName, Arc<Route>> {
+    routes.iter().map(|route| (route.public.clone(), route.clone())).collect()
+}
+
+struct Merge<'s> {
+    sources: Vec<&'s Source>,
+    endpoint: String,
+    profile: Option<&'s ProfileSettings>,
+    left_out: Vec<(UpstreamName, LeftOut)>,
+}
+
+impl<'s> Merge<'s> {
+    fn uri_space(&self) -> UriSpace {
+        let offers: Vec<Offer<'_>> = self
+            .sources
+            .iter()
+            .filter(|source| source.offers_resources())
+            .map(|source| Offer {
+                upstream: &source.upstream,
+                resources: source.locals(ListKind::Resources).collect(),
+                templates: source.locals(ListKind::Templates).take(ROUTED_TEMPLATES).collect(),
+            })
+            .collect();
+        UriSpace::new(&offers)
+    }
+
+    /// Tools or prompts, each under the one name that it owns.
+    fn named(&mut self, kind: ListKind) -> Vec<Arc<Route>> {
+        let owners = self.owners(kind);
+        let mut routes = Vec::with_capacity(owners.len());
+        for (at, source) in self.sources.iter().enumerate() {
+            let Some(named) = &source.lists[kind.index()] else { continue };
+            for (item, public) in named.listing.items.iter().zip(&named.names) {
+                let owner = owners[public.as_str()];
+                if owner != at {
+                    let reason = format!("the name {public} belongs to {}", self.sources[owner].upstream);
+                    let left = LeftOut { kind, name: item.local.as_str().to_owned(), reason };
+                    self.left_out.push((source.upstream.clone(), left));
+                } else if kind != ListKind::Tools || self.profile_shows(public) {
+                    routes.push(Arc::new(Route {
+                        public: public.clone(),
+                        upstream: source.upstream.clone(),
+                        local: item.local.clone(),
+                        item: item.clone(),
+                    }));
+                }
+            }
+        }
+        routes
+    }
+
+    /// Which source owns each public name.
+    fn owners(&self, kind: ListKind) -> HashMap<&'s str, usize> {
+        let mut by_claim: Vec<usize> = (0..self.sources.len()).collect();
+        by_claim.sort_by_key(|at| Reverse(self.sources[*at].namespace.prefix_length()));
+        let mut owners = HashMap::new();
+        for at in by_claim {
+            let source: &'s Source = self.sources[at];
+            for public in source.lists[kind.index()].iter().flat_map(|named| &named.names) {
+                owners.entry(public.as_str()).or_insert(at);
+            }
+        }
+        owners
+    }
+
+    fn profile_shows(&self, tool: &PublicName) -> bool {
+        self.profile.is_none_or(|profile| {
+            profile.allow.as_ref().is_none_or(|allow| allow.is_match(tool.as_str()))
+                && !profile.deny.is_match(tool.as_str())
+        })
+    }
+
+    /// Resources or templates under their public URIs.
+    fn located(
+        &mut self,
+        kind: ListKind,
+        public: impl Fn(&UpstreamName, &str) -> Option<String>,
+    ) -> Vec<Arc<Route>> {
+        let mut routes = Vec::new();
+        let most = if kind == ListKind::Templates { ROUTED_TEMPLATES } else { usize::MAX };
+        for source in &self.sources {
+            let Some(listing) = source.listing(kind) else { continue };
+            for (at, item) in listing.items.iter().enumerate() {
+                if at >= most {
+                    let reason = format!("only {most} templates of one server take part in routing");
+                    let left = LeftOut { kind, name: item.local.as_str().to_owned(), reason };
+                    self.left_out.push((source.upstream.clone(), left));
+                    continue;
+                }
+                let uri = public(&source.upstream, item.local.as_str());
+                let uri = uri.map_or_else(|| PublicName::new(item.local.as_str()), PublicName::new);
+                routes.push(Arc::new(Route {
+                    public: uri,
+                    upstream: source.upstream.clone(),
+                    local: item.local.clone(),
+                    item: item.clone(),
+                }));
+            }
+        }
+        routes
+    }
+
+    fn list(&self, kind: ListKind, entries: Vec<Arc<Route>>, uris: &UriSpace) -> MergedList {
+        let hash = self.hash(kind, &entries, uris);
+        MergedList { entries, hash }
+    }
+
+    /// Everything that a page shows goes in, and the endpoint, so that two views never share a page.
+    fn hash(&self, kind: ListKind, entries: &[Arc<Route>], uris: &UriSpace) -> ContentHash {
+        let interfaces: Vec<String> = entries
+            .iter()
+            .filter_map(|route| uris.public(&route.upstream, route.item.ui.as_deref()?, || None))
+            .collect();
+        let head = [self.endpoint.as_bytes(), kind.method().as_bytes()];
+        let items = entries.iter().flat_map(|route| {
+            [route.upstream.as_str().as_bytes(), route.public.as_str().as_bytes(), &route.item.hash()[..]]
+        });
+        content_hash(head.into_iter().chain(items).chain(interfaces.iter().map(String::as_bytes)))
+    }
+}

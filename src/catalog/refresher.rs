@@ -1,0 +1,212 @@
+//! Keeps the catalogue fed: fetches an upstream's lists when it connects, when it says that they changed, and every now
+//! and then where it never says.
+//!
+//! Always: one fetch per upstream at a time; news that arrive meanwhile lead to one more. A failed fetch keeps the last
+//! good list (S-TOOL-15). Not here: what is done with the lists (`actor`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::fetch::{FetchLimits, fetch};
+use super::handle::CatalogueHandle;
+use super::listing::ListKind;
+use super::state::{Fetched, FetchedLists};
+use crate::config::bounds::Bounds;
+use crate::config::servers::TransportSettings;
+use crate::names::UpstreamName;
+use crate::policy::Policy;
+use crate::protocol::era::Era;
+use crate::protocol::json::Object;
+use crate::protocol::method::Method;
+use crate::protocol::param_headers::ParamHeaders;
+use crate::upstream::fleet::Fleet;
+use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::messages::{ListKind as ChangedList, NewsKind, UpstreamNews};
+use crate::upstream::probe::Facts;
+
+/// See the module head.
+pub struct Refresher {
+    fleet: Arc<Fleet>,
+    catalogue: CatalogueHandle,
+    bounds: Bounds,
+    progress: HashMap<UpstreamName, Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    fetching: bool,
+    wanted: Vec<ListKind>,
+}
+
+impl Refresher {
+    /// For the upstreams of `fleet`.
+    pub fn new(fleet: Arc<Fleet>, catalogue: CatalogueHandle, bounds: Bounds) -> Self {
+        Refresher { fleet, catalogue, bounds, progress: HashMap::new() }
+    }
+
+    fn want(&mut self, upstream: UpstreamName, kinds: &[ListKind], ctx: &Context<Self>) {
+        let progress = self.progress.entry(upstream.clone()).or_default();
+        for kind in kinds {
+            if !progress.wanted.contains(kind) {
+                progress.wanted.push(*kind);
+            }
+        }
+        if !progress.fetching {
+            self.fetch(upstream, ctx);
+        }
+    }
+
+    fn fetch(&mut self, upstream: UpstreamName, ctx: &Context<Self>) {
+        let Some(handle) = self.fleet.get(&upstream).cloned() else { return };
+        let progress = self.progress.entry(upstream.clone()).or_default();
+        let wanted = std::mem::take(&mut progress.wanted);
+        if wanted.is_empty() {
+            return;
+        }
+        progress.fetching = true;
+        let limits = FetchLimits { pages: self.bounds.list_pages, items: self.bounds.list_items };
+        let (catalogue, own) = (self.catalogue.clone(), ctx.address());
+        tokio::task::spawn_local(async move {
+            let lists = fetch_all(&handle, &wanted, limits).await;
+            let told = match lists {
+                Some(lists) => catalogue.lists_fetched(upstream.clone(), lists).await,
+                None => catalogue.upstream_lost(upstream.clone()).await,
+            };
+            if told.is_err() || own.send(FetchSettled { upstream }).await.is_err() {
+                tracing::debug!("lists were fetched for a catalogue that has stopped");
+            }
+        });
+    }
+
+    /// Lists again what never says that it changes (S-LIST-04).
+    fn relist(&mut self, ctx: &Context<Self>) {
+        let silent: Vec<UpstreamName> = self
+            .fleet
+            .iter()
+            .filter(|upstream| upstream.facts().is_some_and(|facts| !notifies(&facts)))
+            .map(|upstream| upstream.name().clone())
+            .collect();
+        for upstream in silent {
+            self.want(upstream, &ListKind::ALL, ctx);
+        }
+    }
+}
+
+fn notifies(facts: &Facts) -> bool {
+    let all = ["tools", "prompts", "resources"].into_iter().all(|feature| {
+        !facts.capabilities.offers(feature) || facts.capabilities.flag(feature, "listChanged")
+    });
+    // The stateless era tells changes on a listen stream, which this release does not open.
+    all && facts.revision.era() == Era::Handshake
+}
+
+/// `None` when the upstream could not be asked at all.
+async fn fetch_all(
+    upstream: &UpstreamHandle,
+    kinds: &[ListKind],
+    limits: FetchLimits,
+) -> Option<FetchedLists> {
+    let facts = upstream.connected().await.ok()?;
+    let policy = Policy::default();
+    let mirrors = matches!(upstream.settings().transport, TransportSettings::Http(_));
+    let check = |tool: &Object| match tool.get("inputSchema").map(ParamHeaders::of_schema) {
+        Some(Err(fault)) if mirrors => Err(fault.to_string()),
+        _ => Ok(()),
+    };
+    let mut lists = FetchedLists::default();
+    for kind in kinds {
+        if !facts.capabilities.offers(feature(*kind)) {
+            lists.set(*kind, Fetched::Unsupported);
+            continue;
+        }
+        let page = |_, cursor| {
+            let permit = policy.own_errand(upstream.name());
+            upstream.list_page(permit, method(*kind), cursor)
+        };
+        match fetch(*kind, limits, &check, page).await {
+            Ok(listing) => lists.set(*kind, Fetched::Listed(listing)),
+            Err(error) => {
+                tracing::warn!(upstream = %upstream.name(), list = method(*kind).name(), %error, "list not fetched");
+                lists.set(
+                    *kind,
+                    if *kind == ListKind::Templates { Fetched::Unsupported } else { Fetched::Unchanged },
+                );
+            }
+        }
+    }
+    Some(lists)
+}
+
+fn feature(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "tools",
+        ListKind::Prompts => "prompts",
+        ListKind::Resources | ListKind::Templates => "resources",
+    }
+}
+
+fn method(kind: ListKind) -> Method {
+    match kind {
+        ListKind::Tools => Method::ListTools,
+        ListKind::Prompts => Method::ListPrompts,
+        ListKind::Resources => Method::ListResources,
+        ListKind::Templates => Method::ListTemplates,
+    }
+}
+
+/// A fetch ended, one way or the other.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct FetchSettled {
+    upstream: UpstreamName,
+}
+
+/// News that may wait.
+const MAILBOX: usize = 1024;
+
+impl Actor for Refresher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(self.bounds.relist_every, |actor, ctx| actor.relist(ctx));
+    }
+}
+
+impl Handler<UpstreamNews> for Refresher {
+    type Result = ();
+
+    fn handle(&mut self, news: UpstreamNews, ctx: &mut Self::Context) {
+        match news.kind {
+            NewsKind::Connected => self.want(news.upstream, &ListKind::ALL, ctx),
+            NewsKind::ListChanged(ChangedList::Tools) => self.want(news.upstream, &[ListKind::Tools], ctx),
+            NewsKind::ListChanged(ChangedList::Prompts) => {
+                self.want(news.upstream, &[ListKind::Prompts], ctx)
+            }
+            NewsKind::ListChanged(ChangedList::Resources) => {
+                self.want(news.upstream, &[ListKind::Resources, ListKind::Templates], ctx);
+            }
+            NewsKind::Failed(_) => {
+                let catalogue = self.catalogue.clone();
+                tokio::task::spawn_local(async move {
+                    if catalogue.upstream_lost(news.upstream).await.is_err() {
+                        tracing::debug!("an upstream was lost for a catalogue that has stopped");
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Handler<FetchSettled> for Refresher {
+    type Result = ();
+
+    fn handle(&mut self, settled: FetchSettled, ctx: &mut Self::Context) {
+        if let Some(progress) = self.progress.get_mut(&settled.upstream) {
+            progress.fetching = false;
+        }
+        self.fetch(settled.upstream, ctx);
+    }
+}

@@ -1,0 +1,215 @@
+//! The catalogue as a plain state machine: news of upstreams in, snapshots and visible changes out.
+//!
+//! Always: what was told and what is shown are compared by view and kind, so a change that a view does not show is not
+//! told to it (S-LIST-02). Not here: time and delivery (`actor`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::listing::{ContentHash, ListKind, Listing};
+use super::merge::{Source, ViewParts, view};
+use super::namespace::Namespace;
+use super::pages::Pages;
+use super::snapshot::{Freshness, Snapshot, View};
+use super::uris::LearntUris;
+use crate::config::Settings;
+use crate::config::profiles::ProfileSettings;
+use crate::names::{ProfileName, UpstreamName};
+use crate::store::seal::Sealer;
+
+/// Unlisted URIs that are remembered, over all callers.
+const LEARNT_URIS: u64 = 20_000;
+
+/// What was fetched of one kind.
+#[derive(Debug, Default)]
+pub enum Fetched {
+    /// Not fetched this time, or it failed: the last good list stays (S-TOOL-15).
+    #[default]
+    Unchanged,
+    /// The upstream does not offer this kind.
+    Unsupported,
+    /// The whole list.
+    Listed(Listing),
+}
+
+/// News of one upstream's lists, by kind.
+#[derive(Debug, Default)]
+pub struct FetchedLists([Fetched; 4]);
+
+impl FetchedLists {
+    /// Notes what became of `kind`.
+    pub fn set(&mut self, kind: ListKind, fetched: Fetched) {
+        self.0[kind.index()] = fetched;
+    }
+
+    /// With what became of `kind`.
+    pub fn with(mut self, kind: ListKind, fetched: Fetched) -> Self {
+        self.set(kind, fetched);
+        self
+    }
+}
+
+/// Which of a view's lists changed visibly. Resources and templates have one notification.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ViewChange {
+    /// The view; `None` is `/mcp`.
+    pub profile: Option<ProfileName>,
+    /// `tools/list`
+    pub tools: bool,
+    /// `prompts/list`
+    pub prompts: bool,
+    /// `resources/list` or `resources/templates/list`
+    pub resources: bool,
+}
+
+/// How soon news must be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Nothing changed.
+    None,
+    /// With the rest of the burst.
+    Soon,
+    /// First news of an upstream, which list requests may be waiting for.
+    Now,
+}
+
+/// Numbers a loss, so that a later return is not forgotten by an earlier clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Loss(u64);
+
+pub(super) struct CatalogueState {
+    sources: Vec<Source>,
+    losses: HashMap<UpstreamName, Loss>,
+    next_loss: u64,
+    profiles: Vec<ProfileSettings>,
+    parts: ViewParts,
+    generation: u64,
+    told: HashMap<Option<ProfileName>, [ContentHash; 4]>,
+}
+
+impl CatalogueState {
+    pub(super) fn new(settings: &Settings, sealer: Arc<Sealer>) -> Self {
+        let namespace = |name: &UpstreamName, prefix| Namespace::new(name.clone(), prefix, &settings.names);
+        let enabled = settings.servers.iter().filter(|server| server.enabled);
+        let mut state = CatalogueState {
+            sources: enabled
+                .map(|server| Source::new(server.name.clone(), namespace(&server.name, &server.prefix)))
+                .collect(),
+            losses: HashMap::new(),
+            next_loss: 0,
+            profiles: settings.profiles.clone(),
+            parts: ViewParts {
+                pages: Arc::new(Pages::new(sealer, settings.bounds.page_size)),
+                learnt: LearntUris::new(LEARNT_URIS),
+            },
+            generation: 0,
+            told: HashMap::new(),
+        };
+        // Nobody has to be told that an empty gateway is empty.
+        let empty = state.snapshot();
+        state.told = empty.views().map(|view| (view.profile().cloned(), hashes(view))).collect();
+        state
+    }
+
+    pub(super) fn lists_fetched(&mut self, upstream: &UpstreamName, lists: FetchedLists) -> Urgency {
+        let Some(source) = self.sources.iter_mut().find(|source| source.upstream == *upstream) else {
+            tracing::warn!(%upstream, "lists of an unknown upstream");
+            return Urgency::None;
+        };
+        self.losses.remove(upstream);
+        let before = std::mem::replace(&mut source.freshness, Freshness::Present);
+        let mut changed = false;
+        for (kind, fetched) in ListKind::ALL.into_iter().zip(lists.0) {
+            changed |= match fetched {
+                Fetched::Unchanged => false,
+                Fetched::Unsupported => source.set(kind, None),
+                Fetched::Listed(listing) => {
+                    let (partial, left_out) = (listing.partial, listing.left_out.len());
+                    let changed = source.set(kind, Some(listing));
+                    if changed && (partial.is_some() || left_out > 0) {
+                        let partial = partial.map(tracing::field::display);
+                        tracing::warn!(%upstream, list = kind.member(), left_out, partial, "a list is not shown whole");
+                    }
+                    changed
+                }
+            };
+        }
+        match before {
+            Freshness::Awaited | Freshness::Absent => Urgency::Now,
+            Freshness::Stale => Urgency::Soon,
+            Freshness::Present if changed => Urgency::Soon,
+            Freshness::Present => Urgency::None,
+        }
+    }
+
+    /// Its last good lists stay for a while; the number is for [`CatalogueState::forget`].
+    pub(super) fn upstream_lost(&mut self, upstream: &UpstreamName) -> (Urgency, Option<Loss>) {
+        let Some(source) = self.sources.iter_mut().find(|source| source.upstream == *upstream) else {
+            return (Urgency::None, None);
+        };
+        match source.freshness {
+            Freshness::Awaited => {
+                source.freshness = Freshness::Absent;
+                (Urgency::Now, None)
+            }
+            Freshness::Present => {
+                source.freshness = Freshness::Stale;
+                self.next_loss += 1;
+                let loss = Loss(self.next_loss);
+                self.losses.insert(upstream.clone(), loss);
+                (Urgency::Soon, Some(loss))
+            }
+            Freshness::Stale | Freshness::Absent => (Urgency::None, None),
+        }
+    }
+
+    /// Shows nothing of an upstream any more, unless it came back since that loss.
+    pub(super) fn forget(&mut self, upstream: &UpstreamName, loss: Loss) -> Urgency {
+        if self.losses.get(upstream) != Some(&loss) {
+            return Urgency::None;
+        }
+        self.losses.remove(upstream);
+        if let Some(source) = self.sources.iter_mut().find(|source| source.upstream == *upstream) {
+            source.freshness = Freshness::Absent;
+            source.clear();
+        }
+        Urgency::Soon
+    }
+
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        self.generation += 1;
+        let of = |profile| Arc::new(view(&self.sources, profile, &self.parts));
+        Snapshot {
+            everything: of(None),
+            profiles: self.profiles.iter().map(|profile| (profile.name.clone(), of(Some(profile)))).collect(),
+            upstreams: self.sources.iter().map(Source::report).collect(),
+            generation: self.generation,
+        }
+    }
+
+    /// What `snapshot` shows that was not told yet.
+    pub(super) fn untold(&self, snapshot: &Snapshot) -> Vec<ViewChange> {
+        let change = |view: &Arc<View>| {
+            let now = hashes(view);
+            let told = self.told.get(&view.profile().cloned())?;
+            let differs = |kind: ListKind| now[kind.index()] != told[kind.index()];
+            Some(ViewChange {
+                profile: view.profile().cloned(),
+                tools: differs(ListKind::Tools),
+                prompts: differs(ListKind::Prompts),
+                resources: differs(ListKind::Resources) || differs(ListKind::Templates),
+            })
+        };
+        let changes = snapshot.views().filter_map(change);
+        changes.filter(|change| change.tools || change.prompts || change.resources).collect()
+    }
+
+    /// From now on everyone knows what `snapshot` shows.
+    pub(super) fn was_told(&mut self, snapshot: &Snapshot) {
+        self.told = snapshot.views().map(|view| (view.profile().cloned(), hashes(view))).collect();
+    }
+}
+
+fn hashes(view: &Arc<View>) -> [ContentHash; 4] {
+    ListKind::ALL.map(|kind| view.list(kind).hash)
+}

@@ -1,0 +1,320 @@
+//! Whose URI is it: the resource URIs of one view, who owns each, and the reversible form of those that clash.
+//!
+//! Always: a URI that one upstream alone offers passes unchanged; where two offer it, the later one's is shown as
+//! `switchyard://{upstream}/{original}` (S-RES-05). The original stands there as it is, so templates still expand and
+//! sub-resources still extend. Originals of that very scheme are wrapped too, hence taking the wrapping off is never a
+//! guess. An unknown URI is never tried on one upstream after the other (S-RES-04).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::listing::content_hash;
+use super::template::Pattern;
+use crate::names::{LocalName, UpstreamName};
+
+const SCHEME: &str = "switchyard://";
+
+/// Templates of one upstream that take part in routing; more are left out of the list.
+pub(super) const ROUTED_TEMPLATES: usize = 256;
+
+/// Where a URI leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UriRoute<'v, 'u> {
+    /// The upstream that owns it.
+    pub upstream: &'v UpstreamName,
+    /// The URI as that upstream knows it.
+    pub local: Cow<'u, str>,
+}
+
+/// The URIs of one view. Upstreams are numbered in the view's order.
+#[derive(Debug, Default)]
+pub(super) struct UriSpace {
+    /// Upstreams that offer resources, in order.
+    upstreams: Vec<UpstreamName>,
+    exact: HashMap<LocalName, usize>,
+    /// Those shown unchanged, most specific first, then in order.
+    templates: Vec<OwnedTemplate>,
+}
+
+#[derive(Debug)]
+struct OwnedTemplate {
+    text: LocalName,
+    pattern: Pattern,
+    owner: usize,
+}
+
+/// What one upstream offers.
+pub(super) struct Offer<'o> {
+    pub(super) upstream: &'o UpstreamName,
+    pub(super) resources: Vec<&'o LocalName>,
+    pub(super) templates: Vec<&'o LocalName>,
+}
+
+impl UriSpace {
+    /// The space of `offers`, in the view's order.
+    pub(super) fn new(offers: &[Offer<'_>]) -> UriSpace {
+        let mut space = UriSpace::default();
+        for (owner, offer) in offers.iter().enumerate() {
+            space.upstreams.push(offer.upstream.clone());
+            for uri in offer.resources.iter().filter(|uri| !uri.as_str().starts_with(SCHEME)) {
+                space.exact.entry((*uri).clone()).or_insert(owner);
+            }
+            space.add_templates(owner, &offer.templates);
+        }
+        // Stable, so equally specific ones stay in order.
+        space.templates.sort_by_key(|template| std::cmp::Reverse(template.pattern.specificity()));
+        space
+    }
+
+    fn add_templates(&mut self, owner: usize, templates: &[&LocalName]) {
+        let of_others = self.templates.len();
+        for text in templates.iter().filter(|text| !text.as_str().starts_with(SCHEME)) {
+            let Some(pattern) = Pattern::parse(text.as_str()) else { continue };
+            let clashes = self.templates[..of_others].iter().any(|known| known.pattern.overlaps(&pattern));
+            if !clashes {
+                self.templates.push(OwnedTemplate { text: (*text).clone(), pattern, owner });
+            }
+        }
+    }
+
+    /// The owner by list or template, if any.
+    fn owner(&self, uri: &str) -> Option<usize> {
+        if let Some(owner) = self.exact.get(uri) {
+            return Some(*owner);
+        }
+        if !is_uri(uri) {
+            return None;
+        }
+        self.templates.iter().find(|template| template.pattern.matches(uri)).map(|template| template.owner)
+    }
+
+    fn position(&self, upstream: &str) -> Option<usize> {
+        self.upstreams.iter().position(|known| known.as_str() == upstream)
+    }
+
+    /// Where a public URI leads; `learnt` is asked when neither list nor template knows it.
+    pub(super) fn route<'v, 'u>(
+        &'v self,
+        uri: &'u str,
+        learnt: impl FnOnce() -> Option<UpstreamName>,
+    ) -> Option<UriRoute<'v, 'u>> {
+        if let Some((upstream, local)) = unwrap_uri(uri) {
+            let upstream = &self.upstreams[self.position(upstream)?];
+            return Some(UriRoute { upstream, local: Cow::Borrowed(local) });
+        }
+        let owner = self.owner(uri).or_else(|| {
+            if !is_uri(uri) {
+                return None;
+            }
+            learnt().and_then(|upstream| self.position(upstream.as_str())).or(self.sole())
+        })?;
+        Some(UriRoute { upstream: &self.upstreams[owner], local: Cow::Borrowed(uri) })
+    }
+
+    /// The only upstream with resources, when there is but one: it gets every URI that nobody knows.
+    fn sole(&self) -> Option<usize> {
+        (self.upstreams.len() == 1).then_some(0)
+    }
+
+    /// Where a template leads that a completion names by its public text.
+    pub(super) fn route_template<'v, 'u>(&'v self, text: &'u str) -> Option<UriRoute<'v, 'u>> {
+        let known = self.templates.iter().find(|template| template.text.as_str() == text)?;
+        Some(UriRoute { upstream: &self.upstreams[known.owner], local: Cow::Borrowed(text) })
+    }
+
+    /// The public form of `upstream`'s `uri` when it differs.
+    pub(super) fn public(
+        &self,
+        upstream: &UpstreamName,
+        uri: &str,
+        learnt: impl FnOnce() -> Option<UpstreamName>,
+    ) -> Option<String> {
+        if !uri.starts_with(SCHEME) {
+            let owner = self.owner(uri).map(|owner| &self.upstreams[owner]);
+            let is_anothers = match owner {
+                Some(owner) => owner != upstream,
+                None => learnt().is_some_and(|owner| owner != *upstream),
+            };
+            if !is_anothers {
+                return None;
+            }
+        }
+        Some(wrap_uri(upstream, uri))
+    }
+
+    /// The public form of `upstream`'s template when it differs.
+    pub(super) fn public_template(&self, upstream: &UpstreamName, text: &str) -> Option<String> {
+        let known = self.templates.iter().find(|template| template.text.as_str() == text);
+        let own = known.is_some_and(|template| self.upstreams[template.owner] == *upstream);
+        (!own).then(|| wrap_uri(upstream, text))
+    }
+
+    /// Whether nobody but a learnt owner could claim `uri`.
+    pub(super) fn is_unlisted(&self, uri: &str) -> bool {
+        self.upstreams.len() > 1 && !uri.starts_with(SCHEME) && self.owner(uri).is_none()
+    }
+}
+
+fn wrap_uri(upstream: &UpstreamName, uri: &str) -> String {
+    format!("{SCHEME}{upstream}/{uri}")
+}
+
+fn unwrap_uri(uri: &str) -> Option<(&str, &str)> {
+    uri.strip_prefix(SCHEME)?.split_once('/')
+}
+
+/// A scheme and nothing that no URI may hold (S-RES-03); listed URIs are exempt, since servers list what they like.
+fn is_uri(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once(':') else { return false };
+    let mut letters = scheme.bytes();
+    letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+        && text.bytes().all(|byte| {
+            byte > b' '
+                && !matches!(byte, 0x7f | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+        })
+}
+
+/// URIs that an upstream named in a result without listing them: bounded, per endpoint and caller.
+#[derive(Debug, Clone)]
+pub struct LearntUris(moka::sync::Cache<[u8; 16], UpstreamName>);
+
+impl LearntUris {
+    /// Keeps the `most` recently used.
+    pub fn new(most: u64) -> Self {
+        LearntUris(moka::sync::Cache::new(most))
+    }
+
+    /// Who first named `uri` to this caller.
+    pub(super) fn owner(&self, endpoint: &str, caller: &str, uri: &str) -> Option<UpstreamName> {
+        self.0.get(&key(endpoint, caller, uri))
+    }
+
+    /// The first to name it keeps it: a later upstream cannot draw another's reads to itself (S-TRUST-03).
+    pub(super) fn learn(&self, endpoint: &str, caller: &str, uri: &str, upstream: &UpstreamName) {
+        self.0.entry(key(endpoint, caller, uri)).or_insert_with(|| upstream.clone());
+    }
+}
+
+/// URIs can be long, callers' names too: a digest bounds both.
+fn key(endpoint: &str, caller: &str, uri: &str) -> [u8; 16] {
+    content_hash([endpoint.as_bytes(), caller.as_bytes(), uri.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn space(offers: &[(&str, &[&str], &[&str])]) -> UriSpace {
+        let local = |texts: &[&str]| texts.iter().map(|text| LocalName::new(*text)).collect::<Vec<_>>();
+        let owned: Vec<_> = offers
+            .iter()
+            .map(|(upstream, uris, templates)| (UpstreamName::new(*upstream), local(uris), local(templates)))
+            .collect();
+        let offers: Vec<_> = owned
+            .iter()
+            .map(|(upstream, uris, templates)| Offer {
+                upstream,
+                resources: uris.iter().collect(),
+                templates: templates.iter().collect(),
+            })
+            .collect();
+        UriSpace::new(&offers)
+    }
+
+    fn leads(space: &UriSpace, uri: &str) -> Option<(String, String)> {
+        let route = space.route(uri, || None)?;
+        Some((route.upstream.as_str().to_owned(), route.local.into_owned()))
+    }
+
+    fn to(upstream: &str, local: &str) -> Option<(String, String)> {
+        Some((upstream.to_owned(), local.to_owned()))
+    }
+
+    #[test]
+    fn s_res_04_exact_then_the_most_specific_template_then_nobody() {
+        let space = space(&[
+            ("a", &["file:///x"], &["db:{table}"]),
+            ("b", &["db:users"], &["file:///logs/{n}", "odd://{n}"]),
+        ]);
+        assert_eq!(leads(&space, "file:///x"), to("a", "file:///x"));
+        assert_eq!(leads(&space, "db:users"), to("b", "db:users"));
+        assert_eq!(leads(&space, "db:rows"), to("a", "db:rows"));
+        assert_eq!(leads(&space, "file:///logs/1"), to("b", "file:///logs/1"));
+        assert_eq!(leads(&space, "file:///nobody"), None);
+        assert_eq!(leads(&space, "odd://a b"), None);
+    }
+
+    #[test]
+    fn s_res_04_one_upstream_alone_gets_every_uri() {
+        let space = space(&[("a", &[], &[])]);
+        assert_eq!(leads(&space, "file:///any"), to("a", "file:///any"));
+        assert_eq!(leads(&space, "no uri"), None);
+        let a = UpstreamName::new("a");
+        assert_eq!(space.public(&a, "file:///any", || None), None);
+    }
+
+    #[test]
+    fn s_res_05_the_later_of_two_equal_uris_is_wrapped_and_comes_back() {
+        let space = space(&[("a", &["file:///x"], &["t:{v}"]), ("b", &["file:///x"], &["t:{w}"])]);
+        let (a, b) = (UpstreamName::new("a"), UpstreamName::new("b"));
+        assert_eq!(space.public(&a, "file:///x", || None), None);
+        let wrapped = space.public(&b, "file:///x", || None).expect("wrapped");
+        assert_eq!(wrapped, "switchyard://b/file:///x");
+        assert_eq!(leads(&space, &wrapped), to("b", "file:///x"));
+        assert_eq!(space.public_template(&a, "t:{v}"), None);
+        assert_eq!(space.public_template(&b, "t:{w}").as_deref(), Some("switchyard://b/t:{w}"));
+        // What the second reads under its template is the first's unless it is wrapped.
+        assert_eq!(space.public(&b, "t:1", || None).as_deref(), Some("switchyard://b/t:1"));
+        assert_eq!(leads(&space, "t:1"), to("a", "t:1"));
+    }
+
+    #[test]
+    fn s_res_05_a_gateway_behind_the_gateway_keeps_its_own_wrapping() {
+        let inner = "switchyard://x/file:///y";
+        let space = space(&[("x", &["file:///y"], &[]), ("outer", &[inner], &[])]);
+        let wrapped = space.public(&UpstreamName::new("outer"), inner, || None).expect("wrapped");
+        assert_eq!(leads(&space, &wrapped), to("outer", inner));
+        assert_eq!(leads(&space, inner), to("x", "file:///y"));
+        assert_eq!(leads(&space, "switchyard://hidden/file:///y"), None);
+    }
+
+    #[test]
+    fn s_res_04_learnt_uris_lead_to_who_named_them_first_and_for_that_caller_alone() {
+        let learnt = LearntUris::new(10);
+        let (a, b) = (UpstreamName::new("a"), UpstreamName::new("b"));
+        learnt.learn("/mcp", "me", "link:1", &a);
+        learnt.learn("/mcp", "me", "link:1", &b);
+        assert_eq!(learnt.owner("/mcp", "me", "link:1"), Some(a.clone()));
+        assert_eq!(learnt.owner("/mcp", "you", "link:1"), None);
+        assert_eq!(learnt.owner("/mcp/p", "me", "link:1"), None);
+        let space = space(&[("a", &[], &[]), ("b", &[], &[])]);
+        let owner = || learnt.owner("/mcp", "me", "link:1");
+        assert_eq!(space.route("link:1", owner).expect("learnt").upstream, &a);
+        assert_eq!(space.public(&b, "link:1", owner).as_deref(), Some("switchyard://b/link:1"));
+        assert!(space.is_unlisted("link:1"));
+    }
+
+    proptest! {
+        #[test]
+        fn s_res_05_every_public_uri_leads_back(
+            a in prop::collection::btree_set("(switchyard://[ab]/)?[xy]:[a-c/]{1,2}", 0..6),
+            b in prop::collection::btree_set("(switchyard://[ab]/)?[xy]:[a-c/]{1,2}", 0..6),
+            template in "[xy]:\\{[+]?v\\}",
+        ) {
+            let lists = [("a", &a), ("b", &b)];
+            let texts: Vec<Vec<&str>> = lists.iter().map(|(_, uris)| uris.iter().map(String::as_str).collect()).collect();
+            let space = space(&[("a", &texts[0], &[]), ("b", &texts[1], &[&template])]);
+            let mut seen = std::collections::HashSet::new();
+            for (upstream, uris) in lists {
+                for uri in uris {
+                    let public = space.public(&UpstreamName::new(upstream), uri, || None).unwrap_or(uri.clone());
+                    prop_assert_eq!(leads(&space, &public), to(upstream, uri));
+                    prop_assert!(seen.insert(public));
+                }
+            }
+        }
+    }
+}

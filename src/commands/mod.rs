@@ -1,0 +1,94 @@
+//! What the binary's verbs do. Each reads its arguments, works through the modules below, and says what it saw.
+//!
+//! Always: results for programs and people go to stdout, everything else to stderr; `--json` prints JSON and nothing else.
+
+mod ask;
+mod check;
+mod serve;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Settings};
+use crate::demo;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "switchyard",
+    version,
+    about = "Many MCP servers behind one endpoint, in every protocol revision"
+)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway (what happens without any verb)
+    Serve(ConfigFile),
+    /// Read and check the configuration; exit code 0 if it can be served, 1 if not, 2 if it cannot be read
+    Check(check::Arguments),
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// List the servers of a running gateway
+    Servers(ask::Arguments),
+    /// List the tools of a running gateway
+    Tools(ask::Arguments),
+    /// Call a tool through a running gateway
+    Call(ask::CallArguments),
+    /// Run a small MCP server with one tool per protocol feature
+    DemoServer(demo::Arguments),
+}
+
+#[derive(Debug, Clone, Args)]
+struct ConfigFile {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = "gateway.yaml")]
+    config: PathBuf,
+}
+
+/// Runs the command line.
+pub fn run() -> ExitCode {
+    let verb = CommandLine::parse().verb;
+    match verb.unwrap_or(Verb::Serve(ConfigFile { config: PathBuf::from("gateway.yaml") })) {
+        Verb::Serve(arguments) => serve::run(&arguments.config),
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::Schema => say(&format!("{:#}", config::schema())),
+        Verb::Servers(arguments) => ask::servers(&arguments),
+        Verb::Tools(arguments) => ask::tools(&arguments),
+        Verb::Call(arguments) => ask::call(&arguments),
+        Verb::DemoServer(arguments) => demo::run(&arguments),
+    }
+}
+
+/// Reads the configuration; problems go to stderr.
+fn load(path: &Path) -> Option<Settings> {
+    let reading = config::read(path);
+    if !reading.problems.is_empty() {
+        complain(&reading.problems.to_string());
+    }
+    reading.settings.filter(|_| !reading.problems.has_errors())
+}
+
+/// Prints a result. A reader that has gone away is not an error worth a panic.
+#[expect(clippy::print_stdout, reason = "results of commands belong on stdout")]
+fn say(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stderr, reason = "problems of commands belong on stderr, with or without logs")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+/// A command could not do its work.
+fn fail(text: &str) -> ExitCode {
+    complain(text);
+    ExitCode::FAILURE
+}

@@ -1,0 +1,227 @@
+//! `bounds` as the file writes it, and the check that every limit is one that can be lived with.
+
+use std::time::Duration;
+
+use super::Bounds;
+use crate::config::check::Check;
+use crate::config::problem::Place;
+use crate::config::quantity::{ByteSize, TimeSpan};
+use crate::config::section::section;
+use crate::config::written::{At, Given, Key, given};
+
+section! {
+    /// Limits that keep the gateway standing. Each tells what passing it leads to.
+    struct WrittenBounds {
+        /// Request body; HTTP 413.
+        #[schemars(extend("default" = "4MiB"))]
+        "request_body" request_body: ByteSize,
+        /// Body or event of an upstream's answer; `result_too_large`.
+        #[schemars(extend("default" = "16MiB"))]
+        "upstream_result" upstream_result: ByteSize,
+        /// One line of a stdio upstream; the child is restarted.
+        #[schemars(extend("default" = "16MiB"))]
+        "stdio_line" stdio_line: ByteSize,
+        /// JSON nesting; `-32600` inbound, `upstream_protocol_error` from upstream.
+        #[schemars(extend("default" = 128))]
+        "json_depth" json_depth: u64,
+        /// Keys of one JSON object; as `json_depth`.
+        #[schemars(extend("default" = 10_000))]
+        "json_keys" json_keys: u64,
+        /// Items in one 2025-03-26 batch; `-32600`.
+        #[schemars(extend("default" = 50))]
+        "batch_items" batch_items: u64,
+        /// Hard maximum of a call whatever progress says; `upstream_timeout`.
+        #[schemars(extend("default" = "15m"))]
+        "call_maximum" call_maximum: TimeSpan,
+        /// Start and handshake of an upstream; `upstream_unavailable`.
+        #[schemars(extend("default" = "30s"))]
+        "start_deadline" start_deadline: TimeSpan,
+        /// Silence after which a stdio era probe means the handshake era.
+        #[schemars(extend("default" = "3s"))]
+        "probe_deadline" probe_deadline: TimeSpan,
+        /// Waiting for slow upstreams when a merged list is asked for; the last good copy is used.
+        #[schemars(extend("default" = "2s"))]
+        "list_budget" list_budget: TimeSpan,
+        /// Pages taken from one upstream list; partial list, logged.
+        #[schemars(extend("default" = 64))]
+        "list_pages" list_pages: u64,
+        /// Items taken from one upstream list; partial list, logged.
+        #[schemars(extend("default" = 5_000))]
+        "list_items" list_items: u64,
+        /// Items in one page of a merged list.
+        #[schemars(extend("default" = 1_000))]
+        "page_size" page_size: u64,
+        /// Re-listing of upstreams that do not notify.
+        #[schemars(extend("default" = "60s"))]
+        "relist_every" relist_every: TimeSpan,
+        /// Burst of list changes told as one.
+        #[schemars(extend("default" = "200ms"))]
+        "change_debounce" change_debounce: TimeSpan,
+        /// Silence before a pending answer becomes an event stream.
+        #[schemars(extend("default" = "10s"))]
+        "stream_after" stream_after: TimeSpan,
+        /// Comment lines on idle event streams.
+        #[schemars(extend("default" = "15s"))]
+        "keep_alive" keep_alive: TimeSpan,
+        /// Events queued for one client stream; the stream is cut.
+        #[schemars(extend("default" = 256))]
+        "stream_queue" stream_queue: u64,
+        /// Session without a request or open stream; HTTP 404 afterwards.
+        #[schemars(extend("default" = "30m"))]
+        "session_idle" session_idle: TimeSpan,
+        /// Sessions held at once; HTTP 503 with `Retry-After`.
+        #[schemars(extend("default" = 10_000))]
+        "sessions" sessions: u64,
+        /// Calls in flight of one session; `overloaded`.
+        #[schemars(extend("default" = 256))]
+        "session_calls" session_calls: u64,
+        /// Waiting for a client's answer to a server-initiated request; `cancel` towards the upstream.
+        #[schemars(extend("default" = "10m"))]
+        "input_timeout" input_timeout: TimeSpan,
+        /// Child restart back-off: first.
+        #[schemars(extend("default" = "1s"))]
+        "backoff_first" backoff_first: TimeSpan,
+        /// Child restart back-off: longest.
+        #[schemars(extend("default" = "60s"))]
+        "backoff_longest" backoff_longest: TimeSpan,
+        /// Staged stop of a child: after closing stdin.
+        #[schemars(extend("default" = "2s"))]
+        "stop_eof" stop_eof: TimeSpan,
+        /// Staged stop of a child: after SIGTERM; then SIGKILL of the group.
+        #[schemars(extend("default" = "2s"))]
+        "stop_term" stop_term: TimeSpan,
+        /// Bytes queued towards one child's stdin; `overloaded`.
+        #[schemars(extend("default" = "16MiB"))]
+        "stdin_queue" stdin_queue: ByteSize,
+        /// A child that reads nothing for this long is restarted.
+        #[schemars(extend("default" = "30s"))]
+        "write_stall" write_stall: TimeSpan,
+        /// Drain on SIGTERM.
+        #[schemars(extend("default" = "30s"))]
+        "drain" drain: TimeSpan,
+        /// Slow request heads; the connection is closed.
+        #[schemars(extend("default" = "10s"))]
+        "head_timeout" head_timeout: TimeSpan,
+        /// Client connections per worker thread.
+        #[schemars(extend("default" = 25_000))]
+        "connections" connections: u64,
+    }
+}
+
+/// Fills in the section: each listed key that the file has replaces its default.
+macro_rules! take_over {
+    ($bounds:ident, $written:ident, $check:ident: $($key:ident),+ $(,)?) => {$(
+        if let Some(limit) = given(&$written.$key) && let Some(fits) = limit.value.fit(&limit.place, $check) {
+            $bounds.$key = fits;
+        }
+    )+};
+}
+
+impl Bounds {
+    /// Checks the section.
+    pub(in crate::config) fn check(written: &Key<WrittenBounds>, check: &mut Check<'_>) -> Bounds {
+        let mut bounds = Bounds::default();
+        let Some(At { value: written, .. }) = given(written) else { return bounds };
+        take_over!(bounds, written, check:
+            request_body,
+            upstream_result,
+            stdio_line,
+            json_depth,
+            json_keys,
+            batch_items,
+            call_maximum,
+            start_deadline,
+            probe_deadline,
+            list_budget,
+            list_pages,
+            list_items,
+            page_size,
+            relist_every,
+            change_debounce,
+            stream_after,
+            keep_alive,
+            stream_queue,
+            session_idle,
+            sessions,
+            session_calls,
+            input_timeout,
+            backoff_first,
+            backoff_longest,
+            stop_eof,
+            stop_term,
+            stdin_queue,
+            write_stall,
+            drain,
+            head_timeout,
+            connections,
+        );
+        bounds.check_together(written, check);
+        bounds
+    }
+
+    /// Limits that only make sense beside each other.
+    fn check_together(&self, written: &WrittenBounds, check: &mut Check<'_>) {
+        let either = |first: &Key<TimeSpan>, second: &Key<TimeSpan>| {
+            given(first).or(given(second)).map(|at| at.place.clone())
+        };
+        if self.backoff_first > self.backoff_longest
+            && let Some(place) = either(&written.backoff_first, &written.backoff_longest)
+        {
+            check.conflict::<()>(&place, "`backoff_first` is longer than `backoff_longest`");
+        }
+        if self.probe_deadline >= self.start_deadline
+            && let Some(place) = either(&written.probe_deadline, &written.start_deadline)
+        {
+            check.conflict::<()>(&place, "`probe_deadline` leaves no time within `start_deadline`");
+        }
+        if self.json_depth > DEEPEST_JSON
+            && let Some(Given::Read(depth)) = &written.json_depth
+        {
+            check.bad::<()>(&depth.place, format!("expected at most {DEEPEST_JSON}"));
+        }
+    }
+}
+
+/// Deeper than any sane message, shallow enough for every reader's stack.
+const DEEPEST_JSON: usize = 512;
+
+/// A limit that is neither nothing nor as good as none.
+trait Limit {
+    type Checked;
+
+    fn fit(&self, place: &Place, check: &mut Check<'_>) -> Option<Self::Checked>;
+}
+
+impl Limit for TimeSpan {
+    type Checked = Duration;
+
+    fn fit(&self, place: &Place, check: &mut Check<'_>) -> Option<Duration> {
+        const DAY: Duration = Duration::from_hours(24);
+        if self.0.is_zero() || self.0 > DAY {
+            return check.bad(place, "expected a time from `1ms` to `24h`");
+        }
+        Some(self.0)
+    }
+}
+
+impl Limit for ByteSize {
+    type Checked = usize;
+
+    fn fit(&self, place: &Place, check: &mut Check<'_>) -> Option<usize> {
+        if !(1 << 10..=1 << 30).contains(&self.0) {
+            return check.bad(place, "expected a size from `1KiB` to `1GiB`");
+        }
+        usize::try_from(self.0).ok()
+    }
+}
+
+impl Limit for u64 {
+    type Checked = usize;
+
+    fn fit(&self, place: &Place, check: &mut Check<'_>) -> Option<usize> {
+        if !(1..=1_000_000).contains(self) {
+            return check.bad(place, "expected a number from 1 to 1000000");
+        }
+        usize::try_from(*self).ok()
+    }
+}

@@ -1,0 +1,109 @@
+//! `servers` as the file writes them: what clients' `mcp.json` has, and more.
+
+use super::{ProtocolChoice, Share};
+use crate::config::quantity::{ByteSize, TimeSpan};
+use crate::config::section::{choice, section};
+use crate::config::written::{Given, Ignored, Table, Text};
+use crate::protocol::era::Revision;
+
+section! {
+    /// One MCP server behind the gateway: a program (`command`) or an endpoint (`url`).
+    struct WrittenServer {
+        /// Transport, as clients write it. Not needed: `command` or `url` says it.
+        "type" server_type: WrittenServerType,
+        /// Program that speaks MCP on stdin and stdout; `${exe}` is the gateway's own.
+        "command" command: Text,
+        /// Arguments of the program.
+        "args" args: Vec<Given<Text>>,
+        /// Environment of the program, besides a few harmless variables such as `PATH` and `HOME`.
+        "env" env: Table<Text>,
+        /// Working directory of the program; relative to the configuration file. Default: the gateway's own.
+        "cwd" cwd: Text,
+        /// Who shares one process: each client session has its own, each principal, or all share one.
+        #[schemars(extend("default" = "session"))]
+        "share" share: WrittenShare,
+        /// Stop a process that nobody used for this long.
+        #[schemars(extend("default" = "5m"))]
+        "idle_stop" idle_stop: TimeSpan,
+        /// Resident memory of the whole process tree; unlimited when absent.
+        "max_memory" max_memory: ByteSize,
+        /// Processor time of each process, in seconds; unlimited when absent.
+        "max_cpu_seconds" max_cpu_seconds: u64,
+        /// Open files of each process; the gateway's own limit when absent.
+        "max_open_files" max_open_files: u64,
+        /// Streamable HTTP endpoint.
+        "url" url: Text,
+        /// Headers sent with every request to `url`.
+        "headers" headers: Table<Text>,
+        /// Protocol revision: found out, or pinned.
+        #[schemars(extend("default" = "auto"))]
+        "protocol" protocol: WrittenProtocol,
+        /// Prefix of public names, by default the server's key; `""` keeps the original names.
+        "prefix" prefix: Text,
+        /// Deadline of one call; progress may extend it up to `bounds.call_maximum`.
+        #[schemars(extend("default" = "60s"))]
+        "timeout" timeout: TimeSpan,
+        /// `false` leaves the server out without deleting its entry.
+        #[schemars(extend("default" = true))]
+        "enabled" enabled: bool,
+        /// The same, as some clients write it.
+        #[schemars(extend("default" = false))]
+        "disabled" disabled: bool,
+        /// For people.
+        "description" description: Ignored,
+        /// Belongs to a client; ignored with a warning.
+        "alwaysAllow" always_allow: Ignored,
+        /// Belongs to a client; ignored with a warning.
+        "autoApprove" auto_approve: Ignored,
+    }
+    not served: "auth", "trust";
+    elsewhere:
+        "serverUrl" => "write `url`",
+        "httpUrl" => "write `url`",
+        "envFile" => "name each variable in `env`, as `${env:NAME}` or `${file:path}`",
+        "disabledTools" => "hide tools in a profile: `profiles.NAME.tools.deny`",
+        "excludeTools" => "hide tools in a profile: `profiles.NAME.tools.deny`",
+        "includeTools" => "choose tools in a profile: `profiles.NAME.tools.allow`",
+        "tools" => "choose tools in a profile: `profiles.NAME.tools`",
+        "oauth" => "signing in to servers is not served by this release; use `headers`";
+}
+
+/// `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum ServerType {
+    Stdio,
+    Http,
+}
+
+choice! {
+    /// `type`, in the spellings that clients use.
+    struct WrittenServerType(ServerType) {
+        "stdio" => ServerType::Stdio,
+        "http" => ServerType::Http,
+        "streamable-http" => ServerType::Http,
+        "streamableHttp" => ServerType::Http,
+    }
+    not served: "sse" => "most servers offer streamable HTTP beside it, often at `/mcp`: use `type: http`";
+}
+
+choice! {
+    /// `share`.
+    struct WrittenShare(Share) {
+        "session" => Share::Session,
+        "principal" => Share::Principal,
+        "all" => Share::All,
+    }
+}
+
+choice! {
+    /// `protocol`.
+    struct WrittenProtocol(ProtocolChoice) {
+        "auto" => ProtocolChoice::Auto,
+        "2024-11-05" => ProtocolChoice::Pinned(Revision::V2024_11_05),
+        "2025-03-26" => ProtocolChoice::Pinned(Revision::V2025_03_26),
+        "2025-06-18" => ProtocolChoice::Pinned(Revision::V2025_06_18),
+        "2025-11-25" => ProtocolChoice::Pinned(Revision::V2025_11_25),
+        "2026-07-28" => ProtocolChoice::Pinned(Revision::V2026_07_28),
+    }
+    not served: "sse" => "most servers offer streamable HTTP beside it, often at `/mcp`";
+}

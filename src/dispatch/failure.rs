@@ -1,0 +1,45 @@
+//! Why a story ended without an answer of an upstream.
+
+use crate::catalog::pages::BadCursor;
+use crate::names::UpstreamName;
+use crate::upstream::error::UpstreamError;
+
+/// Each variant has one wire form per era, in `downstream::respond`.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No such tool, or one that the caller may not see: the same answer (S-TOOL-07).
+    #[error("unknown tool")]
+    UnknownTool,
+    /// No such prompt.
+    #[error("unknown prompt")]
+    UnknownPrompt,
+    /// No such resource; the URI is the caller's.
+    #[error("resource not found")]
+    UnknownResource {
+        /// The URI asked for.
+        uri: String,
+    },
+    /// A completion for something that does not exist.
+    #[error("unknown completion reference")]
+    UnknownReference,
+    /// The endpoint was removed while it was in use.
+    #[error("unknown endpoint")]
+    UnknownEndpoint,
+    /// Parameters that no upstream could understand.
+    #[error("invalid params: {0}")]
+    InvalidParams(&'static str),
+    /// A cursor that was not handed out here, or whose list has changed since.
+    #[error("invalid cursor")]
+    BadCursor(#[from] BadCursor),
+    /// The upstream that owns the target does not offer this.
+    #[error("the server does not offer {0}")]
+    NotOffered(&'static str),
+    /// The upstream did not answer.
+    #[error("{upstream}: {error}")]
+    Upstream {
+        /// Which.
+        upstream: UpstreamName,
+        /// What went wrong.
+        error: UpstreamError,
+    },
+}

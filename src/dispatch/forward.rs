@@ -1,0 +1,92 @@
+//! The last steps of every story that ends at an upstream: permit, span, call.
+
+use std::borrow::Cow;
+
+use http::header::{HeaderName, HeaderValue};
+use tracing::Instrument;
+
+use super::{Call, Failure, Switchboard};
+use crate::config::servers::TransportSettings;
+use crate::names::UpstreamName;
+use crate::protocol::frame::Answer;
+use crate::protocol::json::quote;
+use crate::protocol::method::Method;
+use crate::protocol::splice::Edit;
+use crate::telemetry::spans::{self, Ending, Peer, Target, Transport};
+use crate::telemetry::trace_context::TraceContext;
+use crate::upstream::call::{Circumstances, UpstreamCall};
+use crate::upstream::handle::UpstreamHandle;
+
+/// Where a call goes and what it says there.
+pub(super) struct Leg<'a> {
+    pub(super) upstream: &'a UpstreamName,
+    pub(super) method: Method,
+    /// Parameters in the upstream's names.
+    pub(super) params: Edit<'a>,
+    /// The upstream's own name or URI of the target.
+    pub(super) local: Option<Cow<'a, str>>,
+    /// What traces call the target.
+    pub(super) target: Target<'a>,
+    pub(super) param_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Switchboard {
+    /// Gets a permit and makes the call.
+    pub(super) async fn forward(&self, call: &Call, leg: Leg<'_>) -> Result<Answer, Failure> {
+        let Leg { upstream: name, method, params, local, target, param_headers } = leg;
+        let failed = |error| Failure::Upstream { upstream: name.clone(), error };
+        let Some(upstream) = self.upstreams.get(name) else {
+            // The catalogue and the fleet come from the same settings.
+            return Err(failed(crate::upstream::error::UpstreamError::unavailable("it was removed")));
+        };
+        let permit = self.policy.authorise(call.client.principal, name);
+        let revision = upstream.facts().map_or("", |facts| facts.revision.text());
+        let span = spans::upstream_span(&call.span, method.name(), target, revision, peer(upstream));
+        let circumstances = Circumstances {
+            client: call.client.clone(),
+            progress: call.progress,
+            log_level: call.log_level,
+            trace: trace_members(&spans::outgoing(&span, &call.trace)),
+            events: call.events.clone(),
+        };
+        let upstream_call =
+            UpstreamCall { method, params, target: local, param_headers, circumstances: &circumstances };
+        let answer = upstream.forward(permit, &upstream_call).instrument(span.clone()).await;
+        if !span.is_disabled() {
+            spans::record_ending(&span, ending(&answer));
+        }
+        answer.map_err(failed)
+    }
+}
+
+fn ending(answer: &Result<Answer, crate::upstream::error::UpstreamError>) -> Ending {
+    match answer {
+        Ok(Answer::Result(result)) if result.get("isError") == Some(b"true") => Ending::ToolError,
+        Ok(Answer::Result(_)) => Ending::Result,
+        Ok(Answer::Error(error)) => Ending::RpcError(error.code),
+        Err(error) => Ending::Failure(error.reason().text()),
+    }
+}
+
+fn peer(upstream: &UpstreamHandle) -> Peer<'_> {
+    let transport = match upstream.settings().transport {
+        TransportSettings::Stdio(_) => Transport::Stdio,
+        TransportSettings::Http(_) => Transport::Http,
+    };
+    Peer { upstream: upstream.name().as_str(), transport, address: None }
+}
+
+/// The context as `_meta` members: only what is there costs anything.
+fn trace_members(context: &TraceContext) -> Vec<(&'static str, String)> {
+    let mut members = Vec::new();
+    if let Some(parent) = &context.parent {
+        members.push(("traceparent", quote(&parent.to_string())));
+    }
+    if let Some(state) = &context.state {
+        members.push(("tracestate", quote(state)));
+    }
+    if let Some(baggage) = &context.baggage {
+        members.push(("baggage", quote(baggage)));
+    }
+    members
+}

@@ -1,0 +1,93 @@
+//! The stories: what happens to each method, the same for every client and every upstream.
+//!
+//! Always: a call goes name → route → permit → upstream, and each step needs the value of the one before. Nothing here
+//! knows an era, a transport or a status code. Dropping a story's future cancels what it started.
+
+mod complete;
+mod failure;
+mod forward;
+mod introduce;
+mod list;
+mod prompt;
+mod resource;
+mod tool;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Span;
+
+pub use failure::Failure;
+pub use introduce::Introduction;
+pub use resource::Subscription;
+
+use crate::catalog::handle::CatalogueHandle;
+use crate::catalog::snapshot::View;
+use crate::names::UpstreamName;
+use crate::policy::Policy;
+use crate::protocol::frame::Answer;
+use crate::protocol::json::Object;
+use crate::protocol::log_level::LogLevel;
+use crate::telemetry::trace_context::TraceContext;
+use crate::upstream::call::{Client, EventSink};
+use crate::upstream::fleet::Fleet;
+
+/// What every story works with.
+#[derive(Debug)]
+pub struct Switchboard {
+    /// What is offered.
+    pub catalogue: CatalogueHandle,
+    /// What is allowed.
+    pub policy: Policy,
+    /// Where it is done.
+    pub upstreams: Arc<Fleet>,
+    /// How long a list waits for upstreams that were never heard of.
+    pub list_budget: Duration,
+}
+
+/// A request of a client, era-neutral.
+#[derive(Debug)]
+pub struct Call {
+    /// Who calls.
+    pub client: Arc<Client>,
+    /// Parameters as the client wrote them.
+    pub params: Object,
+    /// Whether it wants progress.
+    pub progress: bool,
+    /// Log level it wants; `None` wants no logs.
+    pub log_level: Option<LogLevel>,
+    /// Trace it belongs to.
+    pub trace: TraceContext,
+    /// Where its events go.
+    pub events: Option<EventSink>,
+    /// Its span.
+    pub span: Span,
+}
+
+/// How a story ended well.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An upstream's answer, in its own URIs: result or JSON-RPC error.
+    Relayed {
+        /// What it answered.
+        answer: Answer,
+        /// Who.
+        upstream: UpstreamName,
+        /// The view by which its URIs become public.
+        view: Arc<View>,
+    },
+    /// A result object of the gateway's own.
+    Own(bytes::Bytes),
+}
+
+/// Whose learnt URIs count. One principal so far.
+pub const CALLER: &str = "local";
+
+impl Switchboard {
+    /// What the caller's endpoint shows now, after a fair wait when the gateway has only just started.
+    pub async fn view(&self, client: &Client) -> Result<Arc<View>, Failure> {
+        let profile = client.profile.as_ref().map(|profile| profile.as_str());
+        let snapshot = self.catalogue.first_lists(self.list_budget).await;
+        snapshot.view(profile).cloned().ok_or(Failure::UnknownEndpoint)
+    }
+}

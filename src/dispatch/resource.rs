@@ -1,0 +1,116 @@
+//! `resources/read`, `resources/subscribe`, `resources/unsubscribe`.
+
+use super::forward::Leg;
+use super::{CALLER, Call, Failure, Outcome, Switchboard};
+use crate::names::UpstreamName;
+use crate::protocol::era::Era;
+use crate::protocol::frame::{Answer, ErrorObject};
+use crate::protocol::method::Method;
+use crate::protocol::splice::Edit;
+use crate::telemetry::spans::Target;
+
+/// A subscription that the upstream has accepted.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The URI the client uses.
+    pub public: String,
+    /// The URI the upstream uses.
+    pub local: String,
+    /// Whose resource it is.
+    pub upstream: UpstreamName,
+}
+
+const RESOURCE_NOT_FOUND: i64 = -32002;
+const INVALID_PARAMS: i64 = -32602;
+
+impl Switchboard {
+    /// Reads a resource by its public URI.
+    pub async fn read_resource(&self, call: &Call) -> Result<Outcome, Failure> {
+        let view = self.view(&call.client).await?;
+        let uri = uri_of(call)?;
+        let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
+        let mut params = Edit::of(&call.params);
+        if *uri != *route.local {
+            params.set_text("uri", &route.local);
+        }
+        let leg = Leg {
+            upstream: route.upstream,
+            method: Method::ReadResource,
+            params,
+            local: Some(route.local.clone()),
+            target: Target::None,
+            param_headers: Vec::new(),
+        };
+        match self.forward(call, leg).await? {
+            Answer::Error(error) if is_not_found(&error) => Err(not_found(&uri)),
+            answer => Ok(Outcome::Relayed { answer, upstream: route.upstream.clone(), view: view.clone() }),
+        }
+    }
+
+    /// Subscribes to a resource; the upstream must say that it can (S-RES-06).
+    pub async fn subscribe(&self, call: &Call) -> Result<Subscription, Failure> {
+        self.change_subscription(call, Method::Subscribe).await
+    }
+
+    /// Ends a subscription.
+    pub async fn unsubscribe(&self, call: &Call) -> Result<Subscription, Failure> {
+        self.change_subscription(call, Method::Unsubscribe).await
+    }
+
+    async fn change_subscription(&self, call: &Call, method: Method) -> Result<Subscription, Failure> {
+        let view = self.view(&call.client).await?;
+        let uri = uri_of(call)?;
+        let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
+        let facts = self.upstreams.get(route.upstream).and_then(|upstream| upstream.facts());
+        // Stateless upstreams have no such request; following their resources needs their listen stream.
+        let offered = facts.is_some_and(|facts| {
+            facts.revision.era() == Era::Handshake && facts.capabilities.flag("resources", "subscribe")
+        });
+        if !offered {
+            return Err(Failure::NotOffered("resources/subscribe"));
+        }
+        let mut params = Edit::of(&call.params);
+        if *uri != *route.local {
+            params.set_text("uri", &route.local);
+        }
+        let upstream = route.upstream.clone();
+        let local = route.local.clone().into_owned();
+        let leg = Leg {
+            upstream: route.upstream,
+            method,
+            params,
+            local: Some(route.local),
+            target: Target::None,
+            param_headers: Vec::new(),
+        };
+        match self.forward(call, leg).await? {
+            Answer::Result(_) => Ok(Subscription { public: uri.clone(), local, upstream }),
+            Answer::Error(error) if is_not_found(&error) => Err(not_found(&uri)),
+            Answer::Error(_) => Err(Failure::NotOffered(method.name())),
+        }
+    }
+}
+
+fn uri_of(call: &Call) -> Result<String, Failure> {
+    let uri = call.params.text("uri").ok_or(Failure::InvalidParams("uri must be a string"))?;
+    // RFC 3986: a scheme, and no byte that a URI cannot hold. Nothing else is looked at before routing (S-RES-03).
+    let scheme = uri.split_once(':').map(|(scheme, _)| scheme).unwrap_or_default();
+    let mut letters = scheme.bytes();
+    let valid = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+        && !uri.bytes().any(|byte| byte <= b' ' || byte == 0x7f);
+    if valid { Ok(uri.into_owned()) } else { Err(Failure::InvalidParams("uri is not a URI")) }
+}
+
+fn not_found(uri: &str) -> Failure {
+    Failure::UnknownResource { uri: uri.to_owned() }
+}
+
+/// The handshake era's own code, or the stateless era's form of it: invalid params that name the URI (S-RES-02).
+fn is_not_found(error: &ErrorObject) -> bool {
+    match error.code {
+        RESOURCE_NOT_FOUND => true,
+        INVALID_PARAMS => error.object.object("data").is_some_and(|data| data.get("uri").is_some()),
+        _ => false,
+    }
+}

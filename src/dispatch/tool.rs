@@ -1,0 +1,49 @@
+//! `tools/call`.
+
+use std::borrow::Cow;
+
+use super::forward::Leg;
+use super::{Call, Failure, Outcome, Switchboard};
+use crate::protocol::json::Object;
+use crate::protocol::method::Method;
+use crate::protocol::param_headers::ParamHeaders;
+use crate::protocol::splice::Edit;
+use crate::telemetry::spans::Target;
+
+impl Switchboard {
+    /// Calls a tool by its public name.
+    pub async fn call_tool(&self, call: &Call) -> Result<Outcome, Failure> {
+        let view = self.view(&call.client).await?;
+        let name = call.params.text("name").ok_or(Failure::InvalidParams("name must be a string"))?;
+        if call.params.get("arguments").is_some_and(|arguments| !arguments.starts_with(b"{")) {
+            return Err(Failure::InvalidParams("arguments must be an object"));
+        }
+        let route = view.resolve_tool(&name).ok_or(Failure::UnknownTool)?;
+        let mut params = Edit::of(&call.params);
+        if *name != *route.local.as_str() {
+            params.set_text("name", route.local.as_str());
+        }
+        let leg = Leg {
+            upstream: &route.upstream,
+            method: Method::CallTool,
+            params,
+            local: Some(Cow::Borrowed(route.local.as_str())),
+            target: Target::Tool(&name),
+            param_headers: mirrored_parameters(&route.item.object, &call.params),
+        };
+        let answer = self.forward(call, leg).await?;
+        Ok(Outcome::Relayed { answer, upstream: route.upstream.clone(), view: view.clone() })
+    }
+}
+
+/// `Mcp-Param-*` for an annotated tool (S-HTTPC-10); an empty list costs a search for the annotation's name.
+fn mirrored_parameters(
+    tool: &Object,
+    params: &Object,
+) -> Vec<(http::header::HeaderName, http::header::HeaderValue)> {
+    let headers = tool.get("inputSchema").and_then(|schema| ParamHeaders::of_schema(schema).ok());
+    match headers.filter(|headers| !headers.is_empty()) {
+        Some(headers) => headers.derive(&params.object("arguments").unwrap_or_else(Object::empty)),
+        None => Vec::new(),
+    }
+}

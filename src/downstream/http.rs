@@ -1,0 +1,178 @@
+//! The MCP endpoint over HTTP: guards every request, reads it once, and hands it to the adapter of its era.
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::web::{Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+
+use super::edge::Edge;
+use super::exchange::json;
+use super::guard::AllowedOrigin;
+use super::respond::{self, INVALID_REQUEST};
+use super::{handshake, stateless};
+use crate::names::ProfileName;
+use crate::protocol::accept::{Accepts, is_json};
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::frame::Frame;
+use crate::protocol::json::Object;
+use crate::telemetry::trace_context::TraceContext;
+
+pub(super) const SESSION_HEADER: &str = "mcp-session-id";
+pub(super) const VERSION_HEADER: &str = "mcp-protocol-version";
+pub(super) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// The routes of the data listener; everything else is 404.
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(web::resource("/mcp").default_service(web::to(endpoint)));
+    config.service(web::resource("/mcp/{profile}").default_service(web::to(endpoint)));
+}
+
+/// What an adapter knows of the HTTP request.
+pub(super) struct Inbound<'a> {
+    pub(super) edge: &'a Data<Edge>,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) profile: Option<ProfileName>,
+    pub(super) accepts: Accepts,
+}
+
+impl<'a> Inbound<'a> {
+    pub(super) fn values<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s [u8]> + use<'s, 'a> {
+        self.headers.get_all(name).map(HeaderValue::as_bytes)
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
+        self.headers.get(name).map(HeaderValue::as_bytes)
+    }
+
+    /// The trace a message belongs to: `_meta` first, then headers (S-EXT-01).
+    pub(super) fn trace(&self, params: &Object) -> TraceContext {
+        let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
+        let in_meta = |key: &str| params.meta_text(key);
+        let meta = TraceContext::parse(
+            in_meta("traceparent").as_deref(),
+            in_meta("tracestate").as_deref(),
+            in_meta("baggage").as_deref(),
+        );
+        meta.or(|| TraceContext::parse(header("traceparent"), header("tracestate"), header("baggage")))
+    }
+}
+
+async fn endpoint(edge: Data<Edge>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let headers = request.headers();
+    let mut hosts = headers.get_all("host").map(HeaderValue::as_bytes);
+    // Two hosts are as good as none: nobody can say which one a proxy believed.
+    let host = hosts.next().filter(|_| hosts.next().is_none());
+    let origins = headers.get_all("origin").map(HeaderValue::as_bytes);
+    let origin = match edge.guard.judge(host, origins) {
+        Ok(origin) => origin,
+        Err(refusal) => {
+            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
+            return json(respond::error(None, status, INVALID_REQUEST, &refusal.to_string(), None));
+        }
+    };
+    let mut response = if *request.method() == Method::OPTIONS {
+        preflight(headers, origin)
+    } else {
+        answer(&edge, &request, payload).await
+    };
+    if let Some(origin) = origin {
+        add_headers(&mut response, &origin.answer_headers());
+    }
+    response
+}
+
+async fn answer(edge: &Data<Edge>, request: &HttpRequest, payload: Payload) -> HttpResponse {
+    let headers = request.headers();
+    let profile = request.match_info().get("profile").map(ProfileName::new);
+    if !edge.has_endpoint(profile.as_ref()) {
+        return plain(StatusCode::NOT_FOUND, "no such endpoint");
+    }
+    let accepts = Accepts::of(headers.get_all("accept").map(HeaderValue::as_bytes));
+    let inbound = Inbound { edge, headers, profile, accepts };
+    match *request.method() {
+        Method::POST => post(&inbound, payload).await,
+        Method::GET => handshake::open_stream(&inbound).await,
+        Method::DELETE => handshake::end_session(&inbound).await,
+        _ => {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
+            let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
+            response.headers_mut().insert(HeaderName::from_static("allow"), allowed);
+            response
+        }
+    }
+}
+
+async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
+    if !is_json(inbound.values("content-type")) {
+        return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json");
+    }
+    if inbound.accepts.nothing() {
+        return plain(StatusCode::NOT_ACCEPTABLE, "accept application/json and text/event-stream");
+    }
+    let body = match read_body(inbound, payload).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let frame = match Frame::parse(body, inbound.edge.json_limits()) {
+        Ok(frame) => frame,
+        Err(fault) => return json(respond::not_a_message(&fault)),
+    };
+    match era(inbound, &frame) {
+        Era::Stateless => stateless::serve(inbound, frame).await,
+        Era::Handshake => handshake::serve(inbound, frame).await,
+    }
+}
+
+async fn read_body(inbound: &Inbound<'_>, payload: Payload) -> Result<Bytes, HttpResponse> {
+    let limit = inbound.edge.settings.bounds.request_body;
+    match payload.to_bytes_limited(limit).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body could not be read")),
+        Err(_) => {
+            let data = Some(r#"{"reason":"request_too_large","retryable":false,"outcome":"not_sent"}"#);
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Err(json(respond::error(None, status, INVALID_REQUEST, "the request is too large", data)))
+        }
+    }
+}
+
+/// Which era a message belongs to: metadata in the body decides; a header that names a stateless revision announces
+/// metadata, so that its absence is an error of that era (S-LIFE-15, S-META-01).
+fn era(inbound: &Inbound<'_>, frame: &Frame) -> Era {
+    let params = match frame {
+        Frame::Request(request) => Some(&request.params),
+        Frame::Notification(notification) => Some(&notification.params),
+        Frame::Response(_) => None,
+    };
+    if params.is_some_and(|params| params.meta(VERSION_KEY).is_some()) {
+        return Era::Stateless;
+    }
+    let header = inbound.value(VERSION_HEADER).and_then(|raw| std::str::from_utf8(raw).ok());
+    header.and_then(|text| Revision::parse(text.trim())).map_or(Era::Handshake, Revision::era)
+}
+
+fn preflight(headers: &HeaderMap, origin: Option<AllowedOrigin<'_>>) -> HttpResponse {
+    let mut response = HttpResponse::NoContent().finish();
+    if let Some(origin) = origin {
+        let requested = headers.get("access-control-request-headers").map(HeaderValue::as_bytes);
+        add_headers(&mut response, &origin.preflight_headers(requested));
+    }
+    response
+}
+
+fn add_headers(response: &mut HttpResponse, added: &[(&'static str, std::borrow::Cow<'_, str>)]) {
+    for (name, value) in added {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {
+    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(text)
+}
+
+pub(super) fn accepted() -> HttpResponse {
+    HttpResponse::Accepted().finish()
+}

@@ -1,0 +1,223 @@
+//! Outcome or failure to wire form: the only place where failures become codes, statuses and texts.
+
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+
+use super::exchange::Finished;
+use crate::dispatch::{CALLER, Failure, Outcome};
+use crate::protocol::era::Era;
+use crate::protocol::failure::Ran;
+use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
+use crate::protocol::json::{Limits, Object, quote};
+use crate::protocol::splice::Edit;
+use crate::protocol::translate::{self, ClientView, ResultKind};
+use crate::upstream::error::UpstreamError;
+
+pub(super) const PARSE_ERROR: i64 = -32700;
+pub(super) const INVALID_REQUEST: i64 = -32600;
+pub(super) const METHOD_NOT_FOUND: i64 = -32601;
+pub(super) const INVALID_PARAMS: i64 = -32602;
+pub(super) const INTERNAL_ERROR: i64 = -32603;
+pub(super) const HEADER_MISMATCH: i64 = -32020;
+pub(super) const MISSING_CAPABILITY: i64 = -32021;
+pub(super) const UNSUPPORTED_VERSION: i64 = -32022;
+const RESOURCE_NOT_FOUND: i64 = -32002;
+const URL_ELICITATION_REQUIRED: i64 = -32042;
+
+/// The key under which a failed tool call explains itself to programs.
+const FAILURE_KEY: &str = "switchyard/failure";
+
+/// Who is answered, and to what.
+pub(super) struct Addressee<'a> {
+    pub(super) id: &'a RequestId,
+    pub(super) view: &'a ClientView,
+    pub(super) kind: ResultKind,
+    /// Whether this request declared the capability that an upstream may say is missing.
+    pub(super) declares: &'a dyn Fn(&str) -> bool,
+}
+
+/// The response to a story's end.
+pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Finished {
+    match ended {
+        Ok(Outcome::Own(object)) => own_result(to, &object),
+        Ok(Outcome::Relayed { answer: Answer::Result(result), upstream, view }) => {
+            let mut text = result_head(to.id, result.as_bytes().len() + 256);
+            let uris = |uri: &str| view.hand_out_uri(CALLER, &upstream, uri);
+            translate::result(to.view, to.kind, &result, Some(&uris), &mut text);
+            text.push(b'}');
+            Finished::Response { status: StatusCode::OK, text }
+        }
+        Ok(Outcome::Relayed { answer: Answer::Error(error), upstream, .. }) => match error.code {
+            // Nothing was offered that would need a URL; an upstream that insists has not understood us.
+            URL_ELICITATION_REQUIRED => {
+                let error = UpstreamError::protocol("it asks for a URL to be opened, which was not offered");
+                failed(to, &Failure::Upstream { upstream, error })
+            }
+            _ => relayed_error(to, &error),
+        },
+        Err(failure) => failed(to, &failure),
+    }
+}
+
+/// A result object of the gateway's own, without members of this hop.
+pub(super) fn own_result(to: &Addressee<'_>, object: &[u8]) -> Finished {
+    let mut text = result_head(to.id, object.len() + 256);
+    translate::own_result(to.view, to.kind, object, &mut text);
+    text.push(b'}');
+    Finished::Response { status: StatusCode::OK, text }
+}
+
+fn result_head(id: &RequestId, capacity: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(capacity + 64);
+    text.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    text.extend_from_slice(id.as_bytes());
+    text.extend_from_slice(b",\"result\":");
+    text
+}
+
+/// An upstream's JSON-RPC error, its code mapped where the client's era has another one (era-bridge §8).
+fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+    let stateless = to.view.revision.era() == Era::Stateless;
+    let (code, status) = match error.code {
+        // The gateway's own message was refused: not the client's fault.
+        PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH | UNSUPPORTED_VERSION => {
+            (INTERNAL_ERROR, StatusCode::OK)
+        }
+        // The gateway as a whole has the method.
+        METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
+        RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
+        MISSING_CAPABILITY => return missing_capability(to, error),
+        kept => (kept, StatusCode::OK),
+    };
+    let mut object = Vec::new();
+    let mut edit = Edit::of(&error.object);
+    if code != error.code {
+        edit.set("code", code.to_string().into_bytes());
+    }
+    edit.write(&mut object);
+    error_response(Some(to.id), status, &object)
+}
+
+/// `-32021` passes to stateless clients with its status, unless the gateway itself withheld what the client declared.
+fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+    let required = error.object.object("data").and_then(|data| data.object("requiredCapabilities"));
+    let withheld =
+        required.as_ref().is_some_and(|required| required.iter().any(|(name, _)| (to.declares)(&name)));
+    let message = quote(&error.message());
+    if to.view.revision.era() == Era::Stateless && !withheld {
+        return error_response(Some(to.id), StatusCode::BAD_REQUEST, error.object.as_bytes());
+    }
+    if withheld {
+        let text = quote("the server needs a capability that this gateway cannot carry yet");
+        return error_response(
+            Some(to.id),
+            StatusCode::OK,
+            format!(r#"{{"code":{INTERNAL_ERROR},"message":{text}}}"#).as_bytes(),
+        );
+    }
+    let required = required.unwrap_or_else(Object::empty);
+    let required = String::from_utf8_lossy(required.as_bytes()).into_owned();
+    let object = format!(
+        r#"{{"code":{INVALID_PARAMS},"message":{message},"data":{{"reason":"missing_client_capability","requiredCapabilities":{required}}}}}"#
+    );
+    error_response(Some(to.id), StatusCode::OK, object.as_bytes())
+}
+
+fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
+    let stateless = to.view.revision.era() == Era::Stateless;
+    let (code, status, data) = match failure {
+        Failure::UnknownTool
+        | Failure::UnknownPrompt
+        | Failure::UnknownReference
+        | Failure::InvalidParams(_)
+        | Failure::BadCursor(_) => (INVALID_PARAMS, StatusCode::OK, None),
+        Failure::UnknownResource { uri } => {
+            let code = if stateless { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
+            (code, StatusCode::OK, Some(format!(r#"{{"uri":{}}}"#, quote(uri))))
+        }
+        Failure::UnknownEndpoint => (INVALID_REQUEST, StatusCode::NOT_FOUND, None),
+        Failure::NotOffered(_) => {
+            (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
+        }
+        Failure::Upstream { upstream, error } => {
+            let record = error.record(upstream).json();
+            if to.kind == ResultKind::Call {
+                return failed_call(to, upstream.as_str(), error, &record);
+            }
+            (INTERNAL_ERROR, StatusCode::OK, Some(record))
+        }
+    };
+    let message = match failure {
+        Failure::Upstream { upstream, error } => public_text(upstream.as_str(), error),
+        other => other.to_string(),
+    };
+    error(Some(to.id), status, code, &message, data.as_deref())
+}
+
+/// The gateway's own failure of a known tool is a result that the model can read (S-TOOL-08).
+fn failed_call(to: &Addressee<'_>, upstream: &str, error: &UpstreamError, record: &str) -> Finished {
+    let text = quote(&public_text(upstream, error));
+    let object = format!(
+        r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true,"_meta":{{"{FAILURE_KEY}":{record}}}}}"#
+    );
+    match Object::parse(Bytes::from(object), Limits::NONE) {
+        Ok(object) => {
+            let mut text = result_head(to.id, object.as_bytes().len() + 256);
+            translate::result(to.view, to.kind, &object, None, &mut text);
+            text.push(b'}');
+            Finished::Response { status: StatusCode::OK, text }
+        }
+        Err(fault) => self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &fault.to_string(), None),
+    }
+}
+
+/// What a client may read of an upstream's failure: which server, what happened, whether the call may have run.
+fn public_text(upstream: &str, error: &UpstreamError) -> String {
+    let what = match error {
+        UpstreamError::Unavailable { .. } => "is not available",
+        UpstreamError::Timeout(_) => "did not answer in time",
+        UpstreamError::Lost { .. } => "was lost while the call was under way",
+        UpstreamError::Protocol { .. } => "answered with something that is not valid MCP",
+        UpstreamError::AuthRequired => "asks for credentials that the gateway does not have",
+        UpstreamError::TooLarge => "answered with more than the gateway passes on",
+        UpstreamError::Overloaded { .. } => "is overloaded",
+    };
+    let ran = match error.ran() {
+        Ran::NotSent => "The call was not sent.",
+        Ran::Unknown => "The call may have run.",
+        Ran::Executed => "The call has run.",
+    };
+    format!("The server \"{upstream}\" {what}. {ran}")
+}
+
+/// A message that is not one (S-BASE-01).
+pub(super) fn not_a_message(fault: &FrameFault) -> Finished {
+    let code = match fault.reason {
+        FrameFaultReason::Parse(_) => PARSE_ERROR,
+        FrameFaultReason::Limit(_) | FrameFaultReason::Invalid(_) => INVALID_REQUEST,
+    };
+    error(fault.id.as_ref(), StatusCode::BAD_REQUEST, code, &fault.to_string(), None)
+}
+
+/// A JSON-RPC error of the gateway's own.
+pub(super) fn error(
+    id: Option<&RequestId>,
+    status: StatusCode,
+    code: i64,
+    message: &str,
+    data: Option<&str>,
+) -> Finished {
+    let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
+    let object = format!(r#"{{"code":{code},"message":{}{data}}}"#, quote(message));
+    error_response(id, status, object.as_bytes())
+}
+
+fn error_response(id: Option<&RequestId>, status: StatusCode, object: &[u8]) -> Finished {
+    let mut text = Vec::with_capacity(object.len() + 64);
+    text.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    text.extend_from_slice(id.map_or(&b"null"[..], RequestId::as_bytes));
+    text.extend_from_slice(b",\"error\":");
+    text.extend_from_slice(object);
+    text.push(b'}');
+    Finished::Response { status, text }
+}

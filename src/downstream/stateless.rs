@@ -1,0 +1,250 @@
+//! The stateless era towards clients: every request says everything about itself, and is checked before anything runs.
+//!
+//! Always: the body is the truth and headers only mirror it (S-META-08); nothing of one request is remembered for the
+//! next (S-SESS-07); a client that disconnects has cancelled (S-CANC-05).
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+use super::edge::Edge;
+use super::events::EventWriter;
+use super::exchange::{Exchange, Finished, Work, json};
+use super::handshake::{ending, server_info};
+use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
+use super::respond::{
+    self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
+};
+use crate::catalog::listing::ListKind;
+use crate::dispatch::{Call, Failure, Outcome};
+use crate::protocol::era::{Era, REVISIONS, Revision};
+use crate::protocol::frame::{Frame, Request, RequestId};
+use crate::protocol::headers;
+use crate::protocol::json::{Object, quote};
+use crate::protocol::log_level::LogLevel;
+use crate::protocol::method::Method;
+use crate::protocol::param_headers::ParamHeaders;
+use crate::protocol::translate::{ClientView, ResultKind};
+use crate::telemetry::spans::{self, Target, Transport};
+
+const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
+
+/// Serves one POSTed message.
+pub(super) async fn serve(inbound: &Inbound<'_>, frame: Frame) -> HttpResponse {
+    match frame {
+        Frame::Request(request) => match check(inbound, &request) {
+            Ok(checked) => run(inbound, request, checked).await,
+            Err(refusal) => json(refusal),
+        },
+        // Cancellation is the end of the stream here; other notifications have no meaning and are no error (S-BASE-04).
+        Frame::Notification(_) => accepted(),
+        Frame::Response(_) => {
+            let text = "responses are not sent in this revision";
+            json(respond::error(None, StatusCode::BAD_REQUEST, INVALID_REQUEST, text, None))
+        }
+    }
+}
+
+/// What the checks found out.
+struct Checked {
+    revision: Revision,
+    method: Method,
+    capabilities: Object,
+    log_level: Option<LogLevel>,
+}
+
+/// The checks in the order of requirements §3; none tells of what a later one would find.
+fn check(inbound: &Inbound<'_>, request: &Request) -> Result<Checked, Finished> {
+    let id = &request.id;
+    let version = request.params.meta_text(VERSION_KEY);
+    let Some(version) = version else {
+        return Err(invalid(id, "_meta must hold io.modelcontextprotocol/protocolVersion, a string"));
+    };
+    let capabilities = capabilities(&request.params).ok_or_else(|| {
+        invalid(id, "_meta must hold io.modelcontextprotocol/clientCapabilities, an object of objects")
+    })?;
+    let header = single(inbound, VERSION_HEADER).map_err(|text| mismatch(id, text))?;
+    match header {
+        None => return Err(mismatch(id, "the MCP-Protocol-Version header is missing")),
+        Some(header) if *header != *version => {
+            return Err(mismatch(id, "the MCP-Protocol-Version header and _meta differ"));
+        }
+        Some(_) => {}
+    }
+    let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Stateless);
+    let revision = revision.ok_or_else(|| unsupported(id, &version))?;
+    match single(inbound, "mcp-method").map_err(|text| mismatch(id, text))? {
+        None => return Err(mismatch(id, "the Mcp-Method header is missing")),
+        Some(header) if *header != *request.method => {
+            return Err(mismatch(id, "the Mcp-Method header and the method differ"));
+        }
+        Some(_) => {}
+    }
+    let method = Method::of(&request.method, Era::Stateless).ok_or_else(|| {
+        respond::error(Some(id), StatusCode::NOT_FOUND, METHOD_NOT_FOUND, "method not found", None)
+    })?;
+    if let Some(target) = method.target() {
+        let Some(target) = request.params.text(target) else {
+            return Err(invalid(id, "the target must be a string"));
+        };
+        headers::compare(inbound.values("mcp-name"), &target)
+            .map_err(|fault| mismatch(id, &format!("Mcp-Name: {fault}")))?;
+    }
+    let log_level = match request.params.meta(LOG_LEVEL_KEY) {
+        None => None,
+        Some(raw) => Some(LogLevel::from_raw(raw).ok_or_else(|| invalid(id, "unknown log level"))?),
+    };
+    if method == Method::CallTool {
+        check_parameters(inbound, request)?;
+    }
+    Ok(Checked { revision, method, capabilities, log_level })
+}
+
+/// The value of a header that is literal and may be there once.
+fn single<'i>(inbound: &'i Inbound<'_>, name: &'static str) -> Result<Option<&'i str>, &'static str> {
+    let value = headers::single(inbound.values(name)).map_err(|_| "a header is there more than once")?;
+    value.map(|raw| headers::trimmed(raw).map_err(|_| "a header is not text")).transpose()
+}
+
+/// Capabilities are objects, each an object (S-META-07).
+fn capabilities(params: &Object) -> Option<Object> {
+    let raw = params.meta(CAPABILITIES_KEY)?;
+    let object = Object::parse(Bytes::copy_from_slice(raw), crate::protocol::json::Limits::NONE).ok()?;
+    let all_objects = object.iter().all(|(_, value)| value.starts_with(b"{"));
+    all_objects.then_some(object)
+}
+
+/// `Mcp-Param-*` against the arguments, by the exposed schema (S-HDR-05). An unknown tool is told later.
+fn check_parameters(inbound: &Inbound<'_>, request: &Request) -> Result<(), Finished> {
+    let profile = inbound.profile.as_ref().map(|profile| profile.as_str());
+    let Some(view) = inbound.edge.switchboard.catalogue.view(profile) else { return Ok(()) };
+    let name = request.params.text("name").unwrap_or_default();
+    let schema = view.resolve_tool(&name).and_then(|route| route.item.object.get("inputSchema"));
+    let Some(annotated) = schema.and_then(|schema| ParamHeaders::of_schema(schema).ok()) else {
+        return Ok(());
+    };
+    if annotated.is_empty() {
+        return Ok(());
+    }
+    let arguments = request.params.object("arguments").unwrap_or_else(Object::empty);
+    annotated
+        .check(&arguments, |name| inbound.values(name.as_str()))
+        .map_err(|fault| mismatch(&request.id, &fault.to_string()))
+}
+
+fn invalid(id: &RequestId, text: &str) -> Finished {
+    respond::error(Some(id), StatusCode::BAD_REQUEST, INVALID_PARAMS, text, None)
+}
+
+fn mismatch(id: &RequestId, text: &str) -> Finished {
+    respond::error(Some(id), StatusCode::BAD_REQUEST, HEADER_MISMATCH, text, None)
+}
+
+fn unsupported(id: &RequestId, requested: &str) -> Finished {
+    let data = format!(r#"{{"supported":{},"requested":{}}}"#, served_revisions(), quote(requested));
+    let text = "unsupported protocol version";
+    respond::error(Some(id), StatusCode::BAD_REQUEST, UNSUPPORTED_VERSION, text, Some(&data))
+}
+
+/// Every revision served, newest first, as a JSON array (S-META-10).
+fn served_revisions() -> String {
+    let names: Vec<String> = REVISIONS.iter().rev().map(|revision| quote(revision.text())).collect();
+    format!("[{}]", names.join(","))
+}
+
+async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpResponse {
+    let edge = inbound.edge;
+    let Some(client) = edge.stateless_client(inbound.profile.as_ref()).map(Arc::clone) else {
+        return json(respond::error(
+            Some(&request.id),
+            StatusCode::NOT_FOUND,
+            INVALID_REQUEST,
+            "no such endpoint",
+            None,
+        ));
+    };
+    let Checked { revision, method, capabilities, log_level } = checked;
+    let span = spans::request_span(method.name(), Target::None, revision.text(), Transport::Http);
+    let trace = inbound.trace(&request.params);
+    spans::set_parent(&span, &trace);
+    let bounds = &edge.settings.bounds;
+    let (sink, events) = mpsc::channel(bounds.stream_queue);
+    let progress_token = request.params.meta("progressToken").map(Bytes::copy_from_slice);
+    let exchange = Exchange {
+        events,
+        writer: EventWriter::new(revision, progress_token.clone(), log_level),
+        accepts: inbound.accepts,
+        stream_after: bounds.stream_after,
+        keep_alive: bounds.keep_alive,
+        outlives_client: false,
+    };
+    let call = Call {
+        client,
+        params: request.params,
+        progress: progress_token.is_some(),
+        log_level,
+        trace,
+        events: Some(sink),
+        span: span.clone(),
+    };
+    let (edge, id) = (inbound.edge.clone(), request.id);
+    let counted = Edge::count_request(inbound.edge);
+    let work = async move {
+        let _counted = counted;
+        let board = &edge.switchboard;
+        let ended = match method {
+            Method::CallTool => board.call_tool(&call).await,
+            Method::ListTools => board.list(&call, ListKind::Tools, revision).await,
+            Method::ListPrompts => board.list(&call, ListKind::Prompts, revision).await,
+            Method::ListResources => board.list(&call, ListKind::Resources, revision).await,
+            Method::ListTemplates => board.list(&call, ListKind::Templates, revision).await,
+            Method::GetPrompt => board.get_prompt(&call).await,
+            Method::ReadResource => board.read_resource(&call).await,
+            Method::Complete => board.complete(&call).await,
+            Method::Discover => discover(&edge, &call),
+            // Not methods of this era; the check has refused them.
+            Method::Initialize
+            | Method::Ping
+            | Method::Subscribe
+            | Method::Unsubscribe
+            | Method::SetLevel => Err(Failure::NotOffered(method.name())),
+        };
+        spans::record_ending(&call.span, ending(&ended));
+        let view = ClientView {
+            revision,
+            server: Bytes::from_static(server_info().as_bytes()),
+            list_ttl_ms: LIST_TTL_MS,
+        };
+        let declares = |capability: &str| capabilities.get(capability).is_some();
+        let to = Addressee {
+            id: &id,
+            view: &view,
+            kind: ResultKind::of_method(method.name()),
+            declares: &declares,
+        };
+        respond::respond(&to, ended)
+    };
+    let work: Work = Box::pin(work.instrument(span));
+    exchange.run(work).await
+}
+
+/// How long stateless clients may keep a list: they are told of no changes in this release.
+const LIST_TTL_MS: u64 = 5_000;
+
+fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
+    let introduction = edge.switchboard.introduce(call.client.profile.as_ref())?;
+    let instructions = introduction.instructions.as_deref();
+    let instructions =
+        instructions.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default();
+    let result = format!(
+        r#"{{"supportedVersions":{},"capabilities":{{"completions":{{}},"logging":{{}},"prompts":{{}},"resources":{{}},"tools":{{}}}}{}}}"#,
+        served_revisions(),
+        instructions
+    );
+    Ok(Outcome::Own(result.into()))
+}

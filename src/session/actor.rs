@@ -1,0 +1,139 @@
+//! The actor of one session: a thin shell over [`State`].
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::handle::Session;
+use super::messages::{
+    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
+};
+use super::state::State;
+use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient, WithdrawQuestion};
+
+pub(super) struct SessionActor {
+    pub(super) session: Arc<Session>,
+    pub(super) state: State,
+}
+
+impl SessionActor {
+    fn publish(&self) {
+        self.session.observed(
+            self.state.has_stream(),
+            self.state.open_questions(),
+            self.state.subscriptions(),
+        );
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+}
+
+impl Drop for SessionActor {
+    /// By order or by panic: whatever ends the actor ends the session.
+    fn drop(&mut self) {
+        self.session.ended();
+    }
+}
+
+impl Handler<ClientReady> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ClientReady, _: &mut Self::Context) {
+        self.state.client_is_ready();
+    }
+}
+
+impl Handler<AskClient> for SessionActor {
+    type Result = Result<Question, QuestionRefused>;
+
+    fn handle(&mut self, asked: AskClient, _: &mut Self::Context) -> Self::Result {
+        let question = self.state.ask(&asked.request, asked.stream);
+        self.publish();
+        question
+    }
+}
+
+impl Handler<WithdrawQuestion> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, withdrawn: WithdrawQuestion, _: &mut Self::Context) {
+        self.state.withdraw(withdrawn.number);
+        self.publish();
+    }
+}
+
+impl Handler<TellClient> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, news: TellClient, _: &mut Self::Context) {
+        self.state.tell(&news.upstream, &news.notification, self.session.log_level());
+    }
+}
+
+impl Handler<ClientAnswered> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, answered: ClientAnswered, _: &mut Self::Context) {
+        self.state.answered(answered.number, answered.answer);
+        self.publish();
+    }
+}
+
+impl Handler<OpenStream> for SessionActor {
+    type Result = Result<mpsc::Receiver<Bytes>, StreamTaken>;
+
+    fn handle(&mut self, _: OpenStream, _: &mut Self::Context) -> Self::Result {
+        let stream = self.state.open_stream();
+        self.publish();
+        stream
+    }
+}
+
+impl Handler<Subscribed> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, subscribed: Subscribed, _: &mut Self::Context) {
+        self.state.subscribe(subscribed.public, subscribed.local, subscribed.upstream);
+        self.publish();
+    }
+}
+
+impl Handler<Unsubscribed> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, unsubscribed: Unsubscribed, _: &mut Self::Context) {
+        self.state.unsubscribe(&unsubscribed.public);
+        self.publish();
+    }
+}
+
+impl Handler<ListsChanged> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, changed: ListsChanged, _: &mut Self::Context) {
+        self.state.lists_changed(changed);
+    }
+}
+
+impl Handler<EndSession> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, end: EndSession, ctx: &mut Self::Context) {
+        tracing::debug!(session = ?self.session.id, why = end.why, "session ends");
+        ctx.stop();
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Handler<super::messages::PanicNow> for SessionActor {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "a failpoint of debug builds")]
+    fn handle(&mut self, _: super::messages::PanicNow, _: &mut Self::Context) {
+        panic!("failpoint in {:?}", self.session.id);
+    }
+}

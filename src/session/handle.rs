@@ -1,0 +1,287 @@
+//! How others reach a session: admission on the path of a call, named methods for everything else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::actor::SessionActor;
+use super::in_flight::{Admission, InFlightTable, NotAdmitted};
+use super::messages::{
+    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
+};
+use super::state::State;
+use crate::auth::principal::Principal;
+use crate::config::bounds::Bounds;
+use crate::names::{ProfileName, SessionId};
+use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::era::Revision;
+use crate::protocol::frame::{Answer, RequestId};
+use crate::protocol::log_level::LogLevel;
+use crate::upstream::call::{Affinity, Client, ClientPort};
+
+/// What a client said when it opened the session.
+#[derive(Debug)]
+pub struct Opening {
+    /// Negotiated.
+    pub revision: Revision,
+    /// Which endpoint; `None` is `/mcp`.
+    pub profile: Option<ProfileName>,
+    /// What the client can be asked.
+    pub capabilities: ClientCapabilities,
+    /// What it calls itself, for people.
+    pub client_name: String,
+}
+
+/// Called once with the id of a session that has ended.
+pub type OnEnd = Arc<dyn Fn(SessionId) + Send + Sync>;
+
+/// Facts and counters that need no mailbox.
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    revision: Revision,
+    client: Arc<Client>,
+    client_name: String,
+    in_flight: Arc<InFlightTable>,
+    log_level: AtomicU8,
+    level_was_set: AtomicBool,
+    closed: CancellationToken,
+    opened: Instant,
+    used_ms: AtomicU64,
+    stream_open: AtomicBool,
+    questions: AtomicUsize,
+    subscriptions: AtomicUsize,
+    on_end: OnEnd,
+}
+
+impl Session {
+    pub(super) fn log_level(&self) -> LogLevel {
+        LogLevel::from_number(self.log_level.load(Ordering::Relaxed)).unwrap_or(LogLevel::Warning)
+    }
+
+    pub(super) fn observed(&self, stream: bool, questions: usize, subscriptions: usize) {
+        self.stream_open.store(stream, Ordering::Relaxed);
+        self.questions.store(questions, Ordering::Relaxed);
+        self.subscriptions.store(subscriptions, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self) {
+        self.closed.cancel();
+        (self.on_end)(self.id);
+    }
+
+    fn touch(&self) {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+/// One session as `/api/v1/sessions` shows it. Its id appears only as the first digits that logs use too.
+#[derive(Debug, Serialize)]
+pub struct SessionStatus {
+    session: String,
+    client: String,
+    revision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    age_seconds: u64,
+    idle_seconds: u64,
+    calls_in_flight: usize,
+    stream: bool,
+    open_questions: usize,
+    subscriptions: usize,
+}
+
+/// See the module head. Cheap to clone.
+#[derive(Clone)]
+pub struct SessionHandle {
+    session: Arc<Session>,
+    actor: Addr<SessionActor>,
+}
+
+impl std::fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.session.id.fmt(f)
+    }
+}
+
+impl SessionHandle {
+    /// Starts a session's actor on this thread.
+    pub fn start(id: SessionId, opening: Opening, bounds: &Bounds, on_end: OnEnd) -> Self {
+        let mut session = None;
+        let actor = SessionActor::create(|ctx: &mut Context<SessionActor>| {
+            // Before anybody has the address, or the default bound would hold.
+            ctx.set_mailbox_capacity(MAILBOX);
+            let address = ctx.address();
+            let port = ClientPort {
+                ask: address.clone().recipient(),
+                withdraw: address.clone().recipient(),
+                tell: address.recipient(),
+            };
+            let state = State::new(opening.revision, opening.capabilities.clone(), bounds.stream_queue);
+            let shared = Arc::new(Session {
+                id,
+                revision: opening.revision,
+                client: Arc::new(Client {
+                    principal: Principal::Local,
+                    affinity: Affinity::Session(id),
+                    profile: opening.profile,
+                    capabilities: opening.capabilities,
+                    port: Some(port),
+                }),
+                client_name: opening.client_name,
+                in_flight: InFlightTable::new(bounds.session_calls),
+                log_level: AtomicU8::new(LogLevel::Warning as u8),
+                level_was_set: AtomicBool::new(false),
+                closed: CancellationToken::new(),
+                opened: Instant::now(),
+                used_ms: AtomicU64::new(0),
+                stream_open: AtomicBool::new(false),
+                questions: AtomicUsize::new(0),
+                subscriptions: AtomicUsize::new(0),
+                on_end,
+            });
+            session = Some(Arc::clone(&shared));
+            SessionActor { session: shared, state }
+        });
+        SessionHandle { session: session.expect("create runs its closure"), actor }
+    }
+
+    /// Admits a call under its id.
+    pub fn admit(&self, id: &RequestId) -> Result<Admission, NotAdmitted> {
+        self.session.touch();
+        self.session.in_flight.admit(id)
+    }
+
+    /// Cancels a call of this session.
+    pub fn cancel(&self, id: &RequestId) {
+        self.session.in_flight.cancel(id);
+    }
+
+    /// Resolves when the session has ended.
+    pub async fn until_ended(&self) {
+        self.session.closed.cancelled().await;
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.session.closed.is_cancelled() || !self.actor.connected()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SessionId {
+        self.session.id
+    }
+
+    /// The revision negotiated.
+    pub fn revision(&self) -> Revision {
+        self.session.revision
+    }
+
+    /// The caller behind it.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.session.client
+    }
+
+    /// The log level it wants; `warning` until it says (S-LOG-06).
+    pub fn log_level(&self) -> LogLevel {
+        self.session.log_level()
+    }
+
+    /// The log level that upstreams should know of: only one that the client has set itself.
+    pub fn wants_logs(&self) -> Option<LogLevel> {
+        self.session.level_was_set.load(Ordering::Relaxed).then(|| self.session.log_level())
+    }
+
+    /// Notes the log level it wants.
+    pub fn set_log_level(&self, level: LogLevel) {
+        self.session.log_level.store(level as u8, Ordering::Relaxed);
+        self.session.level_was_set.store(true, Ordering::Relaxed);
+    }
+
+    /// The client finished its handshake.
+    pub async fn client_is_ready(&self) {
+        self.session.touch();
+        let _ = self.actor.send(ClientReady).await;
+    }
+
+    /// The client answered question `number`.
+    pub async fn answered(&self, number: u64, answer: Answer) {
+        self.session.touch();
+        let _ = self.actor.send(ClientAnswered { number, answer }).await;
+    }
+
+    /// Opens the standing stream; `None` when the session has ended.
+    pub async fn open_stream(&self) -> Option<Result<mpsc::Receiver<Bytes>, StreamTaken>> {
+        self.session.touch();
+        self.actor.send(OpenStream).await.ok()
+    }
+
+    /// Remembers a subscription.
+    pub async fn subscribed(&self, subscribed: Subscribed) {
+        let _ = self.actor.send(subscribed).await;
+    }
+
+    /// Forgets a subscription.
+    pub async fn unsubscribed(&self, public: String) {
+        let _ = self.actor.send(Unsubscribed { public }).await;
+    }
+
+    /// Tells that lists changed. Nothing waits: an overfull session hears of the next change.
+    pub fn lists_changed(&self, changed: ListsChanged) {
+        if self.actor.try_send(changed).is_err() {
+            tracing::debug!(session = ?self.session.id, "a list change was not taken");
+        }
+    }
+
+    /// Ends the session and waits until it has.
+    pub async fn end(&self, why: &'static str) {
+        // Closed means that it has ended already.
+        let _ = self.actor.send(EndSession { why }).await;
+        self.session.closed.cancel();
+    }
+
+    /// How long nothing was heard of the client; `None` while a call runs or its stream is open.
+    pub fn idle_for(&self) -> Option<Duration> {
+        let busy = self.session.in_flight.len() > 0 || self.session.stream_open.load(Ordering::Relaxed);
+        let used = Duration::from_millis(self.session.used_ms.load(Ordering::Relaxed));
+        (!busy).then(|| self.session.opened.elapsed().saturating_sub(used))
+    }
+
+    /// Asks the actor to look whether its stream is still open, so that idleness is judged by what is.
+    pub fn recheck_stream(&self) {
+        self.lists_changed(ListsChanged::default());
+    }
+
+    /// For people and tests.
+    pub fn status(&self) -> SessionStatus {
+        let used = Duration::from_millis(self.session.used_ms.load(Ordering::Relaxed));
+        SessionStatus {
+            session: format!("{:?}", self.session.id),
+            client: self.session.client_name.clone(),
+            revision: self.session.revision.text(),
+            profile: self.session.client.profile.as_ref().map(ToString::to_string),
+            age_seconds: self.session.opened.elapsed().as_secs(),
+            idle_seconds: self.session.opened.elapsed().saturating_sub(used).as_secs(),
+            calls_in_flight: self.session.in_flight.len(),
+            stream: self.session.stream_open.load(Ordering::Relaxed),
+            open_questions: self.session.questions.load(Ordering::Relaxed),
+            subscriptions: self.session.subscriptions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes the actor panic; debug builds only (F56).
+    #[cfg(debug_assertions)]
+    pub async fn panic_now(&self) {
+        let _ = self.actor.send(super::messages::PanicNow).await;
+    }
+}
+
+/// Messages that may wait for one session.
+const MAILBOX: usize = 256;

@@ -1,0 +1,79 @@
+//! The inbox of a session's actor, besides the questions and news of upstreams (`upstream::messages`).
+
+use actix::Message;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::names::UpstreamName;
+use crate::protocol::frame::Answer;
+
+/// The client has sent `notifications/initialized`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ClientReady;
+
+/// The client answered a question.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ClientAnswered {
+    /// The gateway's number for it.
+    pub number: u64,
+    /// Result or error.
+    pub answer: Answer,
+}
+
+/// The client opens its standing stream.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<mpsc::Receiver<Bytes>, StreamTaken>")]
+pub struct OpenStream;
+
+/// There is one standing stream per session, and it is open (S-HTTPS-11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session's stream is already open")]
+pub struct StreamTaken;
+
+/// The client is subscribed to a resource from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Subscribed {
+    /// The URI the client uses.
+    pub public: String,
+    /// The URI the upstream uses.
+    pub local: String,
+    /// Whose resource it is.
+    pub upstream: UpstreamName,
+}
+
+/// The client no longer wants updates of this resource.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unsubscribed {
+    /// The URI the client uses.
+    pub public: String,
+}
+
+/// Lists that this session sees have changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct ListsChanged {
+    /// `notifications/tools/list_changed`
+    pub tools: bool,
+    /// `notifications/prompts/list_changed`
+    pub prompts: bool,
+    /// `notifications/resources/list_changed`
+    pub resources: bool,
+}
+
+/// The session ends: by DELETE, idleness or drain.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct EndSession {
+    /// Why, for the log.
+    pub why: &'static str,
+}
+
+/// A method that was named as a failpoint arrived; debug builds only.
+#[cfg(debug_assertions)]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PanicNow;

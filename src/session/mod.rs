@@ -1,0 +1,17 @@
+//! Sessions of handshake-era clients: one actor each, reached through a [`handle::SessionHandle`].
+//!
+//! Owns what such a session remembers (S-SESS-05): negotiated revision, calls in flight, questions put to the client, the
+//! standing stream, subscriptions, log level. Always: a session ends once, and its calls, streams and upstream
+//! connections end with it; a panic in one session ends that session alone. Not here: HTTP (`downstream`), what calls do
+//! (`dispatch`).
+
+mod actor;
+pub mod handle;
+mod in_flight;
+pub mod messages;
+mod state;
+pub mod table;
+
+pub use handle::SessionHandle;
+pub use in_flight::{Admission, NotAdmitted};
+pub use table::SessionTable;

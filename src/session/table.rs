@@ -1,0 +1,144 @@
+//! All sessions by id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+
+use super::handle::{OnEnd, Opening, SessionHandle, SessionStatus};
+use super::messages::ListsChanged;
+use crate::config::bounds::Bounds;
+use crate::names::{ProfileName, SessionId};
+
+/// The table gives clones, never guards.
+#[derive(Debug)]
+pub struct SessionTable {
+    sessions: DashMap<SessionId, SessionHandle>,
+    count: AtomicUsize,
+    bounds: Bounds,
+}
+
+/// Why no session was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotOpened {
+    /// `bounds.sessions` are open.
+    #[error("too many sessions")]
+    TooMany,
+    /// The system gave no random bits.
+    #[error("no randomness")]
+    NoRandomness,
+}
+
+impl SessionTable {
+    /// Empty.
+    pub fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(SessionTable { sessions: DashMap::new(), count: AtomicUsize::new(0), bounds })
+    }
+
+    /// Opens a session on this thread; `released` is called once when it has ended.
+    pub fn open(self: &Arc<Self>, opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.bounds.sessions {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(NotOpened::TooMany);
+        }
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).map_err(|_| {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            NotOpened::NoRandomness
+        })?;
+        let id = SessionId(u128::from_be_bytes(bits));
+        let table = Arc::downgrade(self);
+        let on_end: OnEnd = Arc::new(move |id| {
+            if let Some(table) = table.upgrade() {
+                table.sessions.remove(&id);
+                table.count.fetch_sub(1, Ordering::Relaxed);
+            }
+            released(id);
+        });
+        let handle = SessionHandle::start(id, opening, &self.bounds, on_end);
+        self.sessions.insert(id, handle.clone());
+        Ok(handle)
+    }
+
+    /// The living session of that id at that endpoint; a session of one endpoint is unknown at another (S-HTTPS-19).
+    pub fn find(&self, text: &[u8], profile: Option<&ProfileName>) -> Option<SessionHandle> {
+        let id = parse_id(text)?;
+        let handle = self.sessions.get(&id).map(|entry| entry.value().clone())?;
+        (handle.client().profile.as_ref() == profile && !handle.has_ended()).then_some(handle)
+    }
+
+    /// Tells every session of a view that its lists changed; `None` is the view of `/mcp`.
+    pub fn lists_changed(&self, profile: Option<&ProfileName>, changed: ListsChanged) {
+        for handle in self.all() {
+            if handle.client().profile.as_ref() == profile {
+                handle.lists_changed(changed);
+            }
+        }
+    }
+
+    /// Ends sessions that nobody uses.
+    pub async fn end_idle(&self, limit: Duration) {
+        for handle in self.all() {
+            match handle.idle_for() {
+                Some(idle) if idle >= limit => handle.end("idle").await,
+                Some(_) => {}
+                None => handle.recheck_stream(),
+            }
+        }
+    }
+
+    /// Ends all, at drain.
+    pub async fn end_all(&self) {
+        for handle in self.all() {
+            handle.end("the gateway stops").await;
+        }
+    }
+
+    /// Every session, for people and tests.
+    pub fn statuses(&self) -> Vec<SessionStatus> {
+        self.all().iter().map(SessionHandle::status).collect()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    fn all(&self) -> Vec<SessionHandle> {
+        self.sessions.iter().map(|entry| entry.value().clone()).collect()
+    }
+}
+
+/// The text form of an id in `Mcp-Session-Id`: 22 visible characters (S-SESS-01).
+pub fn id_text(id: SessionId) -> String {
+    URL_SAFE_NO_PAD.encode(id.0.to_be_bytes())
+}
+
+fn parse_id(text: &[u8]) -> Option<SessionId> {
+    let mut bits = [0; 16];
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bits).ok()?;
+    (length == bits.len()).then(|| SessionId(u128::from_be_bytes(bits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_sess_01_an_id_is_visible_text_and_reads_back() {
+        let id = SessionId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let text = id_text(id);
+        assert!(text.bytes().all(|byte| (0x21..0x7f).contains(&byte)), "{text}");
+        assert_eq!(parse_id(text.as_bytes()), Some(id));
+        assert_eq!(parse_id(b"short"), None);
+        assert_eq!(parse_id(&[b'A'; 64]), None);
+    }
+}

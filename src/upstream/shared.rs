@@ -1,0 +1,249 @@
+//! What everybody may know of one upstream, and what outlives its actor: settings, facts, open links, state.
+//!
+//! Always: reads take no lock that is held across an await. Only the upstream's actor writes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+
+use super::call::{Affinity, Client};
+use super::connect::{Address, Attempt};
+use super::http::{HttpLimits, HttpTarget};
+use super::http_wire::Endpoint;
+use super::link::{Link, Reports};
+use super::probe::Facts;
+use super::stateless::StatelessHttp;
+use super::stdio::{ProcessControl, ProcessSettings};
+use crate::auth::principal::Principal;
+use crate::config::bounds::Bounds;
+use crate::config::servers::{HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings};
+use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::era::{Era, Revision};
+use crate::protocol::json::Limits;
+
+/// How an upstream is, for people and for `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Being connected.
+    Starting,
+    /// Open for calls.
+    Ready,
+    /// Not reachable; tried again after a while.
+    Down {
+        /// Why.
+        why: String,
+        /// Wait between the failure and the next attempt.
+        retry_after: Duration,
+    },
+    /// Stopped for good.
+    Retired,
+}
+
+/// State of one upstream as `/api/v1/servers` and `switchyard servers` show it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Key in the configuration.
+    pub name: String,
+    /// `stdio` or `http`.
+    pub transport: &'static str,
+    /// `starting`, `ready`, `down` or `stopped`.
+    pub state: &'static str,
+    /// Why it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Revision in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<&'static str>,
+    /// `handshake` or `stateless`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub era: Option<&'static str>,
+    /// What the server calls itself, as it wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<serde_json::Value>,
+    /// Open connections.
+    pub links: usize,
+    /// Process id of the shared child process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// What the shared child process last wrote on stderr.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stderr: Vec<String>,
+}
+
+/// See the module head.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: ServerSettings,
+    pub(super) bounds: Bounds,
+    pub(super) own_client: Arc<Client>,
+    pub(super) links: DashMap<Affinity, Arc<Link>>,
+    pub(super) address: Address,
+    facts: ArcSwapOption<Facts>,
+    state: Mutex<State>,
+    process: Mutex<Option<ProcessControl>>,
+}
+
+impl Shared {
+    /// Prepares what every connection needs; fails on an address that cannot be one.
+    pub(super) fn new(settings: ServerSettings, bounds: Bounds) -> Result<Arc<Shared>, String> {
+        let address = match &settings.transport {
+            TransportSettings::Stdio(stdio) => {
+                Address::Stdio(ProcessSettings::new(settings.name.clone(), stdio, &bounds))
+            }
+            TransportSettings::Http(http) => {
+                let endpoint = endpoint(http, &bounds)?;
+                Address::Http {
+                    stateless: Arc::new(StatelessHttp::new(settings.name.clone(), endpoint.clone())),
+                    endpoint,
+                }
+            }
+        };
+        let own_client = Arc::new(Client {
+            principal: Principal::Local,
+            affinity: Affinity::Shared,
+            profile: None,
+            capabilities: ClientCapabilities::none(),
+            port: None,
+        });
+        Ok(Arc::new(Shared {
+            settings,
+            bounds,
+            own_client,
+            links: DashMap::new(),
+            address,
+            facts: ArcSwapOption::empty(),
+            state: Mutex::new(State::Starting),
+            process: Mutex::new(None),
+        }))
+    }
+
+    pub(super) fn attempt(&self, number: u64, client: Arc<Client>, reports: Reports) -> Attempt {
+        let pinned = match self.settings.protocol {
+            ProtocolChoice::Pinned(revision) => Some(revision),
+            ProtocolChoice::Auto => None,
+        };
+        // A session's connection goes the way the shared one found, without probing again.
+        let found = || match client.affinity {
+            Affinity::Shared => None,
+            Affinity::Session(_) => self.facts().map(|facts| facts.revision),
+        };
+        Attempt {
+            upstream: self.settings.name.clone(),
+            number,
+            revision: pinned.or_else(found),
+            client,
+            address: self.address.clone(),
+            reports,
+            start_deadline: self.bounds.start_deadline,
+            probe_deadline: self.bounds.probe_deadline,
+            input_timeout: self.bounds.input_timeout,
+            json: json_limits(&self.bounds),
+        }
+    }
+
+    /// The affinity that serves this client: its own, unless one connection serves all.
+    pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
+        match &self.settings.transport {
+            _ if revision.era() == Era::Stateless => Affinity::Shared,
+            // One principal so far, so `principal` and `all` are the same connection.
+            TransportSettings::Stdio(stdio) if stdio.share != Share::Session => Affinity::Shared,
+            _ => client.affinity,
+        }
+    }
+
+    pub(super) fn idle_stop(&self) -> Option<Duration> {
+        match &self.settings.transport {
+            TransportSettings::Stdio(stdio) => Some(stdio.idle_stop),
+            TransportSettings::Http(_) => None,
+        }
+    }
+
+    pub(super) fn stateless_over_http(&self) -> bool {
+        matches!(self.address, Address::Http { .. })
+            && self.facts().is_some_and(|facts| facts.revision.era() == Era::Stateless)
+    }
+
+    pub(super) fn facts(&self) -> Option<Arc<Facts>> {
+        self.facts.load_full()
+    }
+
+    pub(super) fn set_facts(&self, facts: Facts) {
+        self.facts.store(Some(Arc::new(facts)));
+    }
+
+    pub(super) fn forget_facts(&self) {
+        self.facts.store(None);
+    }
+
+    pub(super) fn state(&self) -> State {
+        lock(&self.state).clone()
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        *lock(&self.state) = state;
+    }
+
+    pub(super) fn set_process(&self, process: Option<ProcessControl>) {
+        *lock(&self.process) = process;
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let facts = self.facts();
+        let (state, why) = match self.state() {
+            State::Starting => ("starting", None),
+            State::Ready => ("ready", None),
+            State::Down { why, .. } => ("down", Some(why)),
+            State::Retired => ("stopped", None),
+        };
+        let process = lock(&self.process).clone();
+        Status {
+            name: self.settings.name.to_string(),
+            transport: match self.address {
+                Address::Stdio(_) => "stdio",
+                Address::Http { .. } => "http",
+            },
+            state,
+            why,
+            revision: facts.as_ref().map(|facts| facts.revision.text()),
+            era: facts.as_ref().map(|facts| match facts.revision.era() {
+                Era::Handshake => "handshake",
+                Era::Stateless => "stateless",
+            }),
+            server: facts.as_ref().and_then(|facts| serde_json::from_str(facts.server.as_deref()?).ok()),
+            links: self.links.len(),
+            pid: process.as_ref().map(ProcessControl::pid),
+            stderr: process.as_ref().map(ProcessControl::stderr_tail).unwrap_or_default(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Limits on the structure of what upstreams send.
+pub(super) fn json_limits(bounds: &Bounds) -> Limits {
+    Limits { depth: bounds.json_depth, keys: bounds.json_keys }
+}
+
+fn endpoint(http: &HttpSettings, bounds: &Bounds) -> Result<Endpoint, String> {
+    let uri = http.url.parse().map_err(|_| format!("{:?} is not a URL", http.url))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &http.headers {
+        let name =
+            HeaderName::try_from(name.as_str()).map_err(|_| format!("{name:?} is not a header name"))?;
+        let mut value =
+            HeaderValue::try_from(value.expose()).map_err(|_| format!("the value of {name} is not valid"))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(Endpoint {
+        target: HttpTarget::new(&uri, headers).map_err(|fault| fault.to_string())?,
+        limits: HttpLimits { result: bounds.upstream_result, connect: bounds.start_deadline },
+        json: json_limits(bounds),
+    })
+}

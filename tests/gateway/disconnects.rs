@@ -1,0 +1,84 @@
+//! Clients that leave and gateways that stop (S-HTTPS-12, S-HTTPS-20).
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{HANDSHAKE, gateway, http_upstream, stateless_upstream, within};
+
+#[tokio::test]
+async fn s_https_12_leaving_is_no_cancellation_in_the_handshake_era() {
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut call| async move {
+            call.progress(1.0, 2.0).await;
+            call.pause(700).await;
+            call.text("finished alone").await;
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    let running = client.open_call("one__echo", json!({})).await;
+    let call = upstream.until_received("tools/call", 1).await;
+    drop(running);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(upstream.received("notifications/cancelled").is_empty(), "call {} was cancelled", call.raw);
+    assert_eq!(client.request("ping", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn s_https_12_s_canc_05_leaving_is_cancellation_in_the_stateless_era() {
+    for (upstream, is_modern) in [(stateless_upstream("one"), true), (http_upstream("one"), false)] {
+        let (tell, mut told) = tokio::sync::mpsc::channel(1);
+        let upstream = upstream
+            .on("tools/call", move |mut call| {
+                let tell = tell.clone();
+                async move {
+                    call.cancelled().await;
+                    tell.send(()).await.ok();
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.stateless();
+        client.until_tools(&["one__echo"]).await;
+        let running = client.open_call("one__echo", json!({})).await;
+        upstream.until_received("tools/call", 1).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(running);
+        within(Duration::from_secs(5), "the upstream to hear of it", told.recv()).await;
+        if is_modern {
+            assert!(
+                upstream.received("notifications/cancelled").is_empty(),
+                "over HTTP the closed stream says it all"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_https_20_f52_sigterm_lets_running_calls_finish_and_exits_cleanly() {
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut call| async move {
+            call.progress(1.0, 2.0).await;
+            call.pause(1_000).await;
+            call.text("in time").await;
+        })
+        .start()
+        .await;
+    let mut gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    let mut stream = client.standalone_stream().await;
+    let running = client.open_call_with_progress("one__echo", json!(1)).await;
+    upstream.until_received("tools/call", 1).await;
+    let (status, answer) = tokio::join!(gateway.terminate(), running.answer());
+    assert!(status.success(), "{status:?}");
+    assert_eq!(answer.text(), "in time");
+    within(Duration::from_secs(5), "the standalone stream to end", async {
+        while stream.next().await.is_some() {}
+    })
+    .await;
+}
