@@ -32,15 +32,29 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Opens sessions with a stream each, and then lets each make one call, all staying open.
+/// Opens many sessions with a stream each, lets each make one call, and closes them; then all of it again, because
+/// what an allocator keeps shows once, and what leaks shows every time.
 async fn idle_sessions(bench: &Bench, gateway: &Gateway, report: &mut Report) -> Result<()> {
     let count = if bench.quick { 200 } else { 1000 };
-    let mut sessions = Vec::new();
-    let mut streams = Vec::new();
     for _ in 0..WARM {
         Caller::open(&gateway.target, Era::Handshake, 1).await?.close().await?;
     }
     let before = gateway.process.resident()?;
+    let each = |before: u64, after: u64| (after as f64 - before as f64) / count as f64 / 1024.0;
+    let [opened, called, closed] = live_and_end(count, gateway).await?;
+    let name = format!("resident memory per idle session with an open stream, of {count}");
+    report.budgeted(&name, each(before, opened), "KiB", 32.0, 16.0);
+    report.figure("the same after one call in each", each(before, called), "KiB");
+    report.figure("kept per session after all were closed", each(before, closed), "KiB");
+    let [.., closed_again] = live_and_end(count, gateway).await?;
+    report.figure("kept more per session after as many again", each(closed, closed_again), "KiB");
+    Ok(())
+}
+
+/// Resident memory with `count` sessions open, after a call in each, and after closing them.
+async fn live_and_end(count: usize, gateway: &Gateway) -> Result<[u64; 3]> {
+    let mut sessions = Vec::new();
+    let mut streams = Vec::new();
     for _ in 0..count {
         // The caller's own connection is closed again: an idle session holds its stream and nothing else.
         let caller = Caller::open(&gateway.target, Era::Handshake, 1).await?;
@@ -48,22 +62,18 @@ async fn idle_sessions(bench: &Bench, gateway: &Gateway, report: &mut Report) ->
         sessions.push(caller.disconnect());
     }
     let opened = gateway.process.resident()?;
-    let each = |after: u64| after.saturating_sub(before) as f64 / count as f64 / 1024.0;
-    let name = format!("resident memory per idle session with an open stream, of {count}");
-    report.budgeted(&name, each(opened), "KiB", 32.0, 16.0);
-    let mut callers = Vec::new();
+    let mut idle = Vec::new();
     for session in sessions {
         let mut caller = session.reconnect().await?;
         caller.echo("one__echo", "now it has called").await?;
-        callers.push(caller.disconnect());
+        idle.push(caller.disconnect());
     }
-    report.figure("the same after one call in each", each(gateway.process.resident()?), "KiB");
+    let called = gateway.process.resident()?;
     drop(streams);
-    for session in callers {
+    for session in idle {
         session.reconnect().await?.close().await?;
     }
-    report.figure("resident memory left after all were closed", each(gateway.process.resident()?), "KiB");
-    Ok(())
+    Ok([opened, called, gateway.process.resident()?])
 }
 
 async fn open_and_close(bench: &Bench, gateway: &Gateway, report: &mut Report) -> Result<()> {

@@ -91,18 +91,18 @@ impl Report {
             out.push_str(&format!("{name:<12} {value}\n"));
         }
         out.push_str(&format!(
-            "\n{:<44} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>6}\n",
+            "\n{:<50} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>6}\n",
             "leg", "answers/s", "p50 µs", "p90", "p99", "p99.9", "cpu µs", "errors"
         ));
         for (name, sample) in &self.legs {
             let [middle, high, higher, highest] = sample.latency;
             out.push_str(&format!(
-                "{name:<44} {:>9.0} {middle:>8.0} {high:>8.0} {higher:>8.0} {highest:>8.0} {:>9.1} {:>6}\n",
+                "{name:<50} {:>9.0} {middle:>8.0} {high:>8.0} {higher:>8.0} {highest:>8.0} {:>9.1} {:>6}\n",
                 sample.rate, sample.processor, sample.errors
             ));
         }
         out.push_str(&format!(
-            "\n{:<66} {:>10} {:<6} {:>8} {:>8}\n",
+            "\n{:<74} {:>10} {:<6} {:>8} {:>8}\n",
             "figure", "value", "", "budget", "stretch"
         ));
         for figure in &self.figures {
@@ -111,7 +111,7 @@ impl Report {
                 (budget.limit.to_string(), budget.stretch.to_string())
             });
             let line =
-                format!("{name:<66} {value:>10.2} {unit:<6} {limit:>8} {stretch:>8}  {}", figure.verdict());
+                format!("{name:<74} {value:>10.2} {unit:<6} {limit:>8} {stretch:>8}  {}", figure.verdict());
             out.push_str(line.trim_end());
             out.push('\n');
         }
