@@ -33,7 +33,6 @@ use crate::upstream::call::{Client, EventSink};
 use crate::upstream::fleet::Fleet;
 
 /// What every story works with.
-#[derive(Debug)]
 pub struct Switchboard {
     /// What is offered.
     pub catalogue: CatalogueHandle,
@@ -41,6 +40,8 @@ pub struct Switchboard {
     pub policy: Policy,
     /// Where it is done.
     pub upstreams: Arc<Fleet>,
+    /// Where doubts about lists go.
+    pub news: actix::Recipient<crate::upstream::messages::UpstreamNews>,
     /// How long a list waits for upstreams that were never heard of.
     pub list_budget: Duration,
 }
@@ -82,6 +83,12 @@ pub enum Outcome {
 
 /// Whose learnt URIs count. One principal so far.
 pub const CALLER: &str = "local";
+
+impl std::fmt::Debug for Switchboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Switchboard")
+    }
+}
 
 impl Switchboard {
     /// What the caller's endpoint shows now, after a fair wait when the gateway has only just started.

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use super::forward::Leg;
 use super::{Call, Failure, Outcome, Switchboard};
+use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::Target;
+use crate::upstream::messages::{ListKind, NewsKind, UpstreamNews};
 
 impl Switchboard {
     /// Calls a tool by its public name.
@@ -32,6 +34,13 @@ impl Switchboard {
             param_headers: mirrored_parameters(&route.item.object, &call.params),
         };
         let answer = self.forward(call, leg).await?;
+        if matches!(&answer, Answer::Error(error) if matches!(error.code, -32602 | -32601)) {
+            // Perhaps the upstream no longer has the tool; its own words pass on, and its list is looked at again.
+            let kind = NewsKind::ListDoubtful(ListKind::Tools);
+            if self.news.try_send(UpstreamNews { upstream: route.upstream.clone(), kind }).is_err() {
+                tracing::debug!("a doubt about a list was dropped");
+            }
+        }
         Ok(Outcome::Relayed { answer, upstream: route.upstream.clone(), view: view.clone() })
     }
 }

@@ -227,6 +227,9 @@ async fn serve_request(inbound: &Inbound<'_>, session: SessionHandle, request: R
     #[cfg(debug_assertions)]
     if edge.panic_session_at.as_deref() == Some(&*request.method) {
         session.panic_now().await;
+        if session.has_ended() {
+            return json(session_ended(&request.id));
+        }
     }
     let admission = match session.admit(&request.id) {
         Ok(admission) => admission,
@@ -284,6 +287,11 @@ fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
     }
 }
 
+fn session_ended(id: &RequestId) -> Finished {
+    let data = Some(r#"{"reason":"gateway_restarted","retryable":false,"outcome":"unknown"}"#);
+    respond::error(Some(id), StatusCode::OK, INTERNAL_ERROR, "the session ended", data)
+}
+
 /// Runs a request for as long as its session lives and its client wants it.
 async fn admitted(
     edge: &Edge,
@@ -297,10 +305,7 @@ async fn admitted(
         biased;
         finished = story(edge, session, &id, method, &call) => finished,
         () = admission.cancelled() => Finished::Withdrawn,
-        () = session.until_ended() => {
-            let data = Some(r#"{"reason":"gateway_restarted","retryable":false,"outcome":"unknown"}"#);
-            respond::error(Some(&id), StatusCode::OK, INTERNAL_ERROR, "the session ended", data)
-        }
+        () = session.until_ended() => session_ended(&id),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
 use crate::policy::Permit;
-use crate::protocol::era::Era;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object, quote, string};
 use crate::protocol::log_level::LogLevel;
@@ -103,6 +103,10 @@ impl UpstreamHandle {
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
     ) -> Result<Answer, UpstreamError> {
+        #[cfg(debug_assertions)]
+        if self.shared.panic_at.as_deref() == Some(call.method.name()) {
+            let _ = self.actor()?.send(super::messages::PanicNow).await;
+        }
         let facts = match self.shared.facts() {
             Some(facts) => facts,
             None => self.connected().await?,
@@ -113,10 +117,33 @@ impl UpstreamHandle {
             }
             _ => self.call_on_link(&facts, call, activity).await?,
         };
+        if let Answer::Result(_) = &answer {
+            self.note_subscription(call, facts.revision);
+        }
         if facts.revision.era() == Era::Stateless {
             completed(&answer)?;
         }
         Ok(answer)
+    }
+
+    /// Remembers what a later link must ask for again.
+    fn note_subscription(&self, call: &UpstreamCall<'_>, revision: Revision) {
+        let Some(uri) = &call.target else { return };
+        let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
+        match call.method {
+            Method::Subscribe => {
+                let mut subscribed = self.shared.subscriptions.entry(affinity).or_default();
+                if !subscribed.iter().any(|known| known == uri) {
+                    subscribed.push(uri.clone().into_owned());
+                }
+            }
+            Method::Unsubscribe => {
+                if let Some(mut subscribed) = self.shared.subscriptions.get_mut(&affinity) {
+                    subscribed.retain(|known| known != uri);
+                }
+            }
+            _ => {}
+        }
     }
 
     async fn call_stateless(

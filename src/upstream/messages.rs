@@ -72,6 +72,12 @@ pub(super) struct Retire {
     pub(super) done: oneshot::Sender<()>,
 }
 
+/// A method that was named as a failpoint is about to be called; debug builds only (F56).
+#[cfg(debug_assertions)]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct PanicNow;
+
 /// Which list an upstream said has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListKind {
@@ -102,6 +108,8 @@ pub enum NewsKind {
     Failed(String),
     /// One of its lists changed.
     ListChanged(ListKind),
+    /// It did not know something that its list has.
+    ListDoubtful(ListKind),
 }
 
 /// Ask the client behind a session, on the stream of the call that caused the question when there is one.
