@@ -31,6 +31,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::call::{Client, EventSink};
 use crate::upstream::fleet::Fleet;
+use crate::upstream::messages::NewsRecipient;
 
 /// What every story works with.
 pub struct Switchboard {
@@ -41,7 +42,7 @@ pub struct Switchboard {
     /// Where it is done.
     pub upstreams: Arc<Fleet>,
     /// Where doubts about lists go.
-    pub news: actix::Recipient<crate::upstream::messages::UpstreamNews>,
+    pub news: NewsRecipient,
     /// How long a list waits for upstreams that were never heard of.
     pub list_budget: Duration,
 }

@@ -145,7 +145,7 @@ impl UpstreamActor {
         };
         slot.progress.send_replace(LinkProgress::Failed(UpstreamError::unavailable(why)));
         if let Some(link) = link {
-            link.end(why);
+            link.close(why);
             if let Wire::Http(_) = link.wire {
                 tokio::task::spawn_local(async move {
                     if let Wire::Http(wire) = &link.wire {

@@ -90,6 +90,11 @@ impl CallTable {
         drop(dropped);
     }
 
+    /// The ids of all calls in flight.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.lock().keys().copied().collect()
+    }
+
     /// Calls in flight.
     pub(super) fn len(&self) -> usize {
         self.lock().len()

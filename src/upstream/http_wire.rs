@@ -115,10 +115,12 @@ impl HttpWire {
         }
         let retry_after = seconds(reply.retry_after.as_ref());
         match reply.body {
-            AnswerBody::Json(body) => match self.take_json(link, id, body)? {
-                Some(answer) => Ok(answer),
-                None if status.is_success() => self.wait(link, answer).await,
-                None => Err(bad_status(status.as_u16(), retry_after)),
+            AnswerBody::Json(body) => match self.take_json(link, id, body) {
+                Ok(Some(answer)) => Ok(answer),
+                // A refusal whose body is no JSON-RPC says more by its status.
+                _ if !status.is_success() => Err(bad_status(status.as_u16(), retry_after)),
+                Ok(None) => Err(UpstreamError::protocol("its answer does not answer the call")),
+                Err(error) => Err(error),
             },
             AnswerBody::Events(reader) if status.is_success() => {
                 self.read_until_answered(link, id, reader, answer).await

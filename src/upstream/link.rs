@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use actix::Recipient;
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,7 @@ use super::calls::CallTable;
 use super::encode::{own_notification, own_request};
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
-use super::messages::{LinkEnded, ListKind, NewsKind, TellClient, UpstreamNews};
+use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::probe::Facts;
 use super::questions;
 use super::stdio::LineSender;
@@ -38,8 +37,8 @@ pub(super) enum Wire {
 /// Whom a link reports to.
 #[derive(Clone)]
 pub(super) struct Reports {
-    pub(super) ended: Recipient<LinkEnded>,
-    pub(super) news: Recipient<UpstreamNews>,
+    pub(super) ended: EndRecipient,
+    pub(super) news: NewsRecipient,
 }
 
 /// An open connection. Shared by the calls on it; its lifecycle belongs to the upstream's actor.
@@ -150,6 +149,14 @@ impl Link {
         if self.reports.ended.try_send(ended).is_err() {
             tracing::debug!(upstream = %self.upstream, "nobody hears that a link ended");
         }
+    }
+
+    /// Ends it in good order: the upstream is told first that nobody waits for its calls any longer.
+    pub(super) fn close(self: &Arc<Self>, why: &'static str) {
+        for id in self.calls.ids() {
+            self.cancel(id);
+        }
+        self.end(why);
     }
 
     pub(super) fn end_reason(&self) -> String {

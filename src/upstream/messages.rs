@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix::Message;
+use actix::{Message, Recipient};
 use tokio::sync::{oneshot, watch};
 
 use super::call::{Affinity, Client, EventSink};
@@ -11,6 +11,17 @@ use super::link::Link;
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Notification, Request};
 use crate::protocol::log_level::LogLevel;
+
+/// Takes news of upstreams.
+pub type NewsRecipient = Recipient<UpstreamNews>;
+/// Takes the ends of links.
+pub(super) type EndRecipient = Recipient<LinkEnded>;
+/// Takes questions for one client.
+pub type QuestionRecipient = Recipient<AskClient>;
+/// Takes withdrawals of questions.
+pub type WithdrawalRecipient = Recipient<WithdrawQuestion>;
+/// Takes notifications for one client.
+pub type TellRecipient = Recipient<TellClient>;
 
 /// How far a link is. Watched by every call that waits for it.
 #[derive(Debug, Clone)]
