@@ -130,7 +130,7 @@ async fn fetch_all(
         }
         let page = |_, cursor| {
             let permit = policy.own_errand(upstream.name());
-            upstream.list_page(permit, method(*kind), cursor)
+            upstream.list_page(permit, upstream.own_client(), method(*kind), cursor)
         };
         match fetch(*kind, limits, &check, page).await {
             Ok(listing) => lists.set(*kind, Fetched::Listed(listing)),

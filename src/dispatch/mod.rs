@@ -10,6 +10,7 @@ mod introduce;
 mod list;
 mod prompt;
 mod resource;
+pub mod session_tools;
 mod tool;
 
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Switchboard {
     pub upstreams: Arc<Fleet>,
     /// Where doubts about lists go.
     pub news: NewsRecipient,
+    /// Tools that only some sessions see.
+    pub session_tools: session_tools::SessionTools,
     /// How long a list waits for upstreams that were never heard of.
     pub list_budget: Duration,
 }
@@ -68,6 +71,7 @@ pub struct Call {
 
 /// How a story ended well.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the usual one, and a box would be an allocation per call")]
 pub enum Outcome {
     /// An upstream's answer, in its own URIs: result or JSON-RPC error.
     Relayed {

@@ -16,10 +16,12 @@ use actix_web::{App, HttpServer};
 use anyhow::Context as _;
 
 use crate::admin::{self, Inspection};
+use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
 use crate::dispatch::Switchboard;
+use crate::dispatch::session_tools::SessionTools;
 use crate::downstream::guard::Guard;
 use crate::downstream::{self, Edge};
 use crate::policy::Policy;
@@ -60,6 +62,10 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
         policy: Policy::default(),
         upstreams: Arc::clone(&fleet),
         news,
+        session_tools: SessionTools::new(
+            settings.names.clone(),
+            FetchLimits { pages: bounds.list_pages, items: bounds.list_items },
+        ),
         list_budget: bounds.list_budget,
     });
     let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions)));

@@ -21,6 +21,7 @@ use crate::protocol::json::{Limits, quote};
 
 /// What an attempt brought.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per connection")]
 pub(super) enum Connected {
     /// A link, and its process where it has one.
     Link { link: Arc<Link>, process: Option<ProcessControl> },

@@ -252,10 +252,22 @@ impl UpstreamHandle {
         self.actor.load_full().ok_or_else(|| UpstreamError::unavailable("it is being restarted"))
     }
 
-    /// Fetches one page of a list on the gateway's own behalf.
+    /// Whether this client is served by a connection that nobody else uses.
+    pub fn has_link_of_its_own(&self, client: &Client) -> bool {
+        let revision = self.shared.facts().map(|facts| facts.revision);
+        revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
+    }
+
+    /// The gateway itself as a caller, for its own errands.
+    pub fn own_client(&self) -> &Arc<Client> {
+        &self.shared.own_client
+    }
+
+    /// Fetches one page of a list as `client` sees it.
     pub async fn list_page(
         &self,
         permit: Permit,
+        client: &Arc<Client>,
         method: Method,
         cursor: Option<Bytes>,
     ) -> Result<Object, UpstreamError> {
@@ -266,7 +278,7 @@ impl UpstreamHandle {
         let params = Object::parse(Bytes::from(params), Limits::NONE)
             .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
         let circumstances = Circumstances {
-            client: Arc::clone(&self.shared.own_client),
+            client: Arc::clone(client),
             progress: false,
             log_level: None,
             trace: Vec::new(),
