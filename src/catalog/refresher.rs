@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::fetch::{FetchLimits, fetch};
 use super::handle::CatalogueHandle;
@@ -38,7 +40,12 @@ pub struct Refresher {
 struct Progress {
     fetching: bool,
     wanted: Vec<ListKind>,
+    /// When a list was last fetched because of a doubt.
+    doubted: Option<Instant>,
 }
+
+/// Callers that keep asking for what is not there must not keep the lists being fetched.
+const DOUBT_EVERY: Duration = Duration::from_secs(5);
 
 impl Refresher {
     /// For the upstreams of `fleet`.
@@ -123,7 +130,7 @@ async fn fetch_all(
         }
         let page = |_, cursor| {
             let permit = policy.own_errand(upstream.name());
-            upstream.list_page(permit, method(*kind), cursor)
+            upstream.list_page(permit, upstream.own_client(), method(*kind), cursor)
         };
         match fetch(*kind, limits, &check, page).await {
             Ok(listing) => lists.set(*kind, Fetched::Listed(listing)),
@@ -164,13 +171,12 @@ struct FetchSettled {
 }
 
 /// News that may wait.
-const MAILBOX: usize = 1024;
+pub const MAILBOX: usize = 1024;
 
 impl Actor for Refresher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(self.bounds.relist_every, |actor, ctx| actor.relist(ctx));
     }
 }
@@ -187,6 +193,13 @@ impl Handler<UpstreamNews> for Refresher {
             }
             NewsKind::ListChanged(ChangedList::Resources) => {
                 self.want(news.upstream, &[ListKind::Resources, ListKind::Templates], ctx);
+            }
+            NewsKind::ListDoubtful(kind) => {
+                let last = self.progress.get(&news.upstream).and_then(|progress| progress.doubted);
+                if last.is_none_or(|last| last.elapsed() >= DOUBT_EVERY) {
+                    self.progress.entry(news.upstream.clone()).or_default().doubted = Some(Instant::now());
+                    ctx.notify(UpstreamNews { upstream: news.upstream, kind: NewsKind::ListChanged(kind) });
+                }
             }
             NewsKind::Failed(_) => {
                 let catalogue = self.catalogue.clone();

@@ -5,7 +5,7 @@ use super::check::Check;
 use super::section::{choice, nearest, section};
 use super::written::{At, Key, Text, given};
 
-const DEFAULT_LEVEL: &str = "info";
+const DEFAULT_LEVEL: &str = "info,actix_server=warn";
 const DEFAULT_SAMPLE: f64 = 1.0;
 
 /// Checked: logs on stderr, traces to a collector.

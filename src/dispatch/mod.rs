@@ -10,6 +10,7 @@ mod introduce;
 mod list;
 mod prompt;
 mod resource;
+pub mod session_tools;
 mod tool;
 
 use std::sync::Arc;
@@ -31,9 +32,9 @@ use crate::protocol::log_level::LogLevel;
 use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::call::{Client, EventSink};
 use crate::upstream::fleet::Fleet;
+use crate::upstream::messages::NewsRecipient;
 
 /// What every story works with.
-#[derive(Debug)]
 pub struct Switchboard {
     /// What is offered.
     pub catalogue: CatalogueHandle,
@@ -41,6 +42,10 @@ pub struct Switchboard {
     pub policy: Policy,
     /// Where it is done.
     pub upstreams: Arc<Fleet>,
+    /// Where doubts about lists go.
+    pub news: NewsRecipient,
+    /// Tools that only some sessions see.
+    pub session_tools: session_tools::SessionTools,
     /// How long a list waits for upstreams that were never heard of.
     pub list_budget: Duration,
 }
@@ -66,6 +71,7 @@ pub struct Call {
 
 /// How a story ended well.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the usual one, and a box would be an allocation per call")]
 pub enum Outcome {
     /// An upstream's answer, in its own URIs: result or JSON-RPC error.
     Relayed {
@@ -82,6 +88,12 @@ pub enum Outcome {
 
 /// Whose learnt URIs count. One principal so far.
 pub const CALLER: &str = "local";
+
+impl std::fmt::Debug for Switchboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Switchboard")
+    }
+}
 
 impl Switchboard {
     /// What the caller's endpoint shows now, after a fair wait when the gateway has only just started.

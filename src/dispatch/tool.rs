@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use super::forward::Leg;
 use super::{Call, Failure, Outcome, Switchboard};
+use crate::names::UpstreamName;
+use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::Target;
+use crate::upstream::messages::{ListKind, NewsKind, UpstreamNews};
 
 impl Switchboard {
     /// Calls a tool by its public name.
@@ -18,21 +21,38 @@ impl Switchboard {
         if call.params.get("arguments").is_some_and(|arguments| !arguments.starts_with(b"{")) {
             return Err(Failure::InvalidParams("arguments must be an object"));
         }
-        let route = view.resolve_tool(&name).ok_or(Failure::UnknownTool)?;
+        let (upstream, local, item) = match view.resolve_tool(&name) {
+            Some(route) => (route.upstream.clone(), route.local.clone(), Some(&route.item.object)),
+            None => match self.session_tool(call, &view, &name).await {
+                Some(tool) => (tool.upstream, tool.local, None),
+                None => return Err(Failure::UnknownTool),
+            },
+        };
         let mut params = Edit::of(&call.params);
-        if *name != *route.local.as_str() {
-            params.set_text("name", route.local.as_str());
+        if *name != *local.as_str() {
+            params.set_text("name", local.as_str());
         }
         let leg = Leg {
-            upstream: &route.upstream,
+            upstream: &upstream,
             method: Method::CallTool,
             params,
-            local: Some(Cow::Borrowed(route.local.as_str())),
+            local: Some(Cow::Borrowed(local.as_str())),
             target: Target::Tool(&name),
-            param_headers: mirrored_parameters(&route.item.object, &call.params),
+            param_headers: item.map(|tool| mirrored_parameters(tool, &call.params)).unwrap_or_default(),
         };
         let answer = self.forward(call, leg).await?;
-        Ok(Outcome::Relayed { answer, upstream: route.upstream.clone(), view: view.clone() })
+        if matches!(&answer, Answer::Error(error) if matches!(error.code, -32602 | -32601)) {
+            self.doubt_tools_of(&upstream);
+        }
+        Ok(Outcome::Relayed { answer, upstream, view })
+    }
+
+    /// Perhaps the upstream no longer has the tool: its own words pass on, and its list is looked at again (S-TOOL-14).
+    fn doubt_tools_of(&self, upstream: &UpstreamName) {
+        let kind = NewsKind::ListDoubtful(ListKind::Tools);
+        if self.news.try_send(UpstreamNews { upstream: upstream.clone(), kind }).is_err() {
+            tracing::debug!("a doubt about a list was dropped");
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::protocol::json::{Object, quote};
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::translate::{ClientView, ResultKind};
+use crate::session::changes;
 use crate::session::handle::Opening;
 use crate::session::messages::Subscribed;
 use crate::session::table::{NotOpened, id_text};
@@ -86,7 +87,7 @@ pub(super) async fn end_session(inbound: &Inbound<'_>) -> HttpResponse {
 }
 
 /// The session that a request names, after the checks that come before any other.
-fn session(inbound: &Inbound<'_>, id: Option<&RequestId>) -> Result<SessionHandle, Finished> {
+pub(super) fn session(inbound: &Inbound<'_>, id: Option<&RequestId>) -> Result<SessionHandle, Finished> {
     let bad_request =
         |text: &str| Err(respond::error(id, StatusCode::BAD_REQUEST, INVALID_REQUEST, text, None));
     let mut names = inbound.values(SESSION_HEADER);
@@ -204,7 +205,7 @@ async fn in_session(inbound: &Inbound<'_>, session: SessionHandle, frame: Frame)
     }
 }
 
-async fn notified(edge: &Edge, session: &SessionHandle, notification: Notification) {
+pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification: Notification) {
     match &*notification.method {
         "notifications/initialized" => session.client_is_ready().await,
         "notifications/cancelled" => {
@@ -223,18 +224,42 @@ async fn notified(edge: &Edge, session: &SessionHandle, notification: Notificati
 }
 
 async fn serve_request(inbound: &Inbound<'_>, session: SessionHandle, request: Request) -> HttpResponse {
+    match prepare(inbound, session, request, Streaming::Allowed).await {
+        Ok((exchange, work)) => exchange.run(work).await,
+        Err(refusal) => json(refusal),
+    }
+}
+
+/// Whether what a call tells before its answer has a stream of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Streaming {
+    Allowed,
+    /// Inside a batch: questions go to the standing stream, progress and logs of single calls are left out.
+    None,
+}
+
+/// Admits a request and makes its work, not yet begun.
+pub(super) async fn prepare(
+    inbound: &Inbound<'_>,
+    session: SessionHandle,
+    request: Request,
+    streaming: Streaming,
+) -> Result<(Exchange, Work), Finished> {
     let edge = inbound.edge;
     #[cfg(debug_assertions)]
     if edge.panic_session_at.as_deref() == Some(&*request.method) {
         session.panic_now().await;
+        if session.has_ended() {
+            return Err(session_ended(&request.id));
+        }
     }
     let admission = match session.admit(&request.id) {
         Ok(admission) => admission,
-        Err(refused) => return json(not_admitted(&request.id, refused)),
+        Err(refused) => return Err(not_admitted(&request.id, refused)),
     };
     let Some(method) = Method::of(&request.method, Era::Handshake) else {
         let text = "method not found";
-        return json(respond::error(Some(&request.id), StatusCode::OK, METHOD_NOT_FOUND, text, None));
+        return Err(respond::error(Some(&request.id), StatusCode::OK, METHOD_NOT_FOUND, text, None));
     };
     let revision = session.revision();
     let span = spans::request_span(method.name(), Target::None, revision.text(), Transport::Http);
@@ -259,7 +284,7 @@ async fn serve_request(inbound: &Inbound<'_>, session: SessionHandle, request: R
         progress: progress_token.is_some(),
         log_level: session.wants_logs(),
         trace,
-        events: Some(sink),
+        events: (streaming == Streaming::Allowed).then_some(sink),
         span: span.clone(),
     };
     let edge = inbound.edge.clone();
@@ -269,7 +294,7 @@ async fn serve_request(inbound: &Inbound<'_>, session: SessionHandle, request: R
         admitted(&edge, &session, &admission, request.id, method, call).await
     };
     let work: Work = Box::pin(work.instrument(span));
-    exchange.run(work).await
+    Ok((exchange, work))
 }
 
 fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
@@ -282,6 +307,11 @@ fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
             respond::error(Some(id), StatusCode::OK, INTERNAL_ERROR, &refused.to_string(), data)
         }
     }
+}
+
+fn session_ended(id: &RequestId) -> Finished {
+    let data = Some(r#"{"reason":"gateway_restarted","retryable":false,"outcome":"unknown"}"#);
+    respond::error(Some(id), StatusCode::OK, INTERNAL_ERROR, "the session ended", data)
 }
 
 /// Runs a request for as long as its session lives and its client wants it.
@@ -297,10 +327,7 @@ async fn admitted(
         biased;
         finished = story(edge, session, &id, method, &call) => finished,
         () = admission.cancelled() => Finished::Withdrawn,
-        () = session.until_ended() => {
-            let data = Some(r#"{"reason":"gateway_restarted","retryable":false,"outcome":"unknown"}"#);
-            respond::error(Some(&id), StatusCode::OK, INTERNAL_ERROR, "the session ended", data)
-        }
+        () = session.until_ended() => session_ended(&id),
     }
 }
 
@@ -313,6 +340,12 @@ async fn story(
 ) -> Finished {
     let board = &edge.switchboard;
     let revision = session.revision();
+    match method {
+        Method::ListTools => session.lists(changes::TOOLS),
+        Method::ListPrompts => session.lists(changes::PROMPTS),
+        Method::ListResources | Method::ListTemplates => session.lists(changes::RESOURCES),
+        _ => {}
+    }
     let ended = match method {
         Method::CallTool => board.call_tool(call).await,
         Method::ListTools => board.list(call, ListKind::Tools, revision).await,

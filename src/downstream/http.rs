@@ -10,7 +10,7 @@ use super::edge::Edge;
 use super::exchange::json;
 use super::guard::AllowedOrigin;
 use super::respond::{self, INVALID_REQUEST};
-use super::{handshake, stateless};
+use super::{batch, handshake, stateless};
 use crate::names::ProfileName;
 use crate::protocol::accept::{Accepts, is_json};
 use crate::protocol::era::{Era, Revision};
@@ -114,6 +114,9 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return batch::serve(inbound, body).await;
+    }
     let frame = match Frame::parse(body, inbound.edge.json_limits()) {
         Ok(frame) => frame,
         Err(fault) => return json(respond::not_a_message(&fault)),

@@ -5,6 +5,7 @@
 //! Always: a status is committed only when the first event or the answer is known (S-HTTPS-06); actix-web's types stay
 //! here and in `admin`. Not here: what calls do.
 
+mod batch;
 pub mod edge;
 mod events;
 mod exchange;

@@ -177,7 +177,9 @@ fn public_text(upstream: &str, error: &UpstreamError) -> String {
         UpstreamError::Unavailable { .. } => "is not available",
         UpstreamError::Timeout(_) => "did not answer in time",
         UpstreamError::Lost { .. } => "was lost while the call was under way",
-        UpstreamError::Protocol { .. } => "answered with something that is not valid MCP",
+        UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
+            "answered with something that is not valid MCP"
+        }
         UpstreamError::AuthRequired => "asks for credentials that the gateway does not have",
         UpstreamError::TooLarge => "answered with more than the gateway passes on",
         UpstreamError::Overloaded { .. } => "is overloaded",

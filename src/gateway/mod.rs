@@ -16,10 +16,12 @@ use actix_web::{App, HttpServer};
 use anyhow::Context as _;
 
 use crate::admin::{self, Inspection};
+use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
-use crate::catalog::refresher::Refresher;
+use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
 use crate::dispatch::Switchboard;
+use crate::dispatch::session_tools::SessionTools;
 use crate::downstream::guard::Guard;
 use crate::downstream::{self, Edge};
 use crate::policy::Policy;
@@ -27,6 +29,7 @@ use crate::session::SessionTable;
 use crate::store::seal::Sealer;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::messages::UpstreamNews;
 
 use announcer::Announcer;
 
@@ -53,11 +56,16 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     let engine = Arbiter::new();
     let sessions = SessionTable::new(bounds.clone());
     let fleet = Arc::new(fleet(&settings)?);
-    let catalogue = start_catalogue(&engine, &settings, &sessions, &fleet)?;
+    let (catalogue, news) = start_catalogue(&engine, &settings, &sessions, &fleet)?;
     let switchboard = Arc::new(Switchboard {
         catalogue: catalogue.clone(),
         policy: Policy::default(),
         upstreams: Arc::clone(&fleet),
+        news,
+        session_tools: SessionTools::new(
+            settings.names.clone(),
+            FetchLimits { pages: bounds.list_pages, items: bounds.list_items },
+        ),
         list_budget: bounds.list_budget,
     });
     let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions)));
@@ -120,7 +128,7 @@ fn start_catalogue(
     settings: &Arc<Settings>,
     sessions: &Arc<SessionTable>,
     fleet: &Arc<Fleet>,
-) -> anyhow::Result<CatalogueHandle> {
+) -> anyhow::Result<(CatalogueHandle, Recipient<UpstreamNews>)> {
     let table = Arc::clone(sessions);
     let announcer = Announcer::start_in_arbiter(&engine.handle(), move |ctx| {
         ctx.set_mailbox_capacity(announcer::MAILBOX);
@@ -132,12 +140,15 @@ fn start_catalogue(
         CatalogueHandle::start_on(&engine.handle(), settings, sealer, announcer.recipient(), KEEP_LOST);
     let refresher = Refresher::new(Arc::clone(fleet), catalogue.clone(), settings.bounds.clone());
     let fleet = Arc::clone(fleet);
-    let started = engine.spawn_fn(move || {
-        let news = refresher.start().recipient();
-        fleet.iter().for_each(|upstream| upstream.start(news.clone()));
+    let news = Refresher::start_in_arbiter(&engine.handle(), move |ctx| {
+        ctx.set_mailbox_capacity(refresher::MAILBOX);
+        refresher
     });
+    let news = news.recipient();
+    let told = news.clone();
+    let started = engine.spawn_fn(move || fleet.iter().for_each(|upstream| upstream.start(told.clone())));
     anyhow::ensure!(started, "the upstream thread did not start");
-    Ok(catalogue)
+    Ok((catalogue, news))
 }
 
 fn data_server(

@@ -167,6 +167,7 @@ struct Parts {
     error: Option<Payload>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "lives on the stack of one parse")]
 enum Payload {
     Object(Scanned),
     Other,

@@ -695,9 +695,9 @@ mod tests {
             text[at] = byte;
             let ours = validate(&text, Limits::default()).is_ok();
             let theirs = serde_json::from_slice::<serde_json::Value>(&text);
-            // serde refuses numbers beyond f64 by their value; the text is JSON all the same.
-            let out_of_range = theirs.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
-            prop_assert_eq!(ours, theirs.is_ok() || out_of_range);
+            // serde refuses numbers beyond f64 by their value, before it sees what follows them.
+            prop_assume!(!theirs.as_ref().is_err_and(|error| error.to_string().contains("out of range")));
+            prop_assert_eq!(ours, theirs.is_ok());
         }
 
         #[test]

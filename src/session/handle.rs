@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::actor::SessionActor;
+use super::changes::PendingChanges;
 use super::in_flight::{Admission, InFlightTable, NotAdmitted};
 use super::messages::{
     ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
@@ -48,6 +49,7 @@ pub(super) struct Session {
     revision: Revision,
     client: Arc<Client>,
     client_name: String,
+    changed: Arc<PendingChanges>,
     in_flight: Arc<InFlightTable>,
     log_level: AtomicU8,
     level_was_set: AtomicBool,
@@ -115,6 +117,7 @@ impl SessionHandle {
     /// Starts a session's actor on this thread.
     pub fn start(id: SessionId, opening: Opening, bounds: &Bounds, on_end: OnEnd) -> Self {
         let mut session = None;
+        let changed = Arc::<PendingChanges>::default();
         let actor = SessionActor::create(|ctx: &mut Context<SessionActor>| {
             // Before anybody has the address, or the default bound would hold.
             ctx.set_mailbox_capacity(MAILBOX);
@@ -124,7 +127,12 @@ impl SessionHandle {
                 withdraw: address.clone().recipient(),
                 tell: address.recipient(),
             };
-            let state = State::new(opening.revision, opening.capabilities.clone(), bounds.stream_queue);
+            let state = State::new(
+                opening.revision,
+                opening.capabilities.clone(),
+                bounds.stream_queue,
+                Arc::clone(&changed),
+            );
             let shared = Arc::new(Session {
                 id,
                 revision: opening.revision,
@@ -136,6 +144,7 @@ impl SessionHandle {
                     port: Some(port),
                 }),
                 client_name: opening.client_name,
+                changed,
                 in_flight: InFlightTable::new(bounds.session_calls),
                 log_level: AtomicU8::new(LogLevel::Warning as u8),
                 level_was_set: AtomicBool::new(false),
@@ -231,6 +240,11 @@ impl SessionHandle {
     /// Forgets a subscription.
     pub async fn unsubscribed(&self, public: String) {
         let _ = self.actor.send(Unsubscribed { public }).await;
+    }
+
+    /// The client is about to see the newest list of this kind (`session::changes`).
+    pub fn lists(&self, kind: u8) {
+        self.session.changed.clear(kind);
     }
 
     /// Tells that lists changed. Nothing waits: an overfull session hears of the next change.

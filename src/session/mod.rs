@@ -6,6 +6,7 @@
 //! (`dispatch`).
 
 mod actor;
+pub mod changes;
 pub mod handle;
 mod in_flight;
 pub mod messages;

@@ -1,10 +1,12 @@
 //! What one session remembers, as a plain state machine: events in, messages for the client out.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
 use super::messages::{ListsChanged, StreamTaken};
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
@@ -32,7 +34,7 @@ pub(super) struct State {
     questions: HashMap<u64, oneshot::Sender<Answer>>,
     subscriptions: HashMap<String, Subscription>,
     stream: Option<mpsc::Sender<Bytes>>,
-    changed: ListsChanged,
+    changed: Arc<PendingChanges>,
     kept: VecDeque<Bytes>,
 }
 
@@ -43,7 +45,12 @@ struct Subscription {
 }
 
 impl State {
-    pub(super) fn new(revision: Revision, capabilities: ClientCapabilities, queue: usize) -> Self {
+    pub(super) fn new(
+        revision: Revision,
+        capabilities: ClientCapabilities,
+        queue: usize,
+        changed: Arc<PendingChanges>,
+    ) -> Self {
         State {
             revision,
             capabilities,
@@ -53,7 +60,7 @@ impl State {
             questions: HashMap::new(),
             subscriptions: HashMap::new(),
             stream: None,
-            changed: ListsChanged::default(),
+            changed,
             kept: VecDeque::new(),
         }
     }
@@ -178,9 +185,7 @@ impl State {
 
     /// Lists changed: told once for as long as the client has not heard of it.
     pub(super) fn lists_changed(&mut self, changed: ListsChanged) {
-        self.changed.tools |= changed.tools;
-        self.changed.prompts |= changed.prompts;
-        self.changed.resources |= changed.resources;
+        self.changed.add(changed);
         self.flush();
     }
 
@@ -199,13 +204,13 @@ impl State {
         if !self.ready {
             return;
         }
-        for (flag, name) in [
-            (&mut self.changed.tools, "notifications/tools/list_changed"),
-            (&mut self.changed.prompts, "notifications/prompts/list_changed"),
-            (&mut self.changed.resources, "notifications/resources/list_changed"),
+        for (kind, name) in [
+            (TOOLS, "notifications/tools/list_changed"),
+            (PROMPTS, "notifications/prompts/list_changed"),
+            (RESOURCES, "notifications/resources/list_changed"),
         ] {
-            if *flag && stream.try_send(notification(name, b"")).is_ok() {
-                *flag = false;
+            if self.changed.has(kind) && stream.try_send(notification(name, b"")).is_ok() {
+                self.changed.clear(kind);
             }
         }
         while let Some(text) = self.kept.pop_front() {
@@ -277,7 +282,7 @@ mod tests {
     }
 
     fn session(capabilities: &str) -> State {
-        State::new(Revision::V2025_11_25, ClientCapabilities::new(object(capabilities)), 16)
+        State::new(Revision::V2025_11_25, ClientCapabilities::new(object(capabilities)), 16, Arc::default())
     }
 
     fn next(stream: &mut mpsc::Receiver<Bytes>) -> Option<String> {

@@ -39,6 +39,7 @@ pub(super) struct UpstreamActor {
 }
 
 struct Slot {
+    client: Arc<Client>,
     progress: watch::Sender<LinkProgress>,
     number: u64,
     process: Option<ProcessControl>,
@@ -70,7 +71,9 @@ impl UpstreamActor {
         self.next_number += 1;
         let number = self.next_number;
         let (progress, _) = watch::channel(LinkProgress::Starting);
-        self.slots.insert(affinity, Slot { progress, number, process: None, log_level, opened: None });
+        let client_of_slot = Arc::clone(&client);
+        let slot = Slot { client: client_of_slot, progress, number, process: None, log_level, opened: None };
+        self.slots.insert(affinity, slot);
         let reports = Reports { ended: ctx.address().recipient(), news: self.news.clone() };
         let attempt: Attempt = self.shared.attempt(number, client, reports);
         let own = ctx.address();
@@ -142,7 +145,7 @@ impl UpstreamActor {
         };
         slot.progress.send_replace(LinkProgress::Failed(UpstreamError::unavailable(why)));
         if let Some(link) = link {
-            link.end(why);
+            link.close(why);
             if let Wire::Http(_) = link.wire {
                 tokio::task::spawn_local(async move {
                     if let Wire::Http(wire) = &link.wire {
@@ -216,7 +219,8 @@ impl Handler<OpenLink> for UpstreamActor {
         }
         if affinity != Affinity::Shared && !self.shared_is_up() {
             let (progress, watched) = watch::channel(LinkProgress::Starting);
-            let slot = Slot { progress, number: 0, process: None, log_level: None, opened: None };
+            let client = Arc::clone(&wanted.client);
+            let slot = Slot { client, progress, number: 0, process: None, log_level: None, opened: None };
             self.slots.insert(affinity, slot);
             self.waiting.push(wanted);
             return MessageResult(watched);
@@ -276,6 +280,7 @@ impl UpstreamActor {
         if let Some(level) = slot.log_level {
             link.set_level(level);
         }
+        link.subscribe_again(self.shared.subscribed(affinity));
         self.shared.links.insert(affinity, Arc::clone(link));
         slot.progress.send_replace(LinkProgress::Ready(Arc::clone(link)));
     }
@@ -305,6 +310,9 @@ impl Handler<LinkEnded> for UpstreamActor {
         }
         if ended.affinity == Affinity::Shared {
             self.shared_failed(&lost, ctx);
+        } else if self.shared_is_up() && !self.shared.subscribed(ended.affinity).is_empty() {
+            // Somebody waits for updates: the connection is needed before the next call.
+            self.begin(slot.client, slot.log_level, ctx);
         }
     }
 }
@@ -326,6 +334,7 @@ impl Handler<ReleaseLink> for UpstreamActor {
     fn handle(&mut self, release: ReleaseLink, _: &mut Self::Context) {
         self.waiting.retain(|waiting| waiting.client.affinity != release.affinity);
         self.shared.links.remove(&release.affinity);
+        self.shared.subscriptions.remove(&release.affinity);
         if let Some(slot) = self.slots.remove(&release.affinity) {
             self.close(slot, "its session ended");
         }
@@ -349,5 +358,15 @@ impl Handler<Retire> for UpstreamActor {
             let _ = retire.done.send(());
         });
         ctx.stop();
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Handler<super::messages::PanicNow> for UpstreamActor {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "a failpoint of debug builds")]
+    fn handle(&mut self, _: super::messages::PanicNow, _: &mut Self::Context) {
+        panic!("failpoint in {}", self.shared.settings.name);
     }
 }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::Recipient;
 use http::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::messages::{AskClient, TellClient, WithdrawQuestion};
+use super::messages::{QuestionRecipient, TellRecipient, WithdrawalRecipient};
 use crate::auth::principal::Principal;
 use crate::names::{ProfileName, SessionId, UpstreamName};
 use crate::protocol::capability::ClientCapabilities;
@@ -47,11 +46,11 @@ pub enum Affinity {
 #[derive(Clone)]
 pub struct ClientPort {
     /// Server-initiated requests.
-    pub ask: Recipient<AskClient>,
+    pub ask: QuestionRecipient,
     /// Questions the upstream no longer wants answered.
-    pub withdraw: Recipient<WithdrawQuestion>,
+    pub withdraw: WithdrawalRecipient,
     /// Notifications that belong to no call.
-    pub tell: Recipient<TellClient>,
+    pub tell: TellRecipient,
 }
 
 impl fmt::Debug for ClientPort {

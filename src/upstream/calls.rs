@@ -10,8 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::call::{Activity, CallEvent, EventSink};
+use super::error::UpstreamError;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
+
+/// Where the answer of a call arrives; closed without one when the link ends.
+pub(super) type Reply = oneshot::Receiver<Result<Answer, UpstreamError>>;
 
 /// The table. Its lock is held for a few instructions and never across an await.
 #[derive(Debug, Default)]
@@ -23,18 +27,14 @@ pub(super) struct CallTable {
 
 #[derive(Debug)]
 struct PendingCall {
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<Result<Answer, UpstreamError>>,
     events: Option<EventSink>,
     activity: Option<Arc<Activity>>,
 }
 
 impl CallTable {
     /// Registers a call and gives its id and where its answer arrives.
-    pub(super) fn open(
-        &self,
-        events: Option<EventSink>,
-        activity: Option<Arc<Activity>>,
-    ) -> (u64, oneshot::Receiver<Answer>) {
+    pub(super) fn open(&self, events: Option<EventSink>, activity: Option<Arc<Activity>>) -> (u64, Reply) {
         let (reply, answer) = oneshot::channel();
         let id = self.next_id();
         self.lock().insert(id, PendingCall { reply, events, activity });
@@ -47,7 +47,7 @@ impl CallTable {
     }
 
     /// Delivers an answer; says whether somebody waited for it.
-    pub(super) fn settle(&self, id: u64, answer: Answer) -> bool {
+    pub(super) fn settle(&self, id: u64, answer: Result<Answer, UpstreamError>) -> bool {
         let Some(call) = self.lock().remove(&id) else {
             self.strays.fetch_add(1, Ordering::Relaxed);
             return false;
@@ -88,6 +88,11 @@ impl CallTable {
     pub(super) fn clear(&self) {
         let dropped = std::mem::take(&mut *self.lock());
         drop(dropped);
+    }
+
+    /// The ids of all calls in flight.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.lock().keys().copied().collect()
     }
 
     /// Calls in flight.

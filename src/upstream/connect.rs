@@ -21,6 +21,7 @@ use crate::protocol::json::{Limits, quote};
 
 /// What an attempt brought.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per connection")]
 pub(super) enum Connected {
     /// A link, and its process where it has one.
     Link { link: Arc<Link>, process: Option<ProcessControl> },
@@ -278,7 +279,7 @@ async fn read_lines(link: &Arc<Link>, mut lines: LineReceiver, json: Limits) {
                 tracing::warn!(upstream = %link.upstream, %fault, "skipped a line that is not a message");
                 if let Some(id) = fault.id.as_ref().and_then(|id| id.as_number()) {
                     // The call it belongs to must not wait for its deadline.
-                    link.calls.forget(id);
+                    link.calls.settle(id, Err(fault.into()));
                 }
                 if bad >= BAD_LINES {
                     return link.end("its output is not MCP");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::stdio::SendError;
 use crate::names::UpstreamName;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
+use crate::protocol::frame::{FrameFault, FrameFaultReason};
 
 /// A call that ended without an answer of the upstream. Messages are safe to show to clients.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,6 +31,12 @@ pub enum UpstreamError {
     #[error("protocol error: {why}")]
     Protocol {
         /// What was wrong with it.
+        why: String,
+    },
+    /// It answered with JSON nested deeper or with more keys than the gateway reads.
+    #[error("protocol error: {why}")]
+    BeyondLimits {
+        /// Which limit.
         why: String,
     },
     /// It asks for credentials.
@@ -71,7 +78,7 @@ impl UpstreamError {
             UpstreamError::Timeout(_) | UpstreamError::Lost { .. } | UpstreamError::Protocol { .. } => {
                 Ran::Unknown
             }
-            UpstreamError::TooLarge => Ran::Executed,
+            UpstreamError::TooLarge | UpstreamError::BeyondLimits { .. } => Ran::Executed,
         }
     }
 
@@ -81,7 +88,9 @@ impl UpstreamError {
             UpstreamError::Unavailable { .. } => Reason::UpstreamUnavailable,
             UpstreamError::Timeout(_) => Reason::UpstreamTimeout,
             UpstreamError::Lost { .. } => Reason::UpstreamLost,
-            UpstreamError::Protocol { .. } => Reason::UpstreamProtocolError,
+            UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
+                Reason::UpstreamProtocolError
+            }
             UpstreamError::AuthRequired => Reason::UpstreamAuthRequired,
             UpstreamError::TooLarge => Reason::ResultTooLarge,
             UpstreamError::Overloaded { .. } => Reason::Overloaded,
@@ -102,6 +111,17 @@ impl UpstreamError {
             retryable: matches!(self, UpstreamError::Unavailable { .. } | UpstreamError::Overloaded { .. }),
             retry_after_ms: retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             outcome: self.ran(),
+        }
+    }
+}
+
+impl From<FrameFault> for UpstreamError {
+    fn from(fault: FrameFault) -> Self {
+        match fault.reason {
+            FrameFaultReason::Limit(limit) => UpstreamError::BeyondLimits { why: limit.to_string() },
+            FrameFaultReason::Parse(_) | FrameFaultReason::Invalid(_) => {
+                UpstreamError::protocol(fault.to_string())
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
 use crate::policy::Permit;
-use crate::protocol::era::Era;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object, quote, string};
 use crate::protocol::log_level::LogLevel;
@@ -103,6 +103,10 @@ impl UpstreamHandle {
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
     ) -> Result<Answer, UpstreamError> {
+        #[cfg(debug_assertions)]
+        if self.shared.panic_at.as_deref() == Some(call.method.name()) {
+            let _ = self.actor()?.send(super::messages::PanicNow).await;
+        }
         let facts = match self.shared.facts() {
             Some(facts) => facts,
             None => self.connected().await?,
@@ -113,10 +117,33 @@ impl UpstreamHandle {
             }
             _ => self.call_on_link(&facts, call, activity).await?,
         };
+        if let Answer::Result(_) = &answer {
+            self.note_subscription(call, facts.revision);
+        }
         if facts.revision.era() == Era::Stateless {
             completed(&answer)?;
         }
         Ok(answer)
+    }
+
+    /// Remembers what a later link must ask for again.
+    fn note_subscription(&self, call: &UpstreamCall<'_>, revision: Revision) {
+        let Some(uri) = &call.target else { return };
+        let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
+        match call.method {
+            Method::Subscribe => {
+                let mut subscribed = self.shared.subscriptions.entry(affinity).or_default();
+                if !subscribed.iter().any(|known| known == uri) {
+                    subscribed.push(uri.clone().into_owned());
+                }
+            }
+            Method::Unsubscribe => {
+                if let Some(mut subscribed) = self.shared.subscriptions.get_mut(&affinity) {
+                    subscribed.retain(|known| known != uri);
+                }
+            }
+            _ => {}
+        }
     }
 
     async fn call_stateless(
@@ -225,10 +252,22 @@ impl UpstreamHandle {
         self.actor.load_full().ok_or_else(|| UpstreamError::unavailable("it is being restarted"))
     }
 
-    /// Fetches one page of a list on the gateway's own behalf.
+    /// Whether this client is served by a connection that nobody else uses.
+    pub fn has_link_of_its_own(&self, client: &Client) -> bool {
+        let revision = self.shared.facts().map(|facts| facts.revision);
+        revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
+    }
+
+    /// The gateway itself as a caller, for its own errands.
+    pub fn own_client(&self) -> &Arc<Client> {
+        &self.shared.own_client
+    }
+
+    /// Fetches one page of a list as `client` sees it.
     pub async fn list_page(
         &self,
         permit: Permit,
+        client: &Arc<Client>,
         method: Method,
         cursor: Option<Bytes>,
     ) -> Result<Object, UpstreamError> {
@@ -239,7 +278,7 @@ impl UpstreamHandle {
         let params = Object::parse(Bytes::from(params), Limits::NONE)
             .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
         let circumstances = Circumstances {
-            client: Arc::clone(&self.shared.own_client),
+            client: Arc::clone(client),
             progress: false,
             log_level: None,
             trace: Vec::new(),

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
 
 use super::call::UpstreamCall;
+use super::calls::Reply;
 use super::encode::TRACE_KEYS;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpTarget};
@@ -74,7 +74,7 @@ impl HttpWire {
         link: &Arc<Link>,
         id: u64,
         text: Bytes,
-        answer: &mut oneshot::Receiver<Answer>,
+        answer: &mut Reply,
         call: &UpstreamCall<'_>,
     ) -> Result<Answer, UpstreamError> {
         let mut headers = self.headers();
@@ -88,7 +88,7 @@ impl HttpWire {
         link: &Arc<Link>,
         id: u64,
         text: Bytes,
-        answer: &mut oneshot::Receiver<Answer>,
+        answer: &mut Reply,
     ) -> Result<Answer, UpstreamError> {
         self.exchange(link, id, text, answer, self.headers()).await
     }
@@ -98,7 +98,7 @@ impl HttpWire {
         link: &Arc<Link>,
         id: u64,
         text: Bytes,
-        answer: &mut oneshot::Receiver<Answer>,
+        answer: &mut Reply,
         headers: Headers,
     ) -> Result<Answer, UpstreamError> {
         let post = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits);
@@ -115,15 +115,19 @@ impl HttpWire {
         }
         let retry_after = seconds(reply.retry_after.as_ref());
         match reply.body {
-            AnswerBody::Json(body) => match self.take_json(link, id, body)? {
-                Some(answer) => Ok(answer),
-                None if status.is_success() => self.wait(link, answer).await,
-                None => Err(bad_status(status.as_u16(), retry_after)),
+            AnswerBody::Json(body) => match self.take_json(link, id, body) {
+                Ok(Some(answer)) => Ok(answer),
+                // A refusal whose body is no JSON-RPC says more by its status.
+                _ if !status.is_success() => Err(bad_status(status.as_u16(), retry_after)),
+                Ok(None) => Err(UpstreamError::protocol("its answer does not answer the call")),
+                Err(error) => Err(error),
             },
             AnswerBody::Events(reader) if status.is_success() => {
                 self.read_until_answered(link, id, reader, answer).await
             }
-            AnswerBody::Empty if status.is_success() => self.wait(link, answer).await,
+            // The answer will come on another stream of the session.
+            AnswerBody::Empty if status.as_u16() == 202 => self.wait(link, answer).await,
+            AnswerBody::Empty if status.is_success() => Err(UpstreamError::protocol("its answer is empty")),
             AnswerBody::Other(kind) if status.is_success() => {
                 Err(UpstreamError::protocol(format!("its answer has content type {kind:?}")))
             }
@@ -139,12 +143,10 @@ impl HttpWire {
 
     /// Takes a JSON body, one message or a 2025-03-26 batch; gives the answer to `id` if it is among them.
     fn take_json(&self, link: &Arc<Link>, id: u64, body: Bytes) -> Result<Option<Answer>, UpstreamError> {
-        let frames = Frame::parse_batch(body, self.endpoint.json)
-            .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+        let frames = Frame::parse_batch(body, self.endpoint.json)?;
         let mut found = None;
         for frame in frames {
-            let frame = frame.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
-            found = found.or(route(link, frame, id, Some(id)));
+            found = found.or(route(link, frame?, id, Some(id)));
         }
         Ok(found)
     }
@@ -154,7 +156,7 @@ impl HttpWire {
         link: &Arc<Link>,
         id: u64,
         mut reader: Box<EventReader>,
-        answer: &mut oneshot::Receiver<Answer>,
+        answer: &mut Reply,
     ) -> Result<Answer, UpstreamError> {
         loop {
             tokio::select! {
@@ -167,7 +169,7 @@ impl HttpWire {
                     Some(Err(failure)) => return Err(failure.into()),
                     None => return Err(UpstreamError::lost("the stream ended before the answer")),
                 },
-                answer = &mut *answer => return answer.map_err(|_| link.lost()),
+                answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
             }
         }
     }
@@ -184,12 +186,8 @@ impl HttpWire {
         self.take_json(link, id, event.data)
     }
 
-    async fn wait(
-        &self,
-        link: &Arc<Link>,
-        answer: &mut oneshot::Receiver<Answer>,
-    ) -> Result<Answer, UpstreamError> {
-        answer.await.map_err(|_| link.lost())
+    async fn wait(&self, link: &Arc<Link>, answer: &mut Reply) -> Result<Answer, UpstreamError> {
+        answer.await.unwrap_or_else(|_| Err(link.lost()))
     }
 
     /// Posts a notification or an answer, without anybody waiting.

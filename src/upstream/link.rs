@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use actix::Recipient;
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,7 @@ use super::calls::CallTable;
 use super::encode::{own_notification, own_request};
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
-use super::messages::{LinkEnded, ListKind, NewsKind, TellClient, UpstreamNews};
+use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::probe::Facts;
 use super::questions;
 use super::stdio::LineSender;
@@ -38,8 +37,8 @@ pub(super) enum Wire {
 /// Whom a link reports to.
 #[derive(Clone)]
 pub(super) struct Reports {
-    pub(super) ended: Recipient<LinkEnded>,
-    pub(super) news: Recipient<UpstreamNews>,
+    pub(super) ended: EndRecipient,
+    pub(super) news: NewsRecipient,
 }
 
 /// An open connection. Shared by the calls on it; its lifecycle belongs to the upstream's actor.
@@ -152,16 +151,20 @@ impl Link {
         }
     }
 
+    /// Ends it in good order: the upstream is told first that nobody waits for its calls any longer.
+    pub(super) fn close(self: &Arc<Self>, why: &'static str) {
+        for id in self.calls.ids() {
+            self.cancel(id);
+        }
+        self.end(why);
+    }
+
     pub(super) fn end_reason(&self) -> String {
         self.why.get().cloned().unwrap_or_default()
     }
 
-    /// Why a call whose reply channel was dropped failed.
     pub(super) fn lost(&self) -> UpstreamError {
-        if self.has_ended() {
-            return UpstreamError::lost(self.end_reason());
-        }
-        UpstreamError::protocol("its answer could not be read")
+        UpstreamError::lost(self.end_reason())
     }
 
     /// Makes a call and waits for its answer. Dropping the future cancels the call upstream.
@@ -185,14 +188,15 @@ impl Link {
             Wire::Pipe(pipe) => {
                 pipe.send(text)?;
                 guard.sent = true;
-                answer.await.map_err(|_| self.lost())
+                answer.await.unwrap_or_else(|_| Err(self.lost()))
             }
             Wire::Http(http) => {
                 guard.sent = true;
                 http.call(self, id, text, &mut answer, call).await
             }
         };
-        if let Err(UpstreamError::Unavailable { .. }) = &answered {
+        // Answered, or never sent: there is nothing to cancel.
+        if matches!(&answered, Ok(_) | Err(UpstreamError::Unavailable { .. })) {
             guard.sent = false;
         }
         answered
@@ -208,7 +212,7 @@ impl Link {
                 pipe.send(text)?;
                 // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
                 guard.sent = !matches!(method, "initialize" | "server/discover");
-                answer.await.map_err(|_| self.lost())
+                answer.await.unwrap_or_else(|_| Err(self.lost()))
             }
             Wire::Http(http) => http.ask(self, id, text, &mut answer).await,
         }
@@ -258,12 +262,28 @@ impl Link {
         });
     }
 
+    /// Subscribes to what an earlier link of the same affinity was subscribed to.
+    pub(super) fn subscribe_again(self: &Arc<Self>, uris: Vec<String>) {
+        if uris.is_empty() {
+            return;
+        }
+        let link = Arc::clone(self);
+        tokio::task::spawn_local(async move {
+            for uri in uris {
+                let params = format!(r#"{{"uri":{}}}"#, quote(&uri));
+                if let Err(error) = link.ask("resources/subscribe", &params).await {
+                    tracing::warn!(upstream = %link.upstream, %error, "a subscription was not renewed");
+                }
+            }
+        });
+    }
+
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
     pub(super) fn receive(self: &Arc<Self>, frame: Frame, cause: Option<u64>) {
         match frame {
             Frame::Response(response) => {
                 let id = response.id.as_ref().and_then(RequestId::as_number);
-                if !id.is_some_and(|id| self.calls.settle(id, response.answer)) {
+                if !id.is_some_and(|id| self.calls.settle(id, Ok(response.answer))) {
                     tracing::debug!(upstream = %self.upstream, "dropped an answer that nobody awaits");
                 }
             }

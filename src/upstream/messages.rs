@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix::Message;
+use actix::{Message, Recipient};
 use tokio::sync::{oneshot, watch};
 
 use super::call::{Affinity, Client, EventSink};
@@ -11,6 +11,17 @@ use super::link::Link;
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Notification, Request};
 use crate::protocol::log_level::LogLevel;
+
+/// Takes news of upstreams.
+pub type NewsRecipient = Recipient<UpstreamNews>;
+/// Takes the ends of links.
+pub(super) type EndRecipient = Recipient<LinkEnded>;
+/// Takes questions for one client.
+pub type QuestionRecipient = Recipient<AskClient>;
+/// Takes withdrawals of questions.
+pub type WithdrawalRecipient = Recipient<WithdrawQuestion>;
+/// Takes notifications for one client.
+pub type TellRecipient = Recipient<TellClient>;
 
 /// How far a link is. Watched by every call that waits for it.
 #[derive(Debug, Clone)]
@@ -72,6 +83,12 @@ pub(super) struct Retire {
     pub(super) done: oneshot::Sender<()>,
 }
 
+/// A method that was named as a failpoint is about to be called; debug builds only (F56).
+#[cfg(debug_assertions)]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct PanicNow;
+
 /// Which list an upstream said has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListKind {
@@ -102,6 +119,8 @@ pub enum NewsKind {
     Failed(String),
     /// One of its lists changed.
     ListChanged(ListKind),
+    /// It did not know something that its list has.
+    ListDoubtful(ListKind),
 }
 
 /// Ask the client behind a session, on the stream of the call that caused the question when there is one.

@@ -20,6 +20,7 @@ pub struct Facts {
 
 /// What the answer to `server/discover` means.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per connection")]
 pub(super) enum Verdict {
     /// A stateless server, ready.
     Stateless(Facts),

@@ -31,12 +31,9 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
-        let answer = tokio::select! {
-            () = withdrawn.cancelled() => None,
-            answer = put(&link, request, cause, &withdrawn) => Some(answer),
-        };
-        link.lock_questions().remove(&id);
-        if let Some(answer) = answer {
+        let answer = put(&link, request, cause, &withdrawn).await;
+        // A withdrawn question is no longer in the table, and its asker wants no answer.
+        if link.lock_questions().remove(&id).is_some() {
             link.send(answer);
         }
     });

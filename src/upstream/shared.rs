@@ -82,6 +82,11 @@ pub(super) struct Shared {
     pub(super) own_client: Arc<Client>,
     pub(super) links: DashMap<Affinity, Arc<Link>>,
     pub(super) address: Address,
+    /// Method at which the actor panics; debug builds only (F56).
+    #[cfg(debug_assertions)]
+    pub(super) panic_at: Option<String>,
+    /// Resources that each affinity is subscribed to, in the upstream's URIs: said again on a new link (S-RES-07).
+    pub(super) subscriptions: DashMap<Affinity, Vec<String>>,
     facts: ArcSwapOption<Facts>,
     state: Mutex<State>,
     process: Mutex<Option<ProcessControl>>,
@@ -114,6 +119,9 @@ impl Shared {
             bounds,
             own_client,
             links: DashMap::new(),
+            #[cfg(debug_assertions)]
+            panic_at: super::failpoint("panic_upstream"),
+            subscriptions: DashMap::new(),
             address,
             facts: ArcSwapOption::empty(),
             state: Mutex::new(State::Starting),
@@ -153,6 +161,11 @@ impl Shared {
             TransportSettings::Stdio(stdio) if stdio.share != Share::Session => Affinity::Shared,
             _ => client.affinity,
         }
+    }
+
+    /// Resources that this affinity is subscribed to.
+    pub(super) fn subscribed(&self, affinity: Affinity) -> Vec<String> {
+        self.subscriptions.get(&affinity).map(|uris| uris.clone()).unwrap_or_default()
     }
 
     pub(super) fn idle_stop(&self) -> Option<Duration> {

@@ -109,9 +109,7 @@ impl StatelessHttp {
     }
 
     fn take_answer(&self, id: u64, body: Bytes) -> Result<Answer, UpstreamError> {
-        match Frame::parse(body, self.endpoint.json)
-            .map_err(|fault| UpstreamError::protocol(fault.to_string()))?
-        {
+        match Frame::parse(body, self.endpoint.json)? {
             Frame::Response(response) => match response.id.as_ref().map(RequestId::as_number) {
                 Some(number) if number != Some(id) => {
                     Err(UpstreamError::protocol("it answered under another id"))
@@ -133,8 +131,7 @@ impl StatelessHttp {
             if event.data.is_empty() {
                 continue;
             }
-            let frame = Frame::parse(event.data, self.endpoint.json)
-                .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+            let frame = Frame::parse(event.data, self.endpoint.json)?;
             match frame {
                 Frame::Response(response) => match response.id.as_ref().and_then(RequestId::as_number) {
                     Some(number) if number != id => tracing::debug!("dropped an answer that nobody awaits"),

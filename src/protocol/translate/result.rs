@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::content::{Adapt, text_block};
 use super::{UriMap, write_array};
 use crate::protocol::era::{Era, Revision};
-use crate::protocol::json::{Limits, Object, elements, string};
+use crate::protocol::json::{Limits, Object, elements};
 use crate::protocol::splice::Edit;
 
 const SERVER: &str = "io.modelcontextprotocol/serverInfo";
@@ -165,7 +165,7 @@ fn adapt_call(adapt: &Adapt<'_>, result: &Object, edit: &mut Edit<'_>) {
     let mut content: Vec<Cow<'_, [u8]>> =
         blocks.iter().map(|raw| adapt.block(raw).map_or(Cow::Borrowed(&raw[..]), Cow::Owned)).collect();
     // The model must not lose what only the structured part said (S-TOOL-09).
-    if !blocks.iter().any(is_text) {
+    if !blocks.iter().any(|block| says(block, structured)) {
         content.push(Cow::Owned(text_block(&String::from_utf8_lossy(structured))));
     }
     let mut out = Vec::new();
@@ -173,9 +173,12 @@ fn adapt_call(adapt: &Adapt<'_>, result: &Object, edit: &mut Edit<'_>) {
     edit.set("content", out);
 }
 
-fn is_text(block: &Bytes) -> bool {
-    let block = Object::parse(block.clone(), Limits::NONE);
-    block.is_ok_and(|block| block.get("type").and_then(string).as_deref() == Some("text"))
+/// Whether a block is the structured content as text, however it is spaced.
+fn says(block: &Bytes, structured: &[u8]) -> bool {
+    let Ok(block) = Object::parse(block.clone(), Limits::NONE) else { return false };
+    let Some(text) = block.text("text") else { return false };
+    let tree = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).ok();
+    tree(text.as_bytes()).is_some_and(|text| Some(text) == tree(structured))
 }
 
 /// Rewrites the elements of `key` that need it, if any could.
@@ -291,10 +294,15 @@ mod tests {
             seen(Revision::V2025_11_25, ResultKind::Call, array),
             r#"{"content":[{"type":"image","data":"","mimeType":"a/b"},{"type":"text","text":"[1]"}]}"#
         );
-        let with_text = r#"{"content":[{"type":"text","text":"one"}],"structuredContent":[1]}"#;
+        let with_text = r#"{"content":[{"type":"text","text":"[ 1 ]"}],"structuredContent":[1]}"#;
         assert_eq!(
             seen(Revision::V2025_11_25, ResultKind::Call, with_text),
-            r#"{"content":[{"type":"text","text":"one"}]}"#
+            r#"{"content":[{"type":"text","text":"[ 1 ]"}]}"#
+        );
+        let other_text = r#"{"content":[{"type":"text","text":"one"}],"structuredContent":[1]}"#;
+        assert_eq!(
+            seen(Revision::V2025_11_25, ResultKind::Call, other_text),
+            r#"{"content":[{"type":"text","text":"one"},{"type":"text","text":"[1]"}]}"#
         );
         assert!(seen(Revision::V2026_07_28, ResultKind::Call, array).contains(r#""structuredContent":[1]"#));
     }
