@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use super::fetch::{FetchLimits, fetch};
+use super::fetch::{FetchError, FetchLimits, fetch};
 use super::handle::CatalogueHandle;
 use super::listing::ListKind;
 use super::state::{Fetched, FetchedLists};
@@ -23,6 +23,7 @@ use crate::protocol::era::Era;
 use crate::protocol::json::Object;
 use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
+use crate::upstream::error::UpstreamError;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::messages::{ListKind as ChangedList, NewsKind, UpstreamNews};
@@ -42,8 +43,14 @@ struct Progress {
     wanted: Vec<ListKind>,
     /// When a list was last fetched because of a doubt.
     doubted: Option<Instant>,
+    /// Fetches that failed one after the other.
+    failures: u32,
 }
 
+/// A list that could not be fetched is tried again after this, then doubling.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between two tries.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
 /// Callers that keep asking for what is not there must not keep the lists being fetched.
 const DOUBT_EVERY: Duration = Duration::from_secs(5);
 
@@ -73,15 +80,23 @@ impl Refresher {
             return;
         }
         progress.fetching = true;
+        let wanted_again = wanted.clone();
         let limits = FetchLimits { pages: self.bounds.list_pages, items: self.bounds.list_items };
         let (catalogue, own) = (self.catalogue.clone(), ctx.address());
-        tokio::task::spawn_local(async move {
-            let lists = fetch_all(&handle, &wanted, limits).await;
-            let told = match lists {
-                Some(lists) => catalogue.lists_fetched(upstream.clone(), lists).await,
-                None => catalogue.upstream_lost(upstream.clone()).await,
+        let name = upstream.clone();
+        let fetching = tokio::task::spawn_local(async move {
+            let Some((lists, failed)) = fetch_all(&handle, &wanted, limits).await else {
+                // Its connection tells when it can be asked again.
+                let _ = catalogue.upstream_lost(name).await;
+                return Vec::new();
             };
-            if told.is_err() || own.send(FetchSettled { upstream }).await.is_err() {
+            let _ = catalogue.lists_fetched(name, lists).await;
+            failed
+        });
+        tokio::task::spawn_local(async move {
+            // A fetch that panicked has failed in every kind.
+            let failed = fetching.await.unwrap_or(wanted_again);
+            if own.send(FetchSettled { upstream, failed }).await.is_err() {
                 tracing::debug!("lists were fetched for a catalogue that has stopped");
             }
         });
@@ -109,12 +124,12 @@ fn notifies(facts: &Facts) -> bool {
     all && facts.revision.era() == Era::Handshake
 }
 
-/// `None` when the upstream could not be asked at all.
+/// The lists, and the kinds that could not be fetched; `None` when the upstream could not be asked at all.
 async fn fetch_all(
     upstream: &UpstreamHandle,
     kinds: &[ListKind],
     limits: FetchLimits,
-) -> Option<FetchedLists> {
+) -> Option<(FetchedLists, Vec<ListKind>)> {
     let facts = upstream.connected().await.ok()?;
     let policy = Policy::default();
     let mirrors = matches!(upstream.settings().transport, TransportSettings::Http(_));
@@ -123,6 +138,7 @@ async fn fetch_all(
         _ => Ok(()),
     };
     let mut lists = FetchedLists::default();
+    let mut failed = Vec::new();
     for kind in kinds {
         if !facts.capabilities.offers(feature(*kind)) {
             lists.set(*kind, Fetched::Unsupported);
@@ -134,16 +150,16 @@ async fn fetch_all(
         };
         match fetch(*kind, limits, &check, page).await {
             Ok(listing) => lists.set(*kind, Fetched::Listed(listing)),
+            // A declared feature without this method: nothing of the kind, and no reason to ask again.
+            Err(FetchError::Page(UpstreamError::NotOffered(_))) => lists.set(*kind, Fetched::Unsupported),
             Err(error) => {
-                tracing::warn!(upstream = %upstream.name(), list = method(*kind).name(), %error, "list not fetched");
-                lists.set(
-                    *kind,
-                    if *kind == ListKind::Templates { Fetched::Unsupported } else { Fetched::Unchanged },
-                );
+                let list = method(*kind).name();
+                tracing::warn!(upstream = %upstream.name(), list, %error, "list not fetched; tried again later");
+                failed.push(*kind);
             }
         }
     }
-    Some(lists)
+    Some((lists, failed))
 }
 
 fn feature(kind: ListKind) -> &'static str {
@@ -168,6 +184,7 @@ fn method(kind: ListKind) -> Method {
 #[rtype(result = "()")]
 struct FetchSettled {
     upstream: UpstreamName,
+    failed: Vec<ListKind>,
 }
 
 /// News that may wait.
@@ -217,8 +234,15 @@ impl Handler<FetchSettled> for Refresher {
     type Result = ();
 
     fn handle(&mut self, settled: FetchSettled, ctx: &mut Self::Context) {
-        if let Some(progress) = self.progress.get_mut(&settled.upstream) {
-            progress.fetching = false;
+        let progress = self.progress.entry(settled.upstream.clone()).or_default();
+        progress.fetching = false;
+        progress.failures = if settled.failed.is_empty() { 0 } else { progress.failures.saturating_add(1) };
+        if !settled.failed.is_empty() {
+            let wait = RETRY_FIRST
+                .saturating_mul(2u32.saturating_pow(progress.failures.min(8) - 1))
+                .min(RETRY_LONGEST);
+            let upstream = settled.upstream.clone();
+            ctx.run_later(wait, move |actor, ctx| actor.want(upstream, &settled.failed, ctx));
         }
         self.fetch(settled.upstream, ctx);
     }

@@ -14,8 +14,8 @@ pub mod session_tools;
 mod tool;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::Span;
 
 pub use failure::Failure;
@@ -46,8 +46,8 @@ pub struct Switchboard {
     pub news: NewsRecipient,
     /// Tools that only some sessions see.
     pub session_tools: session_tools::SessionTools,
-    /// How long a list waits for upstreams that were never heard of.
-    pub list_budget: Duration,
+    /// Until when requests wait for upstreams that were never heard of: once after the start, not once per request.
+    pub first_lists_until: Instant,
 }
 
 /// A request of a client, era-neutral.
@@ -71,7 +71,10 @@ pub struct Call {
 
 /// How a story ended well.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large variant is the usual one, and a box would be an allocation per call")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and a box would be an allocation per call"
+)]
 pub enum Outcome {
     /// An upstream's answer, in its own URIs: result or JSON-RPC error.
     Relayed {
@@ -97,9 +100,17 @@ impl std::fmt::Debug for Switchboard {
 
 impl Switchboard {
     /// What the caller's endpoint shows now, after a fair wait when the gateway has only just started.
-    pub async fn view(&self, client: &Client) -> Result<Arc<View>, Failure> {
+    async fn complete_view(&self, client: &Client) -> Result<Arc<View>, Failure> {
         let profile = client.profile.as_ref().map(|profile| profile.as_str());
-        let snapshot = self.catalogue.first_lists(self.list_budget).await;
+        let budget = self.first_lists_until.saturating_duration_since(Instant::now());
+        let snapshot = self.catalogue.first_lists(budget).await;
         snapshot.view(profile).cloned().ok_or(Failure::UnknownEndpoint)
+    }
+
+    /// A view that has what the caller asks for, if any has: only for what is missing is there a wait (I10).
+    async fn view_with(&self, client: &Client, has: impl Fn(&View) -> bool) -> Result<Arc<View>, Failure> {
+        let profile = client.profile.as_ref().map(|profile| profile.as_str());
+        let view = self.catalogue.view(profile).ok_or(Failure::UnknownEndpoint)?;
+        if has(&view) { Ok(view) } else { self.complete_view(client).await }
     }
 }

@@ -11,11 +11,11 @@ use crate::telemetry::spans::Target;
 impl Switchboard {
     /// Gets a prompt by its public name.
     pub async fn get_prompt(&self, call: &Call) -> Result<Outcome, Failure> {
-        let view = self.view(&call.client).await?;
         let name = call.params.text("name").ok_or(Failure::InvalidParams("name must be a string"))?;
         if call.params.get("arguments").is_some_and(|arguments| !arguments.starts_with(b"{")) {
             return Err(Failure::InvalidParams("arguments must be an object"));
         }
+        let view = self.view_with(&call.client, |view| view.resolve_prompt(&name).is_some()).await?;
         let route = view.resolve_prompt(&name).ok_or(Failure::UnknownPrompt)?;
         let mut params = Edit::of(&call.params);
         if *name != *route.local.as_str() {

@@ -26,8 +26,8 @@ const INVALID_PARAMS: i64 = -32602;
 impl Switchboard {
     /// Reads a resource by its public URI.
     pub async fn read_resource(&self, call: &Call) -> Result<Outcome, Failure> {
-        let view = self.view(&call.client).await?;
         let uri = uri_of(call)?;
+        let view = self.view_with(&call.client, |view| view.resolve_uri(CALLER, &uri).is_some()).await?;
         let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
         let mut params = Edit::of(&call.params);
         if *uri != *route.local {
@@ -58,12 +58,13 @@ impl Switchboard {
     }
 
     async fn change_subscription(&self, call: &Call, method: Method) -> Result<Subscription, Failure> {
-        let view = self.view(&call.client).await?;
         let uri = uri_of(call)?;
+        let view = self.view_with(&call.client, |view| view.resolve_uri(CALLER, &uri).is_some()).await?;
         let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
         let facts = self.upstreams.get(route.upstream).and_then(|upstream| upstream.facts());
         // Stateless upstreams have no such request; following their resources needs their listen stream.
-        let offered = facts.is_some_and(|facts| {
+        // One that is not connected is asked all the same, and answers by its failure.
+        let offered = facts.is_none_or(|facts| {
             facts.revision.era() == Era::Handshake && facts.capabilities.flag("resources", "subscribe")
         });
         if !offered {

@@ -16,11 +16,11 @@ use crate::upstream::messages::{ListKind, NewsKind, UpstreamNews};
 impl Switchboard {
     /// Calls a tool by its public name.
     pub async fn call_tool(&self, call: &Call) -> Result<Outcome, Failure> {
-        let view = self.view(&call.client).await?;
         let name = call.params.text("name").ok_or(Failure::InvalidParams("name must be a string"))?;
         if call.params.get("arguments").is_some_and(|arguments| !arguments.starts_with(b"{")) {
             return Err(Failure::InvalidParams("arguments must be an object"));
         }
+        let view = self.view_with(&call.client, |view| view.resolve_tool(&name).is_some()).await?;
         let (upstream, local, item) = match view.resolve_tool(&name) {
             Some(route) => (route.upstream.clone(), route.local.clone(), Some(&route.item.object)),
             None => match self.session_tool(call, &view, &name).await {
@@ -41,7 +41,7 @@ impl Switchboard {
             param_headers: item.map(|tool| mirrored_parameters(tool, &call.params)).unwrap_or_default(),
         };
         let answer = self.forward(call, leg).await?;
-        if matches!(&answer, Answer::Error(error) if matches!(error.code, -32602 | -32601)) {
+        if matches!(&answer, Answer::Error(error) if matches!(error.code, -32602 | -32601 | -32020)) {
             self.doubt_tools_of(&upstream);
         }
         Ok(Outcome::Relayed { answer, upstream, view })

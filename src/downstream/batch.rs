@@ -20,6 +20,10 @@ use crate::protocol::frame::{Frame, FrameFault, RequestId};
 pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
     let refuse =
         |text: &str| json(respond::error(None, StatusCode::BAD_REQUEST, INVALID_REQUEST, text, None));
+    let frames = match Frame::parse_batch(body, inbound.edge.json_limits()) {
+        Ok(frames) => frames,
+        Err(fault) => return json(respond::not_a_message(&fault)),
+    };
     let stateless = inbound
         .value(VERSION_HEADER)
         .and_then(|raw| Revision::parse(std::str::from_utf8(raw).ok()?.trim()))
@@ -34,14 +38,12 @@ pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
     if session.revision() != Revision::V2025_03_26 {
         return refuse("this revision has no batches");
     }
-    let frames = match Frame::parse_batch(body, inbound.edge.json_limits()) {
-        Ok(frames) if frames.is_empty() => return refuse("a batch holds at least one message"),
-        Ok(frames) if frames.len() > inbound.edge.settings.bounds.batch_items => {
-            return refuse("the batch is too long");
-        }
-        Ok(frames) => frames,
-        Err(fault) => return json(respond::not_a_message(&fault)),
-    };
+    if frames.is_empty() {
+        return refuse("a batch holds at least one message");
+    }
+    if frames.len() > inbound.edge.settings.bounds.batch_items {
+        return refuse("the batch is too long");
+    }
     if let Some(why) = unlawful(&frames) {
         return refuse(why);
     }

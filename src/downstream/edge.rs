@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix_web::web::Data;
+use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;
 use crate::auth::principal::Principal;
@@ -26,6 +27,7 @@ pub struct Edge {
     /// Callers without a session, by endpoint: nothing of one request is remembered for the next (S-SESS-07).
     stateless_clients: HashMap<Option<ProfileName>, Arc<Client>>,
     draining: AtomicBool,
+    stopping: CancellationToken,
     in_flight: AtomicUsize,
     #[cfg(debug_assertions)]
     pub(super) panic_session_at: Option<String>,
@@ -44,6 +46,7 @@ impl Edge {
             guard: Guard::new(&settings.listen),
             stateless_clients,
             draining: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             in_flight: AtomicUsize::new(0),
             #[cfg(debug_assertions)]
             panic_session_at: crate::upstream::failpoint("panic_session"),
@@ -68,6 +71,16 @@ impl Edge {
     /// Streams end and no new sessions are opened from now on.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Running calls end with an answer that says so.
+    pub fn stop_calls(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Resolves when running calls must end.
+    pub(super) async fn until_stopped(&self) {
+        self.stopping.cancelled().await;
     }
 
     /// Requests whose work has not ended, streams of calls included.

@@ -14,6 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::events::EventWriter;
@@ -54,11 +55,11 @@ impl Exchange {
             // Whatever else happens has no way to this client.
             return json((&mut work).await);
         }
-        let patience = tokio::time::sleep(self.stream_after);
+        let patience = if self.accepts.json { self.stream_after } else { Duration::ZERO };
+        let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
         let first = loop {
             tokio::select! {
-                biased;
                 Some(event) = self.events.recv() => {
                     if let Some(message) = self.writer.write(event) {
                         break Some(message);
@@ -72,7 +73,8 @@ impl Exchange {
                             sse::write_event(&mut told, None, Some("message"), &message);
                         }
                     }
-                    if told.is_empty() || !matches!(&finished, Finished::Response { status, .. } if status.is_success()) {
+                    let success = matches!(&finished, Finished::Response { status, .. } if status.is_success());
+                    if (told.is_empty() && self.accepts.json) || !success {
                         return json(finished);
                     }
                     if let Finished::Response { mut text, .. } = finished {
@@ -89,7 +91,7 @@ impl Exchange {
             Some(message) => sse::write_event(&mut ready, None, Some("message"), &message),
             None => sse::write_comment(&mut ready, ""),
         }
-        stream_head().body(EventStream::of_call(ready, self, work))
+        stream_head().body(EventStream::of_call(ready, self, work.into_task()))
     }
 }
 
@@ -128,10 +130,25 @@ pub(super) fn standing_stream(messages: mpsc::Receiver<Bytes>, keep_alive: Durat
     })
 }
 
-/// The work, which may outlive the one who waits for it.
+/// The work while the form of its answer is open: polled in place, because most answers come at once.
 struct WorkInHand {
     work: Option<Work>,
     outlives_client: bool,
+}
+
+impl WorkInHand {
+    /// Gives the work a task of its own, so that a client that reads slowly holds up neither its deadline nor its
+    /// cancellation.
+    fn into_task(mut self) -> WorkInTask {
+        let work = self.work.take();
+        let task = tokio::task::spawn_local(async move {
+            match work {
+                Some(work) => work.await,
+                None => Finished::Withdrawn,
+            }
+        });
+        WorkInTask { task, outlives_client: self.outlives_client }
+    }
 }
 
 impl Future for WorkInHand {
@@ -155,8 +172,29 @@ impl Drop for WorkInHand {
     }
 }
 
+/// The work in its own task.
+struct WorkInTask {
+    task: JoinHandle<Finished>,
+    outlives_client: bool,
+}
+
+impl WorkInTask {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
+        // A task that panicked has no answer; its stream ends without one.
+        Pin::new(&mut self.task).poll(cx).map(|finished| finished.unwrap_or(Finished::Withdrawn))
+    }
+}
+
+impl Drop for WorkInTask {
+    fn drop(&mut self) {
+        if !self.outlives_client {
+            self.task.abort();
+        }
+    }
+}
+
 enum Source {
-    Call { exchange: Box<Exchange>, work: WorkInHand },
+    Call { exchange: Box<Exchange>, work: WorkInTask },
     Standing(mpsc::Receiver<Bytes>),
 }
 
@@ -175,7 +213,7 @@ fn silence(period: Duration) -> Interval {
 }
 
 impl EventStream {
-    fn of_call(ready: Vec<u8>, exchange: Exchange, work: WorkInHand) -> Self {
+    fn of_call(ready: Vec<u8>, exchange: Exchange, work: WorkInTask) -> Self {
         let silence = silence(exchange.keep_alive);
         EventStream {
             ready,
@@ -198,7 +236,7 @@ impl EventStream {
                 }
             },
             Source::Call { exchange, work } => {
-                let finished = Pin::new(work).poll(cx);
+                let finished = work.poll(cx);
                 while let Poll::Ready(Some(event)) = exchange.events.poll_recv(cx) {
                     if let Some(message) = exchange.writer.write(event) {
                         sse::write_event(&mut self.ready, None, Some("message"), &message);

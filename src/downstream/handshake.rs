@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::edge::Edge;
 use super::events::EventWriter;
 use super::exchange::{Exchange, Finished, Work, json, standing_stream};
-use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted, plain};
+use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain};
 use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::catalog::listing::ListKind;
 use crate::dispatch::{Call, Failure, Outcome};
@@ -54,7 +54,7 @@ pub(super) async fn serve(inbound: &Inbound<'_>, frame: Frame) -> HttpResponse {
 pub(super) async fn open_stream(inbound: &Inbound<'_>) -> HttpResponse {
     if inbound.value(SESSION_HEADER).is_none() {
         // A stateless client has nothing to get here (S-HTTPS-13).
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "GET needs a session");
+        return not_allowed("GET needs a session");
     }
     let session = match session(inbound, None) {
         Ok(session) => session,
@@ -75,7 +75,7 @@ pub(super) async fn open_stream(inbound: &Inbound<'_>) -> HttpResponse {
 /// DELETE: the client ends its session (S-SESS-03).
 pub(super) async fn end_session(inbound: &Inbound<'_>) -> HttpResponse {
     if inbound.value(SESSION_HEADER).is_none() {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "DELETE needs a session");
+        return not_allowed("DELETE needs a session");
     }
     match session(inbound, None) {
         Ok(session) => {
@@ -121,9 +121,6 @@ fn initialize(inbound: &Inbound<'_>, request: &Request) -> HttpResponse {
     let Some(asked) = request.params.text("protocolVersion") else {
         return refuse(StatusCode::OK, INVALID_PARAMS, "protocolVersion must be a string");
     };
-    if edge.is_draining() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, "the gateway is about to stop");
-    }
     // An unknown or stateless revision is not an error: another one is offered (S-LIFE-01).
     let revision = Revision::parse(&asked).filter(|revision| revision.era() == Era::Handshake);
     let revision = revision.unwrap_or(NEWEST_HANDSHAKE);
@@ -250,7 +247,7 @@ pub(super) async fn prepare(
     if edge.panic_session_at.as_deref() == Some(&*request.method) {
         session.panic_now().await;
         if session.has_ended() {
-            return Err(session_ended(&request.id));
+            return Err(respond::cut_short(&request.id, "the session ended"));
         }
     }
     let admission = match session.admit(&request.id) {
@@ -268,7 +265,7 @@ pub(super) async fn prepare(
     spans::record_session(&span, session.id());
     let bounds = &edge.settings.bounds;
     let (sink, events) = mpsc::channel(bounds.stream_queue);
-    let progress_token = request.params.meta("progressToken").map(Bytes::copy_from_slice);
+    let progress_token = progress_token(&request.params);
     let log_level = session.log_level();
     let exchange = Exchange {
         events,
@@ -284,7 +281,8 @@ pub(super) async fn prepare(
         progress: progress_token.is_some(),
         log_level: session.wants_logs(),
         trace,
-        events: (streaming == Streaming::Allowed).then_some(sink),
+        // Without a stream of its own a call has no events; its questions go to the standing stream.
+        events: (streaming == Streaming::Allowed && inbound.accepts.events).then_some(sink),
         span: span.clone(),
     };
     let edge = inbound.edge.clone();
@@ -309,11 +307,6 @@ fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
     }
 }
 
-fn session_ended(id: &RequestId) -> Finished {
-    let data = Some(r#"{"reason":"gateway_restarted","retryable":false,"outcome":"unknown"}"#);
-    respond::error(Some(id), StatusCode::OK, INTERNAL_ERROR, "the session ended", data)
-}
-
 /// Runs a request for as long as its session lives and its client wants it.
 async fn admitted(
     edge: &Edge,
@@ -325,9 +318,11 @@ async fn admitted(
 ) -> Finished {
     tokio::select! {
         biased;
+        // First, so that a call of a session that has just ended opens nothing upstream.
+        () = session.until_ended() => respond::cut_short(&id, "the session ended"),
         finished = story(edge, session, &id, method, &call) => finished,
         () = admission.cancelled() => Finished::Withdrawn,
-        () = session.until_ended() => session_ended(&id),
+        () = edge.until_stopped() => respond::cut_short(&id, "the gateway stops"),
     }
 }
 
@@ -376,6 +371,12 @@ async fn story(
 
 fn nothing() -> Outcome {
     Outcome::Own(Bytes::from_static(b"{}"))
+}
+
+/// The client's progress token, raw; what is neither string nor integer is none (S-PROG-01).
+pub(super) fn progress_token(params: &Object) -> Option<Bytes> {
+    let raw = Bytes::copy_from_slice(params.meta("progressToken")?);
+    RequestId::from_raw(raw.clone()).map(|_| raw)
 }
 
 /// How a story ended, for its span.

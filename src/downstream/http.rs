@@ -92,14 +92,12 @@ async fn answer(edge: &Data<Edge>, request: &HttpRequest, payload: Payload) -> H
     let inbound = Inbound { edge, headers, profile, accepts };
     match *request.method() {
         Method::POST => post(&inbound, payload).await,
+        Method::GET if edge.is_draining() => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop")
+        }
         Method::GET => handshake::open_stream(&inbound).await,
         Method::DELETE => handshake::end_session(&inbound).await,
-        _ => {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-            let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
-            response.headers_mut().insert(HeaderName::from_static("allow"), allowed);
-            response
-        }
+        _ => not_allowed("use POST, GET or DELETE"),
     }
 }
 
@@ -121,6 +119,11 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
         Ok(frame) => frame,
         Err(fault) => return json(respond::not_a_message(&fault)),
     };
+    if let Frame::Request(request) = &frame
+        && inbound.edge.is_draining()
+    {
+        return respond::stopping(&request.id);
+    }
     match era(inbound, &frame) {
         Era::Stateless => stateless::serve(inbound, frame).await,
         Era::Handshake => handshake::serve(inbound, frame).await,
@@ -174,6 +177,14 @@ fn add_headers(response: &mut HttpResponse, added: &[(&'static str, std::borrow:
 
 pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {
     HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(text)
+}
+
+/// 405 with the methods that do exist.
+pub(super) fn not_allowed(text: &'static str) -> HttpResponse {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+    let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
+    response.headers_mut().insert(HeaderName::from_static("allow"), allowed);
+    response
 }
 
 pub(super) fn accepted() -> HttpResponse {

@@ -1,6 +1,6 @@
 //! Outcome or failure to wire form: the only place where failures become codes, statuses and texts.
 
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use bytes::Bytes;
 
 use super::exchange::Finished;
@@ -174,7 +174,8 @@ fn failed_call(to: &Addressee<'_>, upstream: &str, error: &UpstreamError, record
 /// What a client may read of an upstream's failure: which server, what happened, whether the call may have run.
 fn public_text(upstream: &str, error: &UpstreamError) -> String {
     let what = match error {
-        UpstreamError::Unavailable { .. } => "is not available",
+        UpstreamError::Unavailable { .. } | UpstreamError::SessionForgotten => "is not available",
+        UpstreamError::NotOffered(_) => "does not offer this",
         UpstreamError::Timeout(_) => "did not answer in time",
         UpstreamError::Lost { .. } => "was lost while the call was under way",
         UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
@@ -199,6 +200,25 @@ pub(super) fn not_a_message(fault: &FrameFault) -> Finished {
         FrameFaultReason::Limit(_) | FrameFaultReason::Invalid(_) => INVALID_REQUEST,
     };
     error(fault.id.as_ref(), StatusCode::BAD_REQUEST, code, &fault.to_string(), None)
+}
+
+/// A request that came while the gateway drains: nothing of it was done, and another gateway may do it.
+pub(super) fn stopping(id: &RequestId) -> actix_web::HttpResponse {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let data =
+        Some(r#"{"reason":"gateway_restarted","retryable":true,"retryAfterMs":1000,"outcome":"not_sent"}"#);
+    let mut response =
+        super::exchange::json(error(Some(id), status, INTERNAL_ERROR, "the gateway is about to stop", data));
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    response
+}
+
+/// A call that the gateway's stop or its session's end cut short.
+pub(super) fn cut_short(id: &RequestId, why: &str) -> Finished {
+    let data = Some(r#"{"reason":"gateway_restarted","retryable":false,"outcome":"unknown"}"#);
+    error(Some(id), StatusCode::OK, INTERNAL_ERROR, why, data)
 }
 
 /// A JSON-RPC error of the gateway's own.

@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::edge::Edge;
 use super::events::EventWriter;
 use super::exchange::{Exchange, Finished, Work, json};
-use super::handshake::{ending, server_info};
+use super::handshake::{ending, progress_token, server_info};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::respond::{
     self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
@@ -174,7 +174,7 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
     spans::set_parent(&span, &trace);
     let bounds = &edge.settings.bounds;
     let (sink, events) = mpsc::channel(bounds.stream_queue);
-    let progress_token = request.params.meta("progressToken").map(Bytes::copy_from_slice);
+    let progress_token = progress_token(&request.params);
     let exchange = Exchange {
         events,
         writer: EventWriter::new(revision, progress_token.clone(), log_level),
@@ -196,23 +196,10 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
     let counted = Edge::count_request(inbound.edge);
     let work = async move {
         let _counted = counted;
-        let board = &edge.switchboard;
-        let ended = match method {
-            Method::CallTool => board.call_tool(&call).await,
-            Method::ListTools => board.list(&call, ListKind::Tools, revision).await,
-            Method::ListPrompts => board.list(&call, ListKind::Prompts, revision).await,
-            Method::ListResources => board.list(&call, ListKind::Resources, revision).await,
-            Method::ListTemplates => board.list(&call, ListKind::Templates, revision).await,
-            Method::GetPrompt => board.get_prompt(&call).await,
-            Method::ReadResource => board.read_resource(&call).await,
-            Method::Complete => board.complete(&call).await,
-            Method::Discover => discover(&edge, &call),
-            // Not methods of this era; the check has refused them.
-            Method::Initialize
-            | Method::Ping
-            | Method::Subscribe
-            | Method::Unsubscribe
-            | Method::SetLevel => Err(Failure::NotOffered(method.name())),
+        let ended = tokio::select! {
+            biased;
+            ended = story(&edge, method, revision, &call) => ended,
+            () = edge.until_stopped() => return respond::cut_short(&id, "the gateway stops"),
         };
         spans::record_ending(&call.span, ending(&ended));
         let view = ClientView {
@@ -231,6 +218,25 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
     };
     let work: Work = Box::pin(work.instrument(span));
     exchange.run(work).await
+}
+
+async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> Result<Outcome, Failure> {
+    let board = &edge.switchboard;
+    match method {
+        Method::CallTool => board.call_tool(call).await,
+        Method::ListTools => board.list(call, ListKind::Tools, revision).await,
+        Method::ListPrompts => board.list(call, ListKind::Prompts, revision).await,
+        Method::ListResources => board.list(call, ListKind::Resources, revision).await,
+        Method::ListTemplates => board.list(call, ListKind::Templates, revision).await,
+        Method::GetPrompt => board.get_prompt(call).await,
+        Method::ReadResource => board.read_resource(call).await,
+        Method::Complete => board.complete(call).await,
+        Method::Discover => discover(edge, call),
+        // Not methods of this era; the check has refused them.
+        Method::Initialize | Method::Ping | Method::Subscribe | Method::Unsubscribe | Method::SetLevel => {
+            Err(Failure::NotOffered(method.name()))
+        }
+    }
 }
 
 /// How long stateless clients may keep a list: they are told of no changes in this release.

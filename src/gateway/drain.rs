@@ -2,21 +2,33 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::downstream::Edge;
 use crate::session::SessionTable;
 
-/// Resolves at SIGTERM or SIGINT.
-pub(super) async fn until_told_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, caught from the moment of installation.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn install() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Resolves at the next of the two.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// How often running calls are counted.
@@ -24,17 +36,27 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Time for last bytes to leave.
 const LAST_BYTES: Duration = Duration::from_millis(100);
 
-/// Waits for running calls, at most for `limit`, then ends every session.
+/// Time for calls that were told to stop to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Waits for running calls, at most for `limit`; those that still run are answered that the gateway stops. Then every
+/// session ends, and with it its streams. New requests are refused from the beginning.
 pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration) {
     edge.begin_drain();
+    idle_within(edge, limit).await;
+    let left = edge.requests_in_flight();
+    if left > 0 {
+        tracing::warn!(left, "calls were still running at the end of the drain");
+        edge.stop_calls();
+        idle_within(edge, LAST_WORDS).await;
+    }
+    sessions.end_all().await;
+    tokio::time::sleep(LAST_BYTES).await;
+}
+
+async fn idle_within(edge: &Edge, limit: Duration) {
     let until = Instant::now() + limit;
     while edge.requests_in_flight() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }
-    let left = edge.requests_in_flight();
-    if left > 0 {
-        tracing::warn!(left, "calls were still running at the end of the drain");
-    }
-    sessions.end_all().await;
-    tokio::time::sleep(LAST_BYTES).await;
 }

@@ -14,6 +14,7 @@ use actix::prelude::*;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use anyhow::Context as _;
+use tokio::time::Instant;
 
 use crate::admin::{self, Inspection};
 use crate::catalog::fetch::FetchLimits;
@@ -66,7 +67,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
             settings.names.clone(),
             FetchLimits { pages: bounds.list_pages, items: bounds.list_items },
         ),
-        list_budget: bounds.list_budget,
+        first_lists_until: Instant::now() + bounds.list_budget,
     });
     let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions)));
 
@@ -90,11 +91,17 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     let admin_task = admin_server.map(actix_rt::spawn);
     let sweeper = actix_rt::spawn(sweep_sessions(Arc::clone(&sessions), bounds.session_idle));
 
+    // Installed before anybody is told where the gateway is, or a signal in between would kill it.
+    let mut signals = drain::Signals::install()?;
     ready(&addresses);
-    drain::until_told_to_stop().await?;
+    signals.next().await;
 
     sweeper.abort();
-    drain::drain(&edge, &sessions, bounds.drain).await;
+    data_handle.pause().await;
+    tokio::select! {
+        () = drain::drain(&edge, &sessions, bounds.drain) => {}
+        () = signals.next() => tracing::warn!("told to stop twice: not waiting for running calls"),
+    }
     data_handle.stop(false).await;
     fleet.retire().await;
     if let Some(handle) = admin_handle {

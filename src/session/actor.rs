@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use super::handle::Session;
 use super::messages::{
-    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
+    ClientAnswered, ClientReady, EndSession, ListsChanged, LookAtStream, OpenStream, StreamTaken, Subscribed,
+    Unsubscribed,
 };
 use super::state::State;
 use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient, WithdrawQuestion};
@@ -116,6 +117,15 @@ impl Handler<ListsChanged> for SessionActor {
 
     fn handle(&mut self, changed: ListsChanged, _: &mut Self::Context) {
         self.state.lists_changed(changed);
+        self.publish();
+    }
+}
+
+impl Handler<LookAtStream> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LookAtStream, _: &mut Self::Context) {
+        self.publish();
     }
 }
 

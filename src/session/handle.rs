@@ -1,7 +1,7 @@
 //! How others reach a session: admission on the path of a call, named methods for everything else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::SessionActor;
 use super::changes::PendingChanges;
-use super::in_flight::{Admission, InFlightTable, NotAdmitted};
+use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 use super::messages::{
-    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
+    ClientAnswered, ClientReady, EndSession, ListsChanged, LookAtStream, OpenStream, StreamTaken, Subscribed,
+    Unsubscribed,
 };
 use super::state::State;
 use crate::auth::principal::Principal;
@@ -55,7 +56,7 @@ pub(super) struct Session {
     level_was_set: AtomicBool,
     closed: CancellationToken,
     opened: Instant,
-    used_ms: AtomicU64,
+    used: Arc<LastUse>,
     stream_open: AtomicBool,
     questions: AtomicUsize,
     subscriptions: AtomicUsize,
@@ -68,7 +69,10 @@ impl Session {
     }
 
     pub(super) fn observed(&self, stream: bool, questions: usize, subscriptions: usize) {
-        self.stream_open.store(stream, Ordering::Relaxed);
+        if self.stream_open.swap(stream, Ordering::Relaxed) && !stream {
+            // Idleness begins when the stream is seen to have ended, not when it was opened.
+            self.touch();
+        }
         self.questions.store(questions, Ordering::Relaxed);
         self.subscriptions.store(subscriptions, Ordering::Relaxed);
     }
@@ -79,8 +83,7 @@ impl Session {
     }
 
     fn touch(&self) {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.store(elapsed, Ordering::Relaxed);
+        self.used.touch();
     }
 }
 
@@ -150,7 +153,7 @@ impl SessionHandle {
                 level_was_set: AtomicBool::new(false),
                 closed: CancellationToken::new(),
                 opened: Instant::now(),
-                used_ms: AtomicU64::new(0),
+                used: Arc::new(LastUse::now()),
                 stream_open: AtomicBool::new(false),
                 questions: AtomicUsize::new(0),
                 subscriptions: AtomicUsize::new(0),
@@ -165,7 +168,7 @@ impl SessionHandle {
     /// Admits a call under its id.
     pub fn admit(&self, id: &RequestId) -> Result<Admission, NotAdmitted> {
         self.session.touch();
-        self.session.in_flight.admit(id)
+        self.session.in_flight.admit(id, &self.session.used)
     }
 
     /// Cancels a call of this session.
@@ -264,25 +267,25 @@ impl SessionHandle {
     /// How long nothing was heard of the client; `None` while a call runs or its stream is open.
     pub fn idle_for(&self) -> Option<Duration> {
         let busy = self.session.in_flight.len() > 0 || self.session.stream_open.load(Ordering::Relaxed);
-        let used = Duration::from_millis(self.session.used_ms.load(Ordering::Relaxed));
-        (!busy).then(|| self.session.opened.elapsed().saturating_sub(used))
+        (!busy).then(|| self.session.used.ago())
     }
 
-    /// Asks the actor to look whether its stream is still open, so that idleness is judged by what is.
-    pub fn recheck_stream(&self) {
-        self.lists_changed(ListsChanged::default());
+    /// Has the actor look whether its stream is still open.
+    pub fn look_at_stream(&self) {
+        if self.actor.try_send(LookAtStream).is_err() {
+            tracing::debug!(session = ?self.session.id, "its stream is looked at another time");
+        }
     }
 
     /// For people and tests.
     pub fn status(&self) -> SessionStatus {
-        let used = Duration::from_millis(self.session.used_ms.load(Ordering::Relaxed));
         SessionStatus {
             session: format!("{:?}", self.session.id),
             client: self.session.client_name.clone(),
             revision: self.session.revision.text(),
             profile: self.session.client.profile.as_ref().map(ToString::to_string),
             age_seconds: self.session.opened.elapsed().as_secs(),
-            idle_seconds: self.session.opened.elapsed().saturating_sub(used).as_secs(),
+            idle_seconds: self.session.used.ago().as_secs(),
             calls_in_flight: self.session.in_flight.len(),
             stream: self.session.stream_open.load(Ordering::Relaxed),
             open_questions: self.session.questions.load(Ordering::Relaxed),

@@ -5,8 +5,11 @@
 //! path of every call, which is why it passes no mailbox.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::frame::RequestId;
@@ -35,6 +38,29 @@ pub struct Admission {
     table: Arc<InFlightTable>,
     id: RequestId,
     cancelled: CancellationToken,
+    used: Arc<LastUse>,
+}
+
+/// When a session was last used: at the arrival of a message, and at the end of a call.
+#[derive(Debug)]
+pub(super) struct LastUse {
+    opened: Instant,
+    used_ms: AtomicU64,
+}
+
+impl LastUse {
+    pub(super) fn now() -> Self {
+        LastUse { opened: Instant::now(), used_ms: AtomicU64::new(0) }
+    }
+
+    pub(super) fn touch(&self) {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    pub(super) fn ago(&self) -> Duration {
+        self.opened.elapsed().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
+    }
 }
 
 impl Admission {
@@ -47,6 +73,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.table.lock().remove(&self.id);
+        self.used.touch();
     }
 }
 
@@ -55,7 +82,11 @@ impl InFlightTable {
         Arc::new(InFlightTable { limit, calls: Mutex::default() })
     }
 
-    pub(super) fn admit(self: &Arc<Self>, id: &RequestId) -> Result<Admission, NotAdmitted> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        id: &RequestId,
+        used: &Arc<LastUse>,
+    ) -> Result<Admission, NotAdmitted> {
         let cancelled = CancellationToken::new();
         let mut calls = self.lock();
         if calls.len() >= self.limit {
@@ -65,7 +96,7 @@ impl InFlightTable {
             return Err(NotAdmitted::Duplicate);
         }
         calls.insert(id.clone(), cancelled.clone());
-        Ok(Admission { table: Arc::clone(self), id: id.clone(), cancelled })
+        Ok(Admission { table: Arc::clone(self), id: id.clone(), cancelled, used: Arc::clone(used) })
     }
 
     /// Cancels a call; unknown and finished ones are ignored (S-CANC-01).
@@ -91,12 +122,13 @@ mod tests {
     #[test]
     fn s_base_03_an_id_is_free_again_when_its_call_has_ended() {
         let table = InFlightTable::new(2);
+        let used = Arc::new(LastUse::now());
         let (one, text_one, two) = (RequestId::number(1), RequestId::text("1"), RequestId::number(2));
-        let first = table.admit(&one).expect("free");
-        assert_eq!(table.admit(&one).err(), Some(NotAdmitted::Duplicate));
-        let _second = table.admit(&text_one).expect("another id: the types differ");
-        assert_eq!(table.admit(&two).err(), Some(NotAdmitted::TooMany));
+        let first = table.admit(&one, &used).expect("free");
+        assert_eq!(table.admit(&one, &used).err(), Some(NotAdmitted::Duplicate));
+        let _second = table.admit(&text_one, &used).expect("another id: the types differ");
+        assert_eq!(table.admit(&two, &used).err(), Some(NotAdmitted::TooMany));
         drop(first);
-        table.admit(&one).expect("free again");
+        table.admit(&one, &used).expect("free again");
     }
 }

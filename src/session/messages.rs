@@ -64,6 +64,11 @@ pub struct ListsChanged {
     pub resources: bool,
 }
 
+/// Look whether the client still reads its standing stream, so that idleness is judged by what is.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LookAtStream;
+
 /// The session ends: by DELETE, idleness or drain.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -85,7 +85,7 @@ impl SessionTable {
             match handle.idle_for() {
                 Some(idle) if idle >= limit => handle.end("idle").await,
                 Some(_) => {}
-                None => handle.recheck_stream(),
+                None => handle.look_at_stream(),
             }
         }
     }

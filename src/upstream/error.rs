@@ -7,7 +7,8 @@ use crate::names::UpstreamName;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{FrameFault, FrameFaultReason};
 
-/// A call that ended without an answer of the upstream. Messages are safe to show to clients.
+/// A call that ended without an answer of the upstream. Messages are for logs and operators: they may quote what the
+/// system or the server said; clients get the texts of `downstream::respond`.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
     /// Down, still starting, or refusing connections; nothing was sent.
@@ -18,6 +19,12 @@ pub enum UpstreamError {
         /// When the gateway itself tries again.
         retry_after: Option<Duration>,
     },
+    /// It no longer knew the session, and so did not look at the call (S-HTTPC-04).
+    #[error("not available: it forgot the session")]
+    SessionForgotten,
+    /// It does not have the method.
+    #[error("it does not offer {0}")]
+    NotOffered(&'static str),
     /// Sent, and nothing came before the deadline.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -73,6 +80,8 @@ impl UpstreamError {
     pub fn ran(&self) -> Ran {
         match self {
             UpstreamError::Unavailable { .. }
+            | UpstreamError::SessionForgotten
+            | UpstreamError::NotOffered(_)
             | UpstreamError::AuthRequired
             | UpstreamError::Overloaded { .. } => Ran::NotSent,
             UpstreamError::Timeout(_) | UpstreamError::Lost { .. } | UpstreamError::Protocol { .. } => {
@@ -85,7 +94,9 @@ impl UpstreamError {
     /// The public reason.
     pub fn reason(&self) -> Reason {
         match self {
-            UpstreamError::Unavailable { .. } => Reason::UpstreamUnavailable,
+            UpstreamError::Unavailable { .. }
+            | UpstreamError::SessionForgotten
+            | UpstreamError::NotOffered(_) => Reason::UpstreamUnavailable,
             UpstreamError::Timeout(_) => Reason::UpstreamTimeout,
             UpstreamError::Lost { .. } => Reason::UpstreamLost,
             UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
@@ -108,7 +119,12 @@ impl UpstreamError {
         FailureRecord {
             reason: self.reason(),
             upstream: Some(upstream),
-            retryable: matches!(self, UpstreamError::Unavailable { .. } | UpstreamError::Overloaded { .. }),
+            retryable: matches!(
+                self,
+                UpstreamError::Unavailable { .. }
+                    | UpstreamError::SessionForgotten
+                    | UpstreamError::Overloaded { .. }
+            ),
             retry_after_ms: retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             outcome: self.ran(),
         }

@@ -174,7 +174,7 @@ impl UpstreamHandle {
         let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
         match link.call(call, activity.clone()).await {
             // The session was forgotten before the call was looked at: once more on a new one (S-HTTPC-04).
-            Err(UpstreamError::Unavailable { .. }) if link.has_ended() => {
+            Err(UpstreamError::SessionForgotten) => {
                 let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
                 link.call(call, activity).await
             }
@@ -293,6 +293,7 @@ impl UpstreamHandle {
         };
         match self.forward(permit, &call).await? {
             Answer::Result(result) => Ok(result),
+            Answer::Error(error) if error.code == -32601 => Err(UpstreamError::NotOffered(method.name())),
             Answer::Error(error) => {
                 Err(UpstreamError::protocol(format!("it refused {}: {}", method.name(), error.message())))
             }

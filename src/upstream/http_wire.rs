@@ -111,7 +111,7 @@ impl HttpWire {
         if status.as_u16() == 404 && self.session.get().is_some() {
             // Nobody started the call: the server does not know the session (S-HTTPC-04).
             link.end("the upstream forgot the session");
-            return Err(UpstreamError::unavailable("the upstream forgot the session"));
+            return Err(UpstreamError::SessionForgotten);
         }
         let retry_after = seconds(reply.retry_after.as_ref());
         match reply.body {
@@ -298,7 +298,8 @@ pub(super) fn bad_status(status: u16, retry_after: Option<Duration>) -> Upstream
     match status {
         401 | 403 => UpstreamError::AuthRequired,
         429 => UpstreamError::Overloaded { retry_after },
-        502..=504 => UpstreamError::Unavailable { why: format!("HTTP status {status}"), retry_after },
+        // Whoever says this has not passed the call on; 502 and 504 may come from a proxy that has.
+        503 => UpstreamError::Unavailable { why: format!("HTTP status {status}"), retry_after },
         500..=599 => UpstreamError::lost(format!("HTTP status {status}")),
         _ => UpstreamError::protocol(format!("HTTP status {status}")),
     }

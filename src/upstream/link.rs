@@ -196,7 +196,10 @@ impl Link {
             }
         };
         // Answered, or never sent: there is nothing to cancel.
-        if matches!(&answered, Ok(_) | Err(UpstreamError::Unavailable { .. })) {
+        if matches!(
+            &answered,
+            Ok(_) | Err(UpstreamError::Unavailable { .. } | UpstreamError::SessionForgotten)
+        ) {
             guard.sent = false;
         }
         answered
