@@ -172,7 +172,12 @@ async fn f13_an_upstream_started_late_is_used_without_a_restart() {
     let client = gateway.stateless();
     client.until_tools(&["good__echo"]).await;
     client.call("late__echo", json!({})).await.expect_error(200, -32602);
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    eventually("the status to say that nobody is there", || async {
+        let servers = gateway.admin_get("/api/v1/servers").await.json();
+        let late = servers.as_array()?.iter().find(|server| server["name"] == "late")?.clone();
+        late["why"].is_string().then_some(())
+    })
+    .await;
     let late = late.start().await;
     client.until_tools(&["good__echo", "late__echo"]).await;
     assert_eq!(client.call("late__echo", json!({})).await.text(), "late echoes {}");

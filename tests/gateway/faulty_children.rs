@@ -77,8 +77,10 @@ async fn f14_a_child_that_crashes_in_a_call_fails_its_calls_at_once_and_is_usabl
     let gateway = plan(&mark, json!({})).config(QUICK).start().await;
     for revision in [HANDSHAKE, STATELESS] {
         let client = ready(&gateway, revision).await;
-        let waiting = client.open_call("bad__slow", json!({ "seconds": 30 })).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let params =
+            json!({ "name": "bad__slow", "arguments": { "seconds": 30 }, "_meta": { "progressToken": 1 } });
+        let mut waiting = client.open("tools/call", params).await;
+        waiting.until_method("notifications/progress").await;
         let crash =
             within(Duration::from_secs(5), "the crash to be told", client.call("bad__crash", json!({})))
                 .await;
@@ -293,16 +295,23 @@ async fn f08_f33_f34_strays_and_corrupt_lines_harm_only_their_own_call() {
 
 #[tokio::test]
 async fn s_stdio_04_a_child_killed_from_outside_is_started_again() {
-    let mark = mark();
-    let gateway = plan(&mark, json!({})).config(QUICK).start().await;
+    let (doomed, neighbour) = (mark(), mark());
+    let gateway = gateway()
+        .with_server("bad", child("tools", &doomed, json!({})))
+        .with_server("good", child("tools", &neighbour, json!({})))
+        .config(QUICK)
+        .start()
+        .await;
     let client = ready(&gateway, HANDSHAKE).await;
     client.call("bad__echo", json!({})).await.text();
+    let undisturbed = marked(&neighbour).await;
     for _ in 0..3 {
-        for pid in marked(&mark).await {
+        for pid in marked(&doomed).await {
             signal_if_python(pid).await;
         }
         recovers(&client).await;
     }
+    assert_eq!(marked(&neighbour).await, undisturbed, "the neighbour's processes are the same ones");
 }
 
 /// Kill the child itself, but nothing that the gateway put around it.

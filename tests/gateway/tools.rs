@@ -163,7 +163,11 @@ async fn s_tool_08_tool_errors_pass_and_the_gateway_s_own_are_told_apart() {
             })
             .start()
             .await;
-        let gateway = gateway().with("one", &upstream).config("bounds: { start_deadline: 2s }").start().await;
+        let gateway = gateway()
+            .with("one", &upstream)
+            .config("bounds: { start_deadline: 2s, probe_deadline: 500ms }")
+            .start()
+            .await;
         for revision in [HANDSHAKE, STATELESS] {
             let client = gateway.client(revision).await;
             client.until_tools(&["one__echo"]).await;

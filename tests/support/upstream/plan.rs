@@ -133,6 +133,8 @@ impl UpstreamPlan {
     /// Take an address without listening on it: connections are refused until [`Reserved::start`].
     pub(crate) fn reserve(self) -> Reserved {
         let socket = TcpSocket::new_v4().expect("sockets are to be had");
+        // Accepted connections inherit it, so that [`UpstreamPlan::start_at`] can follow while they are still closing.
+        socket.set_reuseaddr(true).expect("a fresh socket takes options");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
         let address = socket.local_addr().expect("bound above");
         Reserved { shared: Arc::new(self.shared), socket, address }
