@@ -12,6 +12,7 @@ mod bad_configuration;
 mod bad_input;
 mod base;
 mod batches;
+mod commands;
 mod corrupt_answers;
 mod disconnects;
 mod era_detection;

@@ -3,7 +3,7 @@
 //! Owns the child process, its directory and what it printed. Always: it is killed and its directory removed when the
 //! story ends; a failing story shows what it logged. Not here: how requests are made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,7 +92,17 @@ impl Plan {
 
     /// Start it and wait until it serves.
     pub(crate) async fn start(&self) -> Gateway {
-        let mut gateway = Gateway::spawn(&self.file(), &self.environment);
+        Plan::serving(Gateway::spawn(&self.file(), &self.environment)).await
+    }
+
+    /// Start the binary in `directory` with exactly these arguments and wait until it serves.
+    pub(crate) async fn start_in(directory: &Path, arguments: &[&str]) -> Gateway {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.args(arguments).current_dir(directory);
+        Plan::serving(Gateway::run(command, directory.to_owned())).await
+    }
+
+    async fn serving(mut gateway: Gateway) -> Gateway {
         let lines = Arc::clone(&gateway.stdout);
         let exited = async {
             let status = gateway.child.wait().await;
@@ -174,11 +184,15 @@ impl Gateway {
         std::fs::write(&path, file).expect("the temporary directory takes files");
         println!("--- gateway.yaml\n{file}---");
         let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
-        command.arg("serve").arg("-c").arg(&path).current_dir(&directory).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg("serve").arg("-c").arg(&path).current_dir(&directory);
         for (name, value) in environment {
             command.env(name, value);
         }
+        Gateway::run(command, directory)
+    }
+
+    fn run(mut command: Command, directory: PathBuf) -> Gateway {
+        command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary was built with the tests");
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let readers = vec![
