@@ -23,6 +23,7 @@ mod guards;
 mod http_client;
 mod http_server;
 mod lifecycle;
+mod listener;
 mod lists;
 mod logging;
 mod metadata;

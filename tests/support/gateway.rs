@@ -251,7 +251,12 @@ impl Gateway {
     /// Send SIGTERM and wait for the end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
-        patiently("the gateway to end after SIGTERM", self.child.wait()).await.expect("a child ends")
+        self.ended().await
+    }
+
+    /// Wait for the end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        patiently("the gateway to end", self.child.wait()).await.expect("a child ends")
     }
 
     /// Send SIGKILL and wait for the end.
@@ -260,7 +265,8 @@ impl Gateway {
         patiently("the gateway to end after SIGKILL", self.child.wait()).await.expect("a child ends");
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    /// Send a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         signal_process(self.pid(), signal);
     }
 }
