@@ -116,6 +116,7 @@ impl Handler<ListsChanged> for SessionActor {
 
     fn handle(&mut self, changed: ListsChanged, _: &mut Self::Context) {
         self.state.lists_changed(changed);
+        self.publish();
     }
 }
 
