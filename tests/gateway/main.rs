@@ -40,6 +40,7 @@ mod server_requests;
 mod sessions;
 mod stateless;
 mod stdio_client;
+mod telemetry;
 mod the_tools_of_these_stories;
 mod tools;
 mod trust;

@@ -236,6 +236,11 @@ impl Gateway {
         self.stderr.lock().expect("nobody panics while holding it").join("\n")
     }
 
+    /// Whether all that it printed was read, once it has ended.
+    pub(crate) fn is_read_to_the_end(&self) -> bool {
+        self.readers.iter().all(tokio::task::JoinHandle::is_finished)
+    }
+
     /// Whether the process still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()

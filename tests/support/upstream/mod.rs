@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use call::Call;
-pub(crate) use plan::{http_upstream, stateless_upstream, stdio_upstream, upstream};
+pub(crate) use plan::{UpstreamPlan, http_upstream, stateless_upstream, stdio_upstream, upstream};
 
 use super::http::Headers;
 use super::{STATELESS, patiently};
