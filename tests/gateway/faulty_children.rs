@@ -99,14 +99,24 @@ async fn f14_a_child_that_crashes_in_a_call_fails_its_calls_at_once_and_is_usabl
 #[tokio::test]
 async fn f15_f22_a_crash_loop_backs_off_and_says_why() {
     let mark = mark();
+    let begun = tokio::time::Instant::now();
     let gateway = gateway()
         .with_server("bad", child("dies", &mark, json!({})))
         .with_server("good", child("tools", &mark, json!({})))
-        .config(QUICK)
+        .config("bounds: { backoff_first: 500ms, backoff_longest: 1s }")
         .start()
         .await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["good__echo"]).await;
+    // An attempt is at most two starts: one that was asked for its era and one that was not. Between attempts it waits
+    // nothing, 0.5 s, 1 s, each a fifth less at most.
+    eventually("the fourth attempt", || async {
+        let log = gateway.stderr();
+        let starts = log.lines().filter(|line| line.contains("process started") && line.contains("=bad"));
+        (starts.count() >= 7).then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() >= Duration::from_millis(1_200), "it does not wait: {:?}", begun.elapsed());
     eventually("its last words in the status", || async {
         gateway.admin_get("/api/v1/servers").await.body.contains("cannot find my database").then_some(())
     })
@@ -252,6 +262,17 @@ async fn f23_a_child_that_eats_memory_or_files_is_the_only_one_to_suffer() {
     assert!(count < 64, "{count} files");
     let answer = client.call("bad__eat_memory", json!({ "mebibytes": 1_000 })).await;
     answer.expect_failure("upstream_lost", "unknown");
+    recovers(&client).await;
+}
+
+#[tokio::test]
+async fn f23_a_child_that_eats_processor_time_is_ended_at_its_limit() {
+    let mark = mark();
+    let gateway = plan(&mark, json!({ "max_cpu_seconds": 2, "timeout": "30s" })).config(QUICK).start().await;
+    let client = ready(&gateway, HANDSHAKE).await;
+    let spinning = client.open_call("bad__spin", json!({})).await;
+    assert_eq!(client.call("good__echo", json!({})).await.text(), "{}", "meanwhile the other one answers");
+    spinning.answer().await.expect_failure("upstream_lost", "unknown");
     recovers(&client).await;
 }
 
