@@ -19,6 +19,7 @@ mod era_detection;
 mod faults;
 mod faulty_children;
 mod fidelity;
+mod first_session;
 mod guards;
 mod http_client;
 mod http_server;

@@ -1,15 +1,11 @@
 //! Traces and logs: contexts continue from hop to hop, logs are for programs, and neither tells what must stay private
 //! (S-EXT-01).
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use crate::support::client::{Answer, Client};
-use crate::support::http::{Framing, read_head};
+use crate::support::collector::Collector;
 use crate::support::upstream::Received;
 use crate::support::{
     HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, stdio_upstream, upstream,
@@ -97,42 +93,6 @@ async fn s_ext_01_malformed_contexts_are_dropped_and_the_call_is_served() {
         let call = upstream.received("tools/call").pop().expect("the call arrived");
         let meta = &call.params()["_meta"];
         assert_eq!((&meta["traceparent"], &meta["baggage"]), (&Value::Null, &Value::Null), "{}", call.raw);
-    }
-}
-
-/// Takes whatever is exported and keeps it.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
-
-impl Collector {
-    async fn start(&self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-        let address = listener.local_addr().expect("bound above");
-        let kept = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let kept = Arc::clone(&kept);
-                tokio::spawn(async move {
-                    let mut stream = BufReader::new(stream);
-                    while let Ok(Some(head)) = read_head(&mut stream).await {
-                        let body = Framing::of_request(&head.headers).all(&mut stream).await;
-                        let Ok(body) = body else { return };
-                        kept.lock().expect("nobody panics while holding it").push((head.start, body));
-                        let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
-                        if stream.get_mut().write_all(answer).await.is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        address
-    }
-
-    /// Whether any export holds these bytes.
-    fn holds(&self, bytes: &[u8]) -> bool {
-        let kept = self.0.lock().expect("nobody panics while holding it");
-        kept.iter().any(|(_, body)| body.windows(bytes.len()).any(|window| window == bytes))
     }
 }
 
@@ -247,8 +207,7 @@ async fn logs_are_json_lines_and_neither_logs_nor_traces_tell_secrets() {
         assert!(told.is_empty(), "the log tells {secret}: {told:#?}");
         assert!(!collector.holds(secret.as_bytes()), "a trace tells {secret}");
     }
-    let exports = collector.0.lock().expect("nobody panics while holding it");
-    assert!(exports.iter().all(|(start, _)| start.starts_with("POST /v1/traces ")));
+    assert!(collector.exports().iter().all(|(start, _)| start.starts_with("POST /v1/traces ")));
 }
 
 #[tokio::test]

@@ -142,6 +142,13 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+impl Ended {
+    /// The exit code.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().expect("it ended by itself")
+    }
+}
+
 /// Run the gateway with a configuration file that it should refuse.
 pub(crate) async fn refused(file: &str) -> Ended {
     let mut gateway = Gateway::spawn(file, &[]);
