@@ -8,23 +8,32 @@ use crate::support::{HANDSHAKE, gateway, http_upstream, stateless_upstream, with
 
 #[tokio::test]
 async fn s_https_12_leaving_is_no_cancellation_in_the_handshake_era() {
+    let (tell, mut told) = tokio::sync::mpsc::channel(1);
     let upstream = http_upstream("one")
-        .on("tools/call", |mut call| async move {
-            call.progress(1.0, 2.0).await;
-            call.pause(700).await;
-            call.text("finished alone").await;
+        .on("tools/call", move |mut call| {
+            let tell = tell.clone();
+            async move {
+                // Long enough for a gateway that would cancel to do so.
+                let cancelled = tokio::time::timeout(Duration::from_millis(700), call.cancelled()).await;
+                call.text("finished alone").await;
+                tell.send(cancelled.is_ok()).await.ok();
+            }
         })
         .start()
         .await;
     let gateway = gateway().with("one", &upstream).start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
-    let running = client.open_call("one__echo", json!({})).await;
-    let call = upstream.until_received("tools/call", 1).await;
+    let running = client.open_as(json!(7), "tools/call", json!({ "name": "one__echo" })).await;
+    upstream.until_received("tools/call", 1).await;
     drop(running);
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert!(upstream.received("notifications/cancelled").is_empty(), "call {} was cancelled", call.raw);
-    assert_eq!(client.request("ping", json!({})).await.status, 200);
+    let was_cancelled = within(Duration::from_secs(10), "the call to finish alone", told.recv()).await;
+    assert_eq!(was_cancelled, Some(false));
+    crate::support::eventually("its id to be free again", || async {
+        let answer = client.open_as(json!(7), "ping", json!({})).await.whole().await;
+        answer.json().get("result").is_some().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -46,7 +55,6 @@ async fn s_https_12_s_canc_05_leaving_is_cancellation_in_the_stateless_era() {
         client.until_tools(&["one__echo"]).await;
         let running = client.open_call("one__echo", json!({})).await;
         upstream.until_received("tools/call", 1).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
         drop(running);
         within(Duration::from_secs(5), "the upstream to hear of it", told.recv()).await;
         if is_modern {

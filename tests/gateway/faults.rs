@@ -69,7 +69,7 @@ async fn f01_an_upstream_killed_in_a_call_is_lost_with_unknown_outcome_and_nothi
 
 #[tokio::test]
 async fn f01_an_upstream_gone_for_good_takes_its_calls_with_it_and_no_others() {
-    let doomed = http_upstream("doomed")
+    let mut doomed = http_upstream("doomed")
         .on("tools/call", |mut call| async move { call.disconnected().await })
         .start()
         .await;
@@ -83,7 +83,7 @@ async fn f01_an_upstream_gone_for_good_takes_its_calls_with_it_and_no_others() {
         modern.open_call("doomed__echo", json!({})).await,
     ];
     doomed.until_received("tools/call", 2).await;
-    doomed.kill();
+    doomed.kill().await;
     for exchange in running {
         within(Duration::from_secs(5), "the loss to be told", exchange.answer())
             .await
@@ -143,12 +143,12 @@ async fn f02_a_hanging_upstream_is_left_at_the_deadline_and_told() {
 
 #[tokio::test]
 async fn f05_a_refused_connection_means_not_sent() {
-    let upstream = http_upstream("one").start().await;
+    let mut upstream = http_upstream("one").start().await;
     let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
     let (client, modern) = (gateway.handshake(HANDSHAKE).await, gateway.stateless());
     client.until_tools(&["one__echo"]).await;
     client.call("one__echo", json!({})).await.text();
-    upstream.kill();
+    upstream.kill().await;
     for client in [&client, &modern] {
         for _ in 0..3 {
             let answer =
@@ -172,7 +172,12 @@ async fn f13_an_upstream_started_late_is_used_without_a_restart() {
     let client = gateway.stateless();
     client.until_tools(&["good__echo"]).await;
     client.call("late__echo", json!({})).await.expect_error(200, -32602);
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    eventually("the status to say that nobody is there", || async {
+        let servers = gateway.admin_get("/api/v1/servers").await.json();
+        let late = servers.as_array()?.iter().find(|server| server["name"] == "late")?.clone();
+        late["why"].is_string().then_some(())
+    })
+    .await;
     let late = late.start().await;
     client.until_tools(&["good__echo", "late__echo"]).await;
     assert_eq!(client.call("late__echo", json!({})).await.text(), "late echoes {}");

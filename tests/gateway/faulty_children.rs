@@ -77,8 +77,10 @@ async fn f14_a_child_that_crashes_in_a_call_fails_its_calls_at_once_and_is_usabl
     let gateway = plan(&mark, json!({})).config(QUICK).start().await;
     for revision in [HANDSHAKE, STATELESS] {
         let client = ready(&gateway, revision).await;
-        let waiting = client.open_call("bad__slow", json!({ "seconds": 30 })).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let params =
+            json!({ "name": "bad__slow", "arguments": { "seconds": 30 }, "_meta": { "progressToken": 1 } });
+        let mut waiting = client.open("tools/call", params).await;
+        waiting.until_method("notifications/progress").await;
         let crash =
             within(Duration::from_secs(5), "the crash to be told", client.call("bad__crash", json!({})))
                 .await;
@@ -97,14 +99,24 @@ async fn f14_a_child_that_crashes_in_a_call_fails_its_calls_at_once_and_is_usabl
 #[tokio::test]
 async fn f15_f22_a_crash_loop_backs_off_and_says_why() {
     let mark = mark();
+    let begun = tokio::time::Instant::now();
     let gateway = gateway()
         .with_server("bad", child("dies", &mark, json!({})))
         .with_server("good", child("tools", &mark, json!({})))
-        .config(QUICK)
+        .config("bounds: { backoff_first: 500ms, backoff_longest: 1s }")
         .start()
         .await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["good__echo"]).await;
+    // An attempt is at most two starts: one that was asked for its era and one that was not. Between attempts it waits
+    // nothing, 0.5 s, 1 s, each a fifth less at most.
+    eventually("the fourth attempt", || async {
+        let log = gateway.stderr();
+        let starts = log.lines().filter(|line| line.contains("process started") && line.contains("=bad"));
+        (starts.count() >= 7).then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() >= Duration::from_millis(1_200), "it does not wait: {:?}", begun.elapsed());
     eventually("its last words in the status", || async {
         gateway.admin_get("/api/v1/servers").await.body.contains("cannot find my database").then_some(())
     })
@@ -254,6 +266,17 @@ async fn f23_a_child_that_eats_memory_or_files_is_the_only_one_to_suffer() {
 }
 
 #[tokio::test]
+async fn f23_a_child_that_eats_processor_time_is_ended_at_its_limit() {
+    let mark = mark();
+    let gateway = plan(&mark, json!({ "max_cpu_seconds": 2, "timeout": "30s" })).config(QUICK).start().await;
+    let client = ready(&gateway, HANDSHAKE).await;
+    let spinning = client.open_call("bad__spin", json!({})).await;
+    assert_eq!(client.call("good__echo", json!({})).await.text(), "{}", "meanwhile the other one answers");
+    spinning.answer().await.expect_failure("upstream_lost", "unknown");
+    recovers(&client).await;
+}
+
+#[tokio::test]
 async fn f24_a_closed_stdout_and_half_a_line_are_crashes() {
     let mark = mark();
     let gateway = plan(&mark, json!({})).config(QUICK).start().await;
@@ -293,16 +316,23 @@ async fn f08_f33_f34_strays_and_corrupt_lines_harm_only_their_own_call() {
 
 #[tokio::test]
 async fn s_stdio_04_a_child_killed_from_outside_is_started_again() {
-    let mark = mark();
-    let gateway = plan(&mark, json!({})).config(QUICK).start().await;
+    let (doomed, neighbour) = (mark(), mark());
+    let gateway = gateway()
+        .with_server("bad", child("tools", &doomed, json!({})))
+        .with_server("good", child("tools", &neighbour, json!({})))
+        .config(QUICK)
+        .start()
+        .await;
     let client = ready(&gateway, HANDSHAKE).await;
     client.call("bad__echo", json!({})).await.text();
+    let undisturbed = marked(&neighbour).await;
     for _ in 0..3 {
-        for pid in marked(&mark).await {
+        for pid in marked(&doomed).await {
             signal_if_python(pid).await;
         }
         recovers(&client).await;
     }
+    assert_eq!(marked(&neighbour).await, undisturbed, "the neighbour's processes are the same ones");
 }
 
 /// Kill the child itself, but nothing that the gateway put around it.

@@ -136,10 +136,16 @@ async fn s_https_02_preflight_answers_allowed_origins_alone() {
 async fn s_https_03_beyond_loopback_needs_authorization() {
     let started = gateway().start().await;
     assert!(started.endpoint.address.ip().is_loopback());
-    for listen in ["0.0.0.0:0", "[::]:0"] {
-        let ended = refused(&format!("listen: \"{listen}\"\nadmin: off\nservers: {{}}\n")).await;
-        assert!(!ended.status.success(), "{ended:?}");
-        let said = ended.stderr.to_ascii_lowercase();
-        assert!(said.contains("listen") && said.contains("loopback"), "{ended:?}");
+    assert!(started.admin.address.ip().is_loopback());
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        for (key, file) in [
+            ("listen", format!("listen: \"{address}\"\nadmin: off\nservers: {{}}\n")),
+            ("admin", format!("listen: 127.0.0.1:0\nadmin: \"{address}\"\nservers: {{}}\n")),
+        ] {
+            let ended = refused(&file).await;
+            assert!(!ended.status.success() && ended.stdout.is_empty(), "{ended:?}");
+            assert!(ended.stderr.contains(&format!("{key}: ")), "{ended:?}");
+            assert!(ended.stderr.contains("loopback"), "{ended:?}");
+        }
     }
 }

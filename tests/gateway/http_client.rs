@@ -172,7 +172,11 @@ async fn s_httpc_06_an_upstream_without_standing_stream_is_not_asked_again_and_a
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
     client.call("one__echo", json!({})).await.text();
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // A gateway that asked again after its back-off would do so between these.
+    for _ in 0..6 {
+        client.call("one__echo", json!({})).await.text();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let gets: Vec<_> = upstream.ledger().into_iter().filter(|received| received.verb == "GET").collect();
     let sessions: HashSet<_> = gets.iter().map(|get| get.session().map(str::to_owned)).collect();
     assert_eq!(gets.len(), sessions.len(), "405 holds for good: {gets:?}");

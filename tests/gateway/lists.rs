@@ -195,7 +195,7 @@ async fn s_list_01_03_a_change_upstream_is_told_once_and_can_be_seen_at_once() {
 #[tokio::test]
 async fn s_list_01_a_lost_upstream_leaves_the_lists_and_comes_back() {
     let upstream = stdio_upstream("one").start().await;
-    let other = http_upstream("two").start().await;
+    let mut other = http_upstream("two").start().await;
     let gateway = gateway()
         .with("one", &upstream)
         .with("two", &other)
@@ -204,7 +204,7 @@ async fn s_list_01_a_lost_upstream_leaves_the_lists_and_comes_back() {
         .await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo", "two__echo"]).await;
-    other.kill();
+    other.kill().await;
     // Whether its tools stay listed for a grace time or not, calls fail clearly and the other upstream works.
     let answer = client.call("two__echo", json!({})).await;
     let failed = answer.json.get("error").is_some() || answer.result()["isError"] == true;

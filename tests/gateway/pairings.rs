@@ -86,7 +86,6 @@ async fn cancel(
         })
         .await;
     if client.is_stateless() {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         drop(running);
     } else {
         client.notify("notifications/cancelled", json!({ "requestId": running.id() })).await;

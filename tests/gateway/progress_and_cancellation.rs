@@ -177,10 +177,15 @@ async fn s_canc_01_a_cancelled_call_is_cancelled_upstream_under_the_upstream_s_i
 
 #[tokio::test]
 async fn s_canc_01_cancels_of_nothing_are_ignored() {
+    let told = std::sync::Arc::new(tokio::sync::Notify::new());
+    let all_told = std::sync::Arc::clone(&told);
     let upstream = http_upstream("one")
-        .on("tools/call", |mut call| async move {
-            call.pause(600).await;
-            call.text("finished").await;
+        .on("tools/call", move |mut call| {
+            let all_told = std::sync::Arc::clone(&all_told);
+            async move {
+                all_told.notified().await;
+                call.text("finished").await;
+            }
         })
         .start()
         .await;
@@ -208,6 +213,7 @@ async fn s_canc_01_cancels_of_nothing_are_ignored() {
     for params in [json!({ "requestId": "77" }), json!({ "requestId": [77] }), json!({ "reason": "no id" })] {
         assert_eq!(client.notify("notifications/cancelled", params).await, 202);
     }
+    told.notify_one();
     assert_eq!(running.answer().await.text(), "finished");
     assert_eq!(
         client.notify("notifications/cancelled", json!({ "requestId": 77 })).await,

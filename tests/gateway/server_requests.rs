@@ -1,11 +1,13 @@
 //! What handshake upstreams ask of handshake clients: sampling, elicitation, roots; and what they are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::support::client::{Client, Exchange, Message};
-use crate::support::{HANDSHAKE, TRANSPORTS, Transport, gateway, stateless_upstream, upstream};
+use crate::support::{HANDSHAKE, TRANSPORTS, Transport, gateway, stateless_upstream, upstream, within};
 
 const ABLE: &str = r#"{"sampling":{},"elicitation":{},"roots":{"listChanged":true}}"#;
 
@@ -157,15 +159,23 @@ async fn an_elicitation_nobody_answers_is_cancelled() {
 
 #[tokio::test]
 async fn s_canc_04_06_a_question_ends_when_its_asker_gives_up_or_its_call_is_cancelled() {
+    // What is withdrawn or answered before the client saw it need not be shown at all.
+    let seen = Arc::new(Notify::new());
+    let told = Arc::clone(&seen);
     let upstream = upstream("one", HANDSHAKE, Transport::Http)
-        .on("tools/call", |mut call| async move {
-            let (id, _answer) = call.begin_to_ask(questions()[1].0, questions()[1].1.clone()).await;
-            if call.params()["arguments"]["gives_up"] == true {
-                call.notify("notifications/cancelled", json!({ "requestId": id, "reason": "never mind" }))
-                    .await;
-                return call.text("gave up").await;
+        .on("tools/call", move |mut call| {
+            let told = Arc::clone(&told);
+            async move {
+                let (id, _answer) = call.begin_to_ask(questions()[1].0, questions()[1].1.clone()).await;
+                if call.params()["arguments"]["gives_up"] == true {
+                    told.notified().await;
+                    let params = json!({ "requestId": id, "reason": "never mind" });
+                    call.notify("notifications/cancelled", params).await;
+                    told.notified().await;
+                    return call.text("gave up").await;
+                }
+                call.cancelled().await;
             }
-            call.cancelled().await;
         })
         .start()
         .await;
@@ -175,7 +185,10 @@ async fn s_canc_04_06_a_question_ends_when_its_asker_gives_up_or_its_call_is_can
 
     let mut running = client.open_call("one__echo", json!({ "gives_up": true })).await;
     let asked = running.until_method("elicitation/create").await;
-    let cancelled = running.until_method("notifications/cancelled").await;
+    seen.notify_one();
+    let cancelled = running.until_method("notifications/cancelled");
+    let cancelled = within(Duration::from_secs(5), "the withdrawal to be told", cancelled).await;
+    seen.notify_one();
     assert_eq!(cancelled.params()["requestId"], asked.json["id"], "under the id the client knows");
     assert_eq!(running.answer().await.text(), "gave up");
     // Too late, and therefore nobody's business.

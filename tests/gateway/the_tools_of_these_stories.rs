@@ -115,13 +115,13 @@ fn conversation() -> [Value; 3] {
 
 #[tokio::test]
 async fn a_scripted_upstream_answers_through_its_child() {
-    let upstream = stdio_upstream("one").start().await;
+    let mut upstream = stdio_upstream("one").start().await;
     let mut child = start(&upstream.settings());
     let answers = talk(&mut child, &conversation()).await;
     assert_eq!(answers[0]["result"]["protocolVersion"], HANDSHAKE);
     assert_eq!(answers[1]["result"]["content"][0]["text"], r#"one echoes {"n":1}"#);
     assert_eq!(upstream.births()[0]["pid"], json!(child.id()));
-    upstream.kill();
+    upstream.kill().await;
     patiently("the child to end with its upstream", child.wait()).await.expect("a child ends");
 }
 

@@ -154,7 +154,7 @@ async fn s_tool_07_unknown_tools_and_malformed_parameters_are_invalid() {
 #[tokio::test]
 async fn s_tool_08_tool_errors_pass_and_the_gateway_s_own_are_told_apart() {
     for transport in [Transport::Http, Transport::Stdio] {
-        let upstream = upstream("one", HANDSHAKE, transport)
+        let mut upstream = upstream("one", HANDSHAKE, transport)
             .on("tools/call", |mut call| async move {
                 call.raw_result(
                     r#"{"content":[{"type":"text","text":"bad input"}],"isError":true,"why":1.0}"#,
@@ -163,7 +163,11 @@ async fn s_tool_08_tool_errors_pass_and_the_gateway_s_own_are_told_apart() {
             })
             .start()
             .await;
-        let gateway = gateway().with("one", &upstream).config("bounds: { start_deadline: 2s }").start().await;
+        let gateway = gateway()
+            .with("one", &upstream)
+            .config("bounds: { start_deadline: 2s, probe_deadline: 500ms }")
+            .start()
+            .await;
         for revision in [HANDSHAKE, STATELESS] {
             let client = gateway.client(revision).await;
             client.until_tools(&["one__echo"]).await;
@@ -176,7 +180,7 @@ async fn s_tool_08_tool_errors_pass_and_the_gateway_s_own_are_told_apart() {
             assert!(answer.result()["_meta"].get("switchyard/failure").is_none(), "{}", answer.raw);
         }
         let clients = [gateway.handshake(HANDSHAKE).await, gateway.stateless()];
-        upstream.kill();
+        upstream.kill().await;
         for client in clients {
             let answer = client.call("one__echo", json!({})).await;
             assert_eq!(answer.status, 200, "{}", answer.raw);

@@ -51,6 +51,9 @@ def echo(request, arguments):
 
 
 def slow(request, arguments):
+    token = request["params"].get("_meta", {}).get("progressToken")
+    if token is not None:
+        say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
     time.sleep(arguments.get("seconds", 1))
     text(request, "slow")
 

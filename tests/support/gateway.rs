@@ -3,7 +3,7 @@
 //! Owns the child process, its directory and what it printed. Always: it is killed and its directory removed when the
 //! story ends; a failing story shows what it logged. Not here: how requests are made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,7 +92,17 @@ impl Plan {
 
     /// Start it and wait until it serves.
     pub(crate) async fn start(&self) -> Gateway {
-        let mut gateway = Gateway::spawn(&self.file(), &self.environment);
+        Plan::serving(Gateway::spawn(&self.file(), &self.environment)).await
+    }
+
+    /// Start the binary in `directory` with exactly these arguments and wait until it serves.
+    pub(crate) async fn start_in(directory: &Path, arguments: &[&str]) -> Gateway {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.args(arguments).current_dir(directory);
+        Plan::serving(Gateway::run(command, directory.to_owned())).await
+    }
+
+    async fn serving(mut gateway: Gateway) -> Gateway {
         let lines = Arc::clone(&gateway.stdout);
         let exited = async {
             let status = gateway.child.wait().await;
@@ -130,6 +140,13 @@ pub(crate) struct Ended {
     pub(crate) stdout: String,
     /// Standard error.
     pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// The exit code.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().expect("it ended by itself")
+    }
 }
 
 /// Run the gateway with a configuration file that it should refuse.
@@ -174,11 +191,15 @@ impl Gateway {
         std::fs::write(&path, file).expect("the temporary directory takes files");
         println!("--- gateway.yaml\n{file}---");
         let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
-        command.arg("serve").arg("-c").arg(&path).current_dir(&directory).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg("serve").arg("-c").arg(&path).current_dir(&directory);
         for (name, value) in environment {
             command.env(name, value);
         }
+        Gateway::run(command, directory)
+    }
+
+    fn run(mut command: Command, directory: PathBuf) -> Gateway {
+        command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary was built with the tests");
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let readers = vec![
@@ -222,6 +243,11 @@ impl Gateway {
         self.stderr.lock().expect("nobody panics while holding it").join("\n")
     }
 
+    /// Whether all that it printed was read, once it has ended.
+    pub(crate) fn is_read_to_the_end(&self) -> bool {
+        self.readers.iter().all(tokio::task::JoinHandle::is_finished)
+    }
+
     /// Whether the process still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
@@ -237,7 +263,12 @@ impl Gateway {
     /// Send SIGTERM and wait for the end.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
-        patiently("the gateway to end after SIGTERM", self.child.wait()).await.expect("a child ends")
+        self.ended().await
+    }
+
+    /// Wait for the end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        patiently("the gateway to end", self.child.wait()).await.expect("a child ends")
     }
 
     /// Send SIGKILL and wait for the end.
@@ -246,7 +277,8 @@ impl Gateway {
         patiently("the gateway to end after SIGKILL", self.child.wait()).await.expect("a child ends");
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    /// Send a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         signal_process(self.pid(), signal);
     }
 }

@@ -6,6 +6,8 @@
 //! Not here: what the gateway must do; that is in the stories.
 
 pub(crate) mod client;
+pub(crate) mod collector;
+pub(crate) mod command_line;
 pub(crate) mod gateway;
 pub(crate) mod generate;
 pub(crate) mod http;

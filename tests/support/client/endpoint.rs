@@ -80,6 +80,11 @@ impl Connection {
         }
     }
 
+    /// Close the sending direction alone.
+    pub(crate) async fn finish_writing(&mut self) {
+        patiently("half a close", self.stream.get_mut().shutdown()).await.expect("the connection is open");
+    }
+
     /// Read until the peer closes, at most for `limit`; `None` when it did not close.
     pub(crate) async fn read_to_close(&mut self, limit: Duration) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();

@@ -99,6 +99,11 @@ impl Exchange {
         Whole { status: head.status(), headers: head.headers, body }
     }
 
+    /// The connection, with whatever of the answer was not read.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     fn is_stream(&self) -> bool {
         let head = self.head.as_ref();
         head.and_then(|head| head.headers.get("content-type"))

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use call::Call;
-pub(crate) use plan::{http_upstream, stateless_upstream, stdio_upstream, upstream};
+pub(crate) use plan::{UpstreamPlan, http_upstream, stateless_upstream, stdio_upstream, upstream};
 
 use super::http::Headers;
 use super::{STATELESS, patiently};
@@ -122,6 +122,7 @@ pub(crate) struct Shared {
     faults: Mutex<Vec<String>>,
     changes: watch::Sender<u64>,
     killed: watch::Sender<u64>,
+    open: watch::Sender<usize>,
     next: AtomicU64,
     connections: AtomicUsize,
 }
@@ -199,12 +200,17 @@ impl Upstream {
         self.address
     }
 
-    /// Die as a killed process does: nobody listens any more and every connection breaks.
-    pub(crate) fn kill(&self) {
+    /// Die as a killed process does: afterwards nobody listens any more and every connection is broken.
+    pub(crate) async fn kill(&mut self) {
         println!("   [{}] is killed", self.shared.name);
         self.serving.abort();
         self.shared.killed.send_modify(|count| *count += 1);
         locked(&self.shared.standing).clear();
+        let closed = async {
+            (&mut self.serving).await.ok();
+            self.shared.open.subscribe().wait_for(|open| *open == 0).await.ok();
+        };
+        patiently("every connection of a killed upstream to be closed", closed).await;
     }
 
     /// Forget all sessions, as a restarted server does.

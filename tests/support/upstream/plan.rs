@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use super::{Call, Shared, Shown, Transport, Upstream, defaults, locked, over_http, over_stdio};
@@ -43,6 +43,7 @@ pub(crate) fn upstream(name: &str, revision: &str, transport: Transport) -> Upst
         faults: Mutex::default(),
         changes: watch::Sender::new(0),
         killed: watch::Sender::new(0),
+        open: watch::Sender::new(0),
         next: AtomicU64::new(1),
         connections: AtomicUsize::new(0),
     };
@@ -133,6 +134,8 @@ impl UpstreamPlan {
     /// Take an address without listening on it: connections are refused until [`Reserved::start`].
     pub(crate) fn reserve(self) -> Reserved {
         let socket = TcpSocket::new_v4().expect("sockets are to be had");
+        // Accepted connections inherit it, so that [`UpstreamPlan::start_at`] can follow while they are still closing.
+        socket.set_reuseaddr(true).expect("a fresh socket takes options");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
         let address = socket.local_addr().expect("bound above");
         Reserved { shared: Arc::new(self.shared), socket, address }
@@ -171,23 +174,29 @@ impl Reserved {
                 let Ok((stream, _)) = accepted else { return };
                 stream.set_nodelay(true).ok();
                 let number = shared.connections.fetch_add(1, Ordering::Relaxed);
+                shared.open.send_modify(|open| *open += 1);
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    let mut killed = shared.killed.subscribe();
-                    let serve = async {
-                        match shared.transport {
-                            Transport::Http => over_http::serve(Arc::clone(&shared), stream, number).await,
-                            Transport::Stdio => over_stdio::serve(Arc::clone(&shared), stream, number).await,
-                        }
-                    };
-                    tokio::select! {
-                        () = serve => {}
-                        _ = killed.changed() => {}
-                    }
+                    serve_until_killed(&shared, stream, number).await;
+                    shared.open.send_modify(|open| *open -= 1);
                 });
             }
         });
         Upstream { shared: self.shared, address: self.address, serving }
+    }
+}
+
+async fn serve_until_killed(shared: &Arc<Shared>, stream: TcpStream, number: usize) {
+    let mut killed = shared.killed.subscribe();
+    let serve = async {
+        match shared.transport {
+            Transport::Http => over_http::serve(Arc::clone(shared), stream, number).await,
+            Transport::Stdio => over_stdio::serve(Arc::clone(shared), stream, number).await,
+        }
+    };
+    tokio::select! {
+        () = serve => {}
+        _ = killed.changed() => {}
     }
 }
 
