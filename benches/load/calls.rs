@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::caller::{Era, Target};
-use crate::drive::{Leg, Sample, Work, interleave};
+use crate::drive::{Leg, Rounds, Work, interleave};
 use crate::gateway::{Gateway, Server};
 use crate::nginx::Nginx;
 use crate::process::ProcessTree;
@@ -41,21 +41,17 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         Ok(gateway) => legs.extend(through(bench, gateway)),
         Err(error) => report.skip("gateway", error),
     }
-    let samples = interleave(&legs, bench.timing).await?;
-    report.legs(&format!("{} callers", bench.callers), names(&legs).zip(&samples));
-    busy_figures(&legs, &samples, report);
+    let rounds = interleave(&legs, bench.timing).await?;
+    report.legs(&format!("{} callers", bench.callers), &legs, &rounds);
+    busy_figures(&legs, &rounds, report);
 
     // Crossed eras add nothing to what one session at a time tells.
     legs.retain(|leg| !CROSSED.contains(&leg.name));
     legs.iter_mut().for_each(|leg| leg.callers = 1);
-    let samples = interleave(&legs, bench.timing).await?;
-    report.legs("1 caller", names(&legs).zip(&samples));
-    latency_figures(&legs, &samples, report);
+    let rounds = interleave(&legs, bench.timing).await?;
+    report.legs("1 caller", &legs, &rounds);
+    latency_figures(&legs, &rounds, report);
     Ok(())
-}
-
-fn names(legs: &[Leg]) -> impl Iterator<Item = &str> {
-    legs.iter().map(|leg| leg.name)
 }
 
 fn leg(
@@ -99,38 +95,37 @@ fn through(bench: &Bench, gateway: &Gateway) -> [Leg; 4] {
     .map(|(name, era, tool)| leg(bench, name, &gateway.target, era, tool, &gateway.process))
 }
 
-fn sample<'a>(legs: &[Leg], samples: &'a [Sample], name: &str) -> Option<&'a Sample> {
-    legs.iter().position(|leg| leg.name == name).map(|at| &samples[at])
+fn find<'a>(legs: &[Leg], rounds: &'a [Rounds], name: &str) -> Option<&'a Rounds> {
+    legs.iter().position(|leg| leg.name == name).map(|at| &rounds[at])
 }
 
-fn busy_figures(legs: &[Leg], samples: &[Sample], report: &mut Report) {
-    let processor = |name| sample(legs, samples, name).map(|sample| sample.processor);
-    if let Some(direct) = processor(DIRECT) {
-        report.figure("processor time of the upstream itself per call", direct, "µs");
+fn busy_figures(legs: &[Leg], rounds: &[Rounds], report: &mut Report) {
+    let rounds_of = |name| find(legs, rounds, name);
+    if let Some(direct) = rounds_of(DIRECT) {
+        report.figure("processor time of the upstream itself per call", direct.median().processor, "µs");
     }
-    let paths = [PLAIN_STATELESS, PLAIN_HANDSHAKE, CROSSED[0], CROSSED[1]];
-    for path in paths {
-        if let (Some(gateway), Some(nginx)) = (processor(path), processor(NGINX)) {
+    for path in [PLAIN_STATELESS, PLAIN_HANDSHAKE, CROSSED[0], CROSSED[1]] {
+        if let (Some(gateway), Some(nginx)) = (rounds_of(path), rounds_of(NGINX)) {
             let name = format!("processor time per call against nginx, {path}");
-            report.budgeted(&name, gateway / nginx, "×", 2.0, 1.5);
+            report.budgeted(&name, gateway.processor_against(nginx), "×", 2.0, 1.5);
         }
     }
-    if let (Some(handshake), Some(stateless)) = (processor(PLAIN_HANDSHAKE), processor(PLAIN_STATELESS)) {
+    if let (Some(handshake), Some(stateless)) = (rounds_of(PLAIN_HANDSHAKE), rounds_of(PLAIN_STATELESS)) {
         let name = "processor time, session path against stateless path";
-        report.budgeted(name, handshake / stateless, "×", 1.25, 1.1);
+        report.budgeted(name, handshake.processor_against(stateless), "×", 1.25, 1.1);
     }
 }
 
-fn latency_figures(legs: &[Leg], samples: &[Sample], report: &mut Report) {
-    let middle = |name| sample(legs, samples, name).map(|sample| sample.latency[0]);
-    let Some(direct) = middle(DIRECT) else { return };
-    if let Some(nginx) = middle(NGINX) {
-        report.figure("added latency at one caller, median, nginx", nginx - direct, "µs");
+fn latency_figures(legs: &[Leg], rounds: &[Rounds], report: &mut Report) {
+    let rounds_of = |name| find(legs, rounds, name);
+    let Some(direct) = rounds_of(DIRECT) else { return };
+    if let Some(nginx) = rounds_of(NGINX) {
+        report.figure("added latency at one caller, median, nginx", nginx.latency_above(direct), "µs");
     }
     for path in [PLAIN_STATELESS, PLAIN_HANDSHAKE] {
-        if let Some(gateway) = middle(path) {
+        if let Some(gateway) = rounds_of(path) {
             let name = format!("added latency at one caller, median, {path}");
-            report.budgeted(&name, gateway - direct, "µs", 80.0, 40.0);
+            report.budgeted(&name, gateway.latency_above(direct), "µs", 80.0, 40.0);
         }
     }
 }

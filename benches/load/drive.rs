@@ -1,14 +1,14 @@
 //! The closed loop: so many callers, each sending its next request when the last one was answered.
 //!
-//! Always: legs that are compared run in turns within one run, because the machine is noisy; medians over the rounds
-//! are reported. An answer that is wrong ends its caller and is counted.
+//! Always: legs that are compared run in turns within one run, because the machine is noisy; they are compared round by round
+//! and the median is reported. An answer that is wrong ends its caller and is counted.
 //! Not here: what is asked (`caller`), what the figures should be (`report`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tokio::time::Instant;
 
 use crate::caller::{Caller, Era, Target};
@@ -83,15 +83,42 @@ struct Tally {
     first_error: RefCell<Option<String>>,
 }
 
-/// Runs all legs in turns; one sample per leg, the median of its rounds.
-pub(crate) async fn interleave(legs: &[Leg], timing: Timing) -> Result<Vec<Sample>> {
+/// What all rounds of one leg gave.
+#[derive(Debug)]
+pub(crate) struct Rounds(Vec<Sample>);
+
+impl Rounds {
+    /// The median of every figure.
+    pub(crate) fn median(&self) -> Sample {
+        median_of(&self.0)
+    }
+
+    /// The median over the rounds of what `figure` makes of this leg and another one in the same round, which ran
+    /// under the same conditions.
+    pub(crate) fn beside(&self, other: &Rounds, figure: impl Fn(&Sample, &Sample) -> f64) -> f64 {
+        median(self.0.iter().zip(&other.0).map(|(this, other)| figure(this, other)).collect())
+    }
+
+    /// Processor time per answer as a multiple of another leg's.
+    pub(crate) fn processor_against(&self, other: &Rounds) -> f64 {
+        self.beside(other, |this, other| this.processor / other.processor)
+    }
+
+    /// Median latency above another leg's, in microseconds.
+    pub(crate) fn latency_above(&self, other: &Rounds) -> f64 {
+        self.beside(other, |this, other| this.latency[0] - other.latency[0])
+    }
+}
+
+/// Runs all legs in turns, and gives the rounds of each.
+pub(crate) async fn interleave(legs: &[Leg], timing: Timing) -> Result<Vec<Rounds>> {
     let mut samples = vec![Vec::new(); legs.len()];
     for _ in 0..timing.rounds {
         for (leg, samples) in legs.iter().zip(&mut samples) {
             samples.push(run(leg, timing).await.with_context(|| leg.name)?);
         }
     }
-    Ok(samples.iter().map(|rounds| median_of(rounds)).collect())
+    Ok(samples.into_iter().map(Rounds).collect())
 }
 
 async fn run(leg: &Leg, timing: Timing) -> Result<Sample> {
@@ -117,6 +144,8 @@ async fn run(leg: &Leg, timing: Timing) -> Result<Sample> {
     for lane in lanes {
         lane.await.context("a caller panicked")?;
     }
+    // Times come in hundredths of a second; so many answers take more than one.
+    ensure!(calls < 5000 || !processor.is_zero(), "the processes that did the work are not the ones counted");
     Ok(Sample {
         calls,
         rate: calls as f64 / elapsed.as_secs_f64(),
@@ -180,7 +209,7 @@ fn median_of(rounds: &[Sample]) -> Sample {
 }
 
 /// The middle one, or the mean of the middle two.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
     match (values.get(low), values.get(high)) {

@@ -32,11 +32,11 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         leg("gateway, 10 × servers", &more_servers, 1),
         leg("gateway, 10 × sessions", &small, 10),
     ];
-    let samples = interleave(&legs, bench.timing).await?;
-    report.legs("growth", legs.iter().map(|leg| leg.name).zip(&samples));
-    for (leg, sample) in legs.iter().zip(&samples).skip(1) {
+    let rounds = interleave(&legs, bench.timing).await?;
+    report.legs("growth", &legs, &rounds);
+    for (leg, grown) in legs.iter().zip(&rounds).skip(1) {
         let name = format!("processor time per call against the small size, {}", leg.name);
-        report.budgeted(&name, sample.processor / samples[0].processor, "×", 1.15, 1.0);
+        report.budgeted(&name, grown.processor_against(&rounds[0]), "×", 1.15, 1.0);
     }
     Ok(())
 }

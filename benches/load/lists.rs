@@ -55,24 +55,14 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         list("gateway, merged list, 2026-07-28", Era::Stateless, size),
         list("gateway, merged list, 2025-11-25", Era::Handshake, session_size),
     ];
-    let samples = interleave(&legs, bench.timing).await?;
-    report.legs(&format!("{LISTERS} callers"), legs.iter().map(|leg| leg.name).zip(&samples));
+    let rounds = interleave(&legs, bench.timing).await?;
+    report.legs(&format!("{LISTERS} callers"), &legs, &rounds);
+    let [sent, copied, stateless, handshake] = &rounds[..] else { unreachable!("there are four legs") };
     // A body that is made in memory has to be copied to the socket; sendfile never copies it.
-    let [sent, copied, stateless, handshake] = [0, 1, 2, 3].map(|at: usize| samples[at].processor);
-    report.budgeted(
-        "merged list against the copied static body, 2026-07-28",
-        stateless / copied,
-        "×",
-        1.5,
-        1.1,
-    );
-    report.budgeted(
-        "merged list against the copied static body, 2025-11-25",
-        handshake / copied,
-        "×",
-        1.5,
-        1.1,
-    );
-    report.figure("merged list against sendfile, 2026-07-28", stateless / sent, "×");
+    for (era, list) in [("2026-07-28", stateless), ("2025-11-25", handshake)] {
+        let name = format!("merged list against the copied static body, {era}");
+        report.budgeted(&name, list.processor_against(copied), "×", 1.5, 1.1);
+        report.figure(&format!("merged list against sendfile, {era}"), list.processor_against(sent), "×");
+    }
     Ok(())
 }

@@ -67,10 +67,10 @@ struct Arguments {
     #[arg(long, default_value_t = 32)]
     callers: usize,
     /// Seconds counted per leg and round.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Rounds.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Measure this gateway instead of the one just built.
     #[arg(long, value_name = "PROGRAM", default_value = env!("CARGO_BIN_EXE_switchyard"))]

@@ -38,9 +38,8 @@ impl Nginx {
             let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
             let configuration = configuration(prefix.path(), address, upstream, workers);
             tokio::fs::write(prefix.path().join("nginx.conf"), configuration).await?;
-            match spawn(prefix.path(), address).await {
-                Ok(child) => {
-                    let process = ProcessTree::of(child.id().context("nginx ended")?)?;
+            match spawn(prefix.path(), address, workers).await {
+                Ok((child, process)) => {
                     return Ok(Nginx { child, address, process, version, _prefix: prefix });
                 }
                 Err(error) => last = Some(error),
@@ -63,7 +62,7 @@ async fn version() -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().trim_start_matches("nginx version: ").to_owned())
 }
 
-async fn spawn(prefix: &Path, address: SocketAddr) -> Result<Child> {
+async fn spawn(prefix: &Path, address: SocketAddr, workers: usize) -> Result<(Child, ProcessTree)> {
     let mut child = Command::new("nginx")
         .arg("-p")
         .arg(prefix)
@@ -82,8 +81,10 @@ async fn spawn(prefix: &Path, address: SocketAddr) -> Result<Child> {
             let log = tokio::fs::read_to_string(prefix.join("error.log")).await.unwrap_or_default();
             bail!("nginx ended with {status}: {log}");
         }
-        if tokio::net::TcpStream::connect(address).await.is_ok() {
-            return Ok(child);
+        // The master listens before it has its workers, whose processor time is the one that counts.
+        let process = ProcessTree::of(child.id().context("nginx ended")?)?;
+        if process.len() > workers && tokio::net::TcpStream::connect(address).await.is_ok() {
+            return Ok((child, process));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

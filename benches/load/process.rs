@@ -30,6 +30,11 @@ impl ProcessTree {
         Ok(ProcessTree { members })
     }
 
+    /// How many processes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// User and system time so far.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         let mut ticks = 0;

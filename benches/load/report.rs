@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::drive::Sample;
+use crate::drive::{Leg, Rounds, Sample};
 
 /// What a figure may be.
 #[derive(Debug, Clone, Copy)]
@@ -53,13 +53,14 @@ impl Report {
         self.machine.push((name, value.into()));
     }
 
-    /// Adds the samples of a group of legs.
-    pub(crate) fn legs<'a>(&mut self, group: &str, legs: impl IntoIterator<Item = (&'a str, &'a Sample)>) {
-        for (name, sample) in legs {
+    /// Adds what a group of legs gave.
+    pub(crate) fn legs(&mut self, group: &str, legs: &[Leg], rounds: &[Rounds]) {
+        for (leg, rounds) in legs.iter().zip(rounds) {
+            let (name, sample) = (format!("{group}, {}", leg.name), rounds.median());
             if let Some(error) = &sample.first_error {
-                self.errors.push(format!("{group}, {name}: {} callers ended: {error}", sample.errors));
+                self.errors.push(format!("{name}: {} callers ended: {error}", sample.errors));
             }
-            self.legs.push((format!("{group}, {name}"), sample.clone()));
+            self.legs.push((name, sample));
         }
     }
 
