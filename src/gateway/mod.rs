@@ -89,8 +89,9 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
 
     sweeper.abort();
     drain::drain(&edge, &sessions, bounds.drain).await;
-    data_handle.stop(false).await;
+    // Fails what still runs, so that each call has its answer before its connection closes.
     fleet.retire().await;
+    data_handle.stop(false).await;
     if let Some(handle) = admin_handle {
         handle.stop(false).await;
     }
