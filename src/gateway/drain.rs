@@ -21,6 +21,8 @@ pub(super) async fn until_told_to_stop() -> std::io::Result<()> {
 
 /// How often running calls are counted.
 const LOOK: Duration = Duration::from_millis(20);
+/// Time for the answers of calls that the end has failed.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Time for last bytes to leave.
 const LAST_BYTES: Duration = Duration::from_millis(100);
 
@@ -36,5 +38,13 @@ pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration)
         tracing::warn!(left, "calls were still running at the end of the drain");
     }
     sessions.end_all().await;
+}
+
+/// Waits until calls that were failed by the end have answered, and their last bytes have left.
+pub(super) async fn let_answers_leave(edge: &Edge) {
+    let until = Instant::now() + LAST_ANSWERS;
+    while edge.requests_in_flight() > 0 && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
     tokio::time::sleep(LAST_BYTES).await;
 }

@@ -91,6 +91,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     drain::drain(&edge, &sessions, bounds.drain).await;
     // Fails what still runs, so that each call has its answer before its connection closes.
     fleet.retire().await;
+    drain::let_answers_leave(&edge).await;
     data_handle.stop(false).await;
     if let Some(handle) = admin_handle {
         handle.stop(false).await;
