@@ -32,7 +32,7 @@ impl EventWriter {
     /// The message on one line; `None` when the client is not to see it.
     pub(super) fn write(&mut self, event: CallEvent) -> Option<Bytes> {
         match event {
-            CallEvent::Question(text) => Some(text),
+            CallEvent::Message(text) => Some(text),
             CallEvent::Log(upstream, params) => {
                 let params = log_params(upstream.as_str(), &params, self.log_level?)?;
                 Some(notification("notifications/message", &params))

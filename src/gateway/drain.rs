@@ -35,7 +35,6 @@ impl Signals {
 const LOOK: Duration = Duration::from_millis(20);
 /// Time for last bytes to leave.
 const LAST_BYTES: Duration = Duration::from_millis(100);
-
 /// Time for calls that were told to stop to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

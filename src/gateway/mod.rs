@@ -97,7 +97,6 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     signals.next().await;
 
     sweeper.abort();
-    data_handle.pause().await;
     tokio::select! {
         () = drain::drain(&edge, &sessions, bounds.drain) => {}
         () = signals.next() => tracing::warn!("told to stop twice: not waiting for running calls"),

@@ -31,11 +31,18 @@ pub(super) struct State {
     queue: usize,
     ready: bool,
     next_question: u64,
-    questions: HashMap<u64, oneshot::Sender<Answer>>,
+    questions: HashMap<u64, PendingQuestion>,
     subscriptions: HashMap<String, Subscription>,
     stream: Option<mpsc::Sender<Bytes>>,
     changed: Arc<PendingChanges>,
     kept: VecDeque<Bytes>,
+}
+
+#[derive(Debug)]
+struct PendingQuestion {
+    answer: oneshot::Sender<Answer>,
+    /// The stream it was put on; what follows it goes there as well.
+    stream: Option<EventSink>,
 }
 
 #[derive(Debug)]
@@ -92,7 +99,7 @@ impl State {
         request: &Request,
         stream: Option<EventSink>,
     ) -> Result<Question, QuestionRefused> {
-        self.questions.retain(|_, answer| !answer.is_closed());
+        self.questions.retain(|_, question| !question.answer.is_closed());
         if !self.declared(request) {
             return Err(QuestionRefused::NotDeclared);
         }
@@ -102,13 +109,9 @@ impl State {
         self.next_question += 1;
         let number = self.next_question;
         let (answer, answered) = oneshot::channel();
-        self.questions.insert(number, answer);
         let text = question_text(number, request, self.revision);
-        let on_stream =
-            stream.is_some_and(|stream| stream.try_send(CallEvent::Question(text.clone())).is_ok());
-        if !on_stream {
-            self.deliver(text);
-        }
+        self.deliver_on(stream.as_ref(), text);
+        self.questions.insert(number, PendingQuestion { answer, stream });
         Ok(Question { number, answer: answered })
     }
 
@@ -126,17 +129,18 @@ impl State {
 
     /// Hands an answer to whoever asked; one that nobody asked for is ignored.
     pub(super) fn answered(&mut self, number: u64, answer: Answer) {
-        if let Some(waiting) = self.questions.remove(&number) {
+        if let Some(question) = self.questions.remove(&number) {
             // The upstream may have withdrawn its question meanwhile.
-            let _ = waiting.send(answer);
+            let _ = question.answer.send(answer);
         }
     }
 
     /// The upstream gave up on its question: the client is told, and its answer will be ignored.
     pub(super) fn withdraw(&mut self, number: u64) {
-        if self.questions.remove(&number).is_some() {
+        if let Some(question) = self.questions.remove(&number) {
             let params = format!(r#"{{"requestId":{number},"reason":"no longer needed"}}"#);
-            self.deliver(notification("notifications/cancelled", params.as_bytes()));
+            let text = notification("notifications/cancelled", params.as_bytes());
+            self.deliver_on(question.stream.as_ref(), text);
         }
     }
 
@@ -187,6 +191,15 @@ impl State {
     pub(super) fn lists_changed(&mut self, changed: ListsChanged) {
         self.changed.add(changed);
         self.flush();
+    }
+
+    /// On a call's own stream where it has one that is still read, else on the standing one.
+    fn deliver_on(&mut self, stream: Option<&EventSink>, text: Bytes) {
+        let on_stream =
+            stream.is_some_and(|stream| stream.try_send(CallEvent::Message(text.clone())).is_ok());
+        if !on_stream {
+            self.deliver(text);
+        }
     }
 
     fn deliver(&mut self, text: Bytes) {

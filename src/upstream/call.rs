@@ -26,8 +26,8 @@ pub enum CallEvent {
     Progress(Object),
     /// Parameters of a `notifications/message`, and whose it is.
     Log(UpstreamName, Object),
-    /// A whole request for the client, under the gateway's id, to be written on the call's own stream.
-    Question(bytes::Bytes),
+    /// A whole message of the session, a question or its withdrawal, for the call's own stream.
+    Message(bytes::Bytes),
 }
 
 /// Where events of one call go. Bounded; progress and logs are dropped when it is full.
