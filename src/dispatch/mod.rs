@@ -71,7 +71,10 @@ pub struct Call {
 
 /// How a story ended well.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large variant is the usual one, and a box would be an allocation per call")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and a box would be an allocation per call"
+)]
 pub enum Outcome {
     /// An upstream's answer, in its own URIs: result or JSON-RPC error.
     Relayed {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix_web::web::Data;
+use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;
 use crate::auth::principal::Principal;
@@ -104,5 +105,7 @@ fn stateless_client(profile: Option<ProfileName>) -> Arc<Client> {
         // Questions cannot be carried back to stateless clients in this release, so nothing is offered upstream.
         capabilities: ClientCapabilities::none(),
         port: None,
+        // It is as old as the gateway.
+        closed: CancellationToken::new(),
     })
 }

@@ -1,6 +1,8 @@
 //! How the rest of the gateway reaches one upstream: one method that takes a permit, and questions about its state.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use actix::{Addr, Recipient};
 use arc_swap::ArcSwapOption;
@@ -10,18 +12,19 @@ use tokio::sync::oneshot;
 use super::actor::UpstreamActor;
 use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::connect::Address;
+use super::era_check::{doubts_handshake, doubts_stateless};
 use super::error::UpstreamError;
 use super::link::Link;
 use super::messages::{EraMistaken, LinkProgress, OpenLink, ReleaseLink, Retire, UpstreamNews};
 use super::probe::Facts;
 use super::shared::{Shared, State, Status};
-use super::stateless::{Answered, StatelessHttp};
+use super::stateless::StatelessHttp;
 use super::supervisor::{AddressSlot, supervise};
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
 use crate::policy::Permit;
-use crate::protocol::era::{Era, Revision};
+use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object, quote, string};
 use crate::protocol::log_level::LogLevel;
@@ -84,17 +87,21 @@ impl UpstreamHandle {
     pub async fn forward(&self, permit: Permit, call: &UpstreamCall<'_>) -> Result<Answer, UpstreamError> {
         debug_assert_eq!(permit.upstream(), self.name(), "a permit is for one upstream");
         let (quiet, maximum) = (self.shared.settings.timeout, self.shared.bounds.call_maximum);
-        if !call.circumstances.progress {
-            return match tokio::time::timeout(quiet.min(maximum), self.route(call, None)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(UpstreamError::Timeout(quiet.min(maximum))),
-            };
-        }
-        let activity = Arc::new(Activity::starting_now());
+        let sent = AtomicBool::new(false);
+        let activity = call.circumstances.progress.then(|| Arc::new(Activity::starting_now()));
+        let expiry = async {
+            match &activity {
+                Some(activity) => activity.expired(quiet, maximum).await,
+                None => tokio::time::sleep(quiet.min(maximum)).await,
+            }
+        };
         tokio::select! {
             biased;
-            answer = self.route(call, Some(Arc::clone(&activity))) => answer,
-            () = activity.expired(quiet, maximum) => Err(UpstreamError::Timeout(quiet)),
+            answer = self.route(call, activity.clone(), &sent) => answer,
+            () = expiry => Err(match sent.load(Ordering::Relaxed) {
+                true => UpstreamError::Timeout(quiet.min(maximum)),
+                false => UpstreamError::unavailable("it is still being connected"),
+            }),
         }
     }
 
@@ -102,6 +109,7 @@ impl UpstreamHandle {
         &self,
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         #[cfg(debug_assertions)]
         if self.shared.panic_at.as_deref() == Some(call.method.name()) {
@@ -111,14 +119,17 @@ impl UpstreamHandle {
             Some(facts) => facts,
             None => self.connected().await?,
         };
+        let affinity = self.shared.affinity_for(&call.circumstances.client, facts.revision);
+        self.refuse_too_many_subscriptions(call, affinity)?;
         let answer = match (&self.shared.address, facts.revision.era()) {
             (Address::Http { stateless, .. }, Era::Stateless) => {
+                sent.store(true, Ordering::Relaxed);
                 self.call_stateless(stateless, &facts, call, activity).await?
             }
-            _ => self.call_on_link(&facts, call, activity).await?,
+            _ => self.call_on_link(affinity, call, activity, sent).await?,
         };
         if let Answer::Result(_) = &answer {
-            self.note_subscription(call, facts.revision);
+            self.note_subscription(call, affinity);
         }
         if facts.revision.era() == Era::Stateless {
             completed(&answer)?;
@@ -126,22 +137,27 @@ impl UpstreamHandle {
         Ok(answer)
     }
 
+    fn refuse_too_many_subscriptions(
+        &self,
+        call: &UpstreamCall<'_>,
+        affinity: Affinity,
+    ) -> Result<(), UpstreamError> {
+        match (&call.target, call.method) {
+            (Some(uri), Method::Subscribe) if !self.shared.subscriptions.have_room(affinity, uri) => {
+                Err(UpstreamError::Overloaded { retry_after: None })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Remembers what a later link must ask for again.
-    fn note_subscription(&self, call: &UpstreamCall<'_>, revision: Revision) {
+    fn note_subscription(&self, call: &UpstreamCall<'_>, affinity: Affinity) {
         let Some(uri) = &call.target else { return };
-        let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
         match call.method {
             Method::Subscribe => {
-                let mut subscribed = self.shared.subscriptions.entry(affinity).or_default();
-                if !subscribed.iter().any(|known| known == uri) {
-                    subscribed.push(uri.clone().into_owned());
-                }
+                self.shared.subscriptions.add(&call.circumstances.client, affinity, uri);
             }
-            Method::Unsubscribe => {
-                if let Some(mut subscribed) = self.shared.subscriptions.get_mut(&affinity) {
-                    subscribed.retain(|known| known != uri);
-                }
-            }
+            Method::Unsubscribe => self.shared.subscriptions.remove(affinity, uri),
             _ => {}
         }
     }
@@ -154,9 +170,9 @@ impl UpstreamHandle {
         activity: Option<Arc<Activity>>,
     ) -> Result<Answer, UpstreamError> {
         let answered = stateless.call(call, facts.revision, activity).await;
-        if era_is_doubtful(&answered)
+        if doubts_stateless(&answered)
             && let Ok(actor) = self.actor()
-            && actor.try_send(EraMistaken).is_err()
+            && actor.try_send(EraMistaken { believed: Era::Stateless }).is_err()
         {
             tracing::debug!(upstream = %self.name(), "the actor is busy; its era stays as it was");
         }
@@ -165,20 +181,40 @@ impl UpstreamHandle {
 
     async fn call_on_link(
         &self,
-        facts: &Facts,
+        affinity: Affinity,
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let circumstances = call.circumstances;
-        let affinity = self.shared.affinity_for(&circumstances.client, facts.revision);
         let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
-        match link.call(call, activity.clone()).await {
+        let answered = match link.call(call, activity.clone(), sent).await {
             // The session was forgotten before the call was looked at: once more on a new one (S-HTTPC-04).
             Err(UpstreamError::Unavailable { .. }) if link.has_ended() => {
+                sent.store(false, Ordering::Relaxed);
                 let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
-                link.call(call, activity).await
+                link.call(call, activity, sent).await
             }
             outcome => outcome,
+        };
+        if doubts_handshake(&answered) {
+            self.check_era().await;
+        }
+        answered
+    }
+
+    /// Asks an upstream of the handshake era whether it still is one. The doubtful answer waits for that, a moment, so
+    /// that the caller's next call finds things in order.
+    async fn check_era(&self) {
+        let Address::Http { stateless, .. } = &self.shared.address else { return };
+        if self.shared.pinned().is_some() {
+            return;
+        }
+        if self.shared.era_check.has_become_stateless(stateless, ERA_CHECK).await
+            && let Ok(actor) = self.actor()
+            && actor.send(EraMistaken { believed: Era::Handshake }).await.is_err()
+        {
+            tracing::debug!(upstream = %self.name(), "the actor ended while its era was looked at");
         }
     }
 
@@ -201,6 +237,9 @@ impl UpstreamHandle {
             match progress.borrow_and_update().clone() {
                 LinkProgress::Ready(link) => return Ok(link),
                 LinkProgress::Failed(error) => return Err(unsent(error)),
+                LinkProgress::NotNeeded => {
+                    return Err(UpstreamError::unavailable("it has just changed its era"));
+                }
                 LinkProgress::Starting => {}
             }
             if progress.changed().await.is_err() {
@@ -229,12 +268,9 @@ impl UpstreamHandle {
             if let Some(facts) = self.shared.facts() {
                 return Ok(facts);
             }
+            // Whoever is ready has facts: they are gone again already unless it is still starting.
             if progress.changed().await.is_err() {
-                // A stateless upstream leaves no link behind, only facts.
-                return self
-                    .shared
-                    .facts()
-                    .ok_or_else(|| UpstreamError::unavailable("it is being restarted"));
+                return Err(UpstreamError::unavailable("it is being restarted"));
             }
         }
     }
@@ -256,6 +292,16 @@ impl UpstreamHandle {
     pub fn has_link_of_its_own(&self, client: &Client) -> bool {
         let revision = self.shared.facts().map(|facts| facts.revision);
         revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
+    }
+
+    /// Whether updates of resources would reach this client: the upstream offers subscriptions, and over a connection
+    /// that nobody else uses, or nobody could say whose they are.
+    pub fn can_subscribe(&self, client: &Client) -> bool {
+        self.shared.facts().is_some_and(|facts| {
+            facts.revision.era() == Era::Handshake
+                && facts.capabilities.flag("resources", "subscribe")
+                && self.shared.affinity_for(client, facts.revision) != Affinity::Shared
+        })
     }
 
     /// The gateway itself as a caller, for its own errands.
@@ -320,12 +366,14 @@ impl UpstreamHandle {
         if let Ok(actor) = self.actor()
             && actor.try_send(ReleaseLink { affinity }).is_err()
         {
-            tracing::warn!(upstream = %self.name(), "a session's connection is left to its idle limit");
+            tracing::warn!(upstream = %self.name(), "a session's connection is left until it is looked for");
         }
     }
 
     /// Stops it; resolves when its processes are gone.
     pub async fn retire(&self) {
+        // For a supervisor that is between two actors.
+        self.shared.set_state(State::Retired);
         let (done, gone) = oneshot::channel();
         if let Ok(actor) = self.actor()
             && actor.send(Retire { done }).await.is_ok()
@@ -336,26 +384,19 @@ impl UpstreamHandle {
     }
 }
 
+/// Longest wait for an upstream that is asked what era it is of.
+const ERA_CHECK: Duration = Duration::from_secs(1);
+
 /// A connection that could not be opened carried no call, whatever it died of.
 fn unsent(error: UpstreamError) -> UpstreamError {
     match error {
-        UpstreamError::Lost { why } | UpstreamError::Protocol { why } => UpstreamError::unavailable(why),
-        other => other,
-    }
-}
-
-/// An answer that an upstream of the handshake era would give to a stateless call (S-LIFE-14).
-fn era_is_doubtful(answered: &Result<Answered, UpstreamError>) -> bool {
-    match answered {
-        Err(UpstreamError::Protocol { .. }) => true,
-        Err(_) => false,
-        Ok(Answered { answer: Answer::Error(error), status }) => match (*status, error.code) {
-            (_, -32022) => true,
-            (400, code) => !matches!(code, -32021 | -32020 | -32602),
-            (404, code) => code != -32601,
-            _ => false,
-        },
-        Ok(_) => false,
+        UpstreamError::Unavailable { .. }
+        | UpstreamError::AuthRequired
+        | UpstreamError::Overloaded { .. } => error,
+        UpstreamError::Lost { why }
+        | UpstreamError::Protocol { why }
+        | UpstreamError::BeyondLimits { why } => UpstreamError::unavailable(why),
+        UpstreamError::TooLarge | UpstreamError::Timeout(_) => UpstreamError::unavailable(error.to_string()),
     }
 }
 

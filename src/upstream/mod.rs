@@ -1,7 +1,7 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `call` (what passes through), `shared` and `actor` (what is known and who
-//! decides), `connect` and `probe` (opening), `link` (an open connection) over `http_wire` or `stdio`, `stateless` (calls
+//! Reading order: `handle` (what others use), `call` (what passes through), `shared` and `connections` (what is known and
+//! what is decided), `actor` (who does it), `connect`, `probe` and `era_check` (opening), `link` (an open connection) over `http_wire` or `stdio`, `stateless` (calls
 //! that need none). Always: a call ends with one answer or one `UpstreamError` that says whether it may have run; dropping
 //! it cancels it upstream. Not here: public names, who may call, what clients see.
 
@@ -10,7 +10,9 @@ mod backoff;
 pub mod call;
 mod calls;
 mod connect;
+mod connections;
 pub(crate) mod encode;
+mod era_check;
 pub mod error;
 pub mod fleet;
 pub mod handle;
@@ -23,6 +25,7 @@ mod questions;
 mod shared;
 mod stateless;
 pub mod stdio;
+mod subscriptions;
 mod supervisor;
 
 pub use link::Link;
