@@ -1,8 +1,8 @@
-//! Opening a connection: start what must be started, find out the era, shake hands.
+//! Opening a connection: start what must be started, greet it, keep what answers.
 //!
 //! Always: an attempt ends within its deadline; what it started, process or session, ends when its link does, however
 //! that comes about, and is waited for among the upstream's errands. Not here: when to try again
-//! (`actor`), what the answers mean (`probe`).
+//! (`connections`), the greeting (`greeting`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::Client;
-use super::encode::client_info;
 use super::error::UpstreamError;
+use super::greeting::HandshakeFailed;
 use super::http_wire::{Endpoint, HttpWire};
 use super::link::{Link, LinkSettings, Reports, Wire};
-use super::probe::{Facts, Verdict, initialized, judge};
+use super::probe::Facts;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
 use crate::names::UpstreamName;
-use crate::protocol::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
-use crate::protocol::frame::{Answer, Frame};
-use crate::protocol::json::{Limits, quote};
+use crate::protocol::era::Revision;
+use crate::protocol::frame::Frame;
+use crate::protocol::json::Limits;
 
 /// What an attempt brought.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub(super) enum Expected {
 }
 
 impl Expected {
-    fn revision(self) -> Revision {
+    pub(super) fn revision(self) -> Revision {
         match self {
             Expected::Pinned(revision) | Expected::Found(revision) => revision,
         }
@@ -100,9 +100,6 @@ pub(super) struct Attempt {
 /// Longest wait for an upstream that is told that its session ended.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Probes that a server may refuse with another revision before the gateway gives up (S-META-09).
-const PROBES: usize = 3;
-
 impl Attempt {
     /// Runs the attempt to its end, which comes at once when it is abandoned.
     pub(super) async fn run(self, abandoned: CancellationToken) -> Result<Connected, AttemptFailed> {
@@ -123,18 +120,6 @@ impl Attempt {
             Address::Http { endpoint, stateless } => self.open_http(endpoint, stateless).await,
             Address::Stdio(settings) => self.open_stdio(settings).await,
         }
-    }
-
-    fn pinned(&self) -> Option<Revision> {
-        match self.expected {
-            Some(Expected::Pinned(revision)) => Some(revision),
-            Some(Expected::Found(_)) | None => None,
-        }
-    }
-
-    /// Whether a probe tells more than is known.
-    fn must_probe(&self) -> bool {
-        self.expected.is_none_or(|expected| expected.revision().era() == Era::Stateless)
     }
 
     async fn open_http(
@@ -184,43 +169,6 @@ impl Attempt {
         });
     }
 
-    /// Whether the era is only known from another connection.
-    fn is_found(&self) -> bool {
-        matches!(self.expected, Some(Expected::Found(_)))
-    }
-
-    /// `None` means the handshake era.
-    async fn probe_http(&self, stateless: &StatelessHttp) -> Result<Option<Facts>, UpstreamError> {
-        let pinned = self.pinned();
-        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
-        for _ in 0..PROBES {
-            let asked = stateless.ask("server/discover", revision);
-            let verdict = match tokio::time::timeout(self.probe_deadline, asked).await {
-                Ok(Ok(answered)) => judge(&answered.answer, Some(answered.status), revision),
-                // Whatever is not an answer of the stateless era is a reason to shake hands, except what says that
-                // nothing would be understood now, in any era.
-                Ok(Err(
-                    error @ (UpstreamError::Unavailable { .. }
-                    | UpstreamError::AuthRequired
-                    | UpstreamError::Overloaded { .. }),
-                )) => {
-                    return Err(error);
-                }
-                Ok(Err(_)) | Err(_) => Verdict::Handshake,
-            };
-            match verdict {
-                Verdict::Stateless(facts) => return Ok(Some(facts)),
-                Verdict::Retry(other) => revision = other,
-                Verdict::Handshake if pinned.is_none() => return Ok(None),
-                Verdict::Handshake => {
-                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
-                }
-                Verdict::NoCommonRevision => return Err(no_common_revision()),
-            }
-        }
-        Err(UpstreamError::unavailable("it refuses every revision it names itself"))
-    }
-
     async fn open_stdio(&self, settings: &ProcessSettings) -> Result<Connected, AttemptFailed> {
         let (guard, process) = self.start(settings)?;
         match self.greet_pipe(guard.link()).await {
@@ -248,73 +196,6 @@ impl Attempt {
     ) -> Result<Connected, UpstreamError> {
         guard.link().opened(greeted.map_err(|error| explained(error, process))?);
         Ok(Connected::Link(guard.keep()))
-    }
-
-    async fn greet_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
-        if self.must_probe()
-            && let Some(facts) = self.probe_pipe(link).await.map_err(HandshakeFailed::Other)?
-        {
-            return Ok(facts);
-        }
-        self.shake_hands_on_pipe(link).await
-    }
-
-    async fn probe_pipe(&self, link: &Arc<Link>) -> Result<Option<Facts>, UpstreamError> {
-        let pinned = self.pinned();
-        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
-        for _ in 0..PROBES {
-            let params = format!(r#"{{"_meta":{}}}"#, super::encode::own_meta(revision));
-            let verdict =
-                match tokio::time::timeout(self.probe_deadline, link.ask("server/discover", &params)).await {
-                    Ok(Ok(answer)) => judge(&answer, None, revision),
-                    Ok(Err(error)) => return Err(error),
-                    // Silence is what many handshake servers answer before `initialize`.
-                    Err(_) => Verdict::Handshake,
-                };
-            match verdict {
-                Verdict::Stateless(facts) => return Ok(Some(facts)),
-                Verdict::Retry(other) => revision = other,
-                Verdict::Handshake if pinned.is_none() => return Ok(None),
-                Verdict::Handshake => {
-                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
-                }
-                Verdict::NoCommonRevision => return Err(no_common_revision()),
-            }
-        }
-        Err(UpstreamError::unavailable("it refuses every revision it names itself"))
-    }
-
-    async fn shake_hands_on_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
-        let facts = self.shake_hands(link).await?;
-        link.send(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec());
-        Ok(facts)
-    }
-
-    async fn shake_hands(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
-        let offered = self.expected.map_or(NEWEST_HANDSHAKE, Expected::revision);
-        let params = format!(
-            r#"{{"protocolVersion":{},"capabilities":{},"clientInfo":{}}}"#,
-            quote(offered.text()),
-            String::from_utf8_lossy(&self.client.capabilities.to_upstream()),
-            client_info()
-        );
-        let refused = |why: String| HandshakeFailed::Refused(UpstreamError::unavailable(why));
-        let facts = match link.ask("initialize", &params).await {
-            Ok(Answer::Result(result)) => initialized(&result).map_err(refused)?,
-            Ok(Answer::Error(error)) => {
-                return Err(refused(format!("it refused initialize: {}", error.message())));
-            }
-            Err(UpstreamError::Protocol { why }) => {
-                return Err(refused(format!("it speaks neither era of the protocol: {why}")));
-            }
-            Err(error) => return Err(HandshakeFailed::Other(error)),
-        };
-        match self.pinned() {
-            Some(pinned) if pinned != facts.revision => Err(HandshakeFailed::Other(
-                UpstreamError::unavailable(format!("it speaks {}, not the pinned {pinned}", facts.revision)),
-            )),
-            _ => Ok(facts),
-        }
     }
 
     /// Starts a process and the tasks that serve it. The link ends with the process, and the process with the link.
@@ -350,22 +231,6 @@ impl Attempt {
     }
 }
 
-/// Why there was no handshake.
-enum HandshakeFailed {
-    /// What answered does not shake hands: perhaps it is of the other era.
-    Refused(UpstreamError),
-    /// Anything else.
-    Other(UpstreamError),
-}
-
-impl HandshakeFailed {
-    fn error(self) -> UpstreamError {
-        match self {
-            HandshakeFailed::Refused(error) | HandshakeFailed::Other(error) => error,
-        }
-    }
-}
-
 /// Messages that could not be read in a row before the server is taken for broken.
 const BAD_LINES: usize = 100;
 
@@ -395,10 +260,6 @@ async fn read_lines(link: &Arc<Link>, mut lines: LineReceiver, json: Limits) {
         }
     }
     link.end("its output ended");
-}
-
-fn no_common_revision() -> UpstreamError {
-    UpstreamError::unavailable("it speaks no revision that the gateway knows")
 }
 
 /// A start that failed says what the server wrote on stderr, because that is where the reason is.

@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall};
-use super::calls::{CallTable, Reply};
+use super::calls::CallTable;
 use super::connections::Connection;
-use super::encode::{own_notification, own_request};
+use super::encode::own_notification;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
@@ -24,10 +23,7 @@ use super::probe::Facts;
 use super::questions;
 use super::stdio::{LineSender, ProcessControl};
 use crate::names::UpstreamName;
-use crate::protocol::era::Era;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
-use crate::protocol::json::quote;
-use crate::protocol::log_level::LogLevel;
 
 /// How bytes get to the upstream.
 #[derive(Debug)]
@@ -69,9 +65,9 @@ pub struct Link {
     pub(super) questions: Mutex<HashMap<RequestId, CancellationToken>>,
     pub(super) input_timeout: Duration,
     process: Option<ProcessControl>,
-    ask_deadline: Duration,
+    pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
-    level: AtomicU8,
+    pub(super) level: AtomicU8,
     reports: Reports,
     ended: CancellationToken,
     why: OnceLock<String>,
@@ -98,9 +94,6 @@ impl std::fmt::Debug for Link {
         write!(f, "Link({} #{})", self.upstream, self.number)
     }
 }
-
-/// Longest wait for a log level before the call that wants it goes ahead.
-const LEVEL_WAIT: Duration = Duration::from_secs(2);
 
 /// No level was set yet.
 const NO_LEVEL: u8 = u8::MAX;
@@ -231,25 +224,6 @@ impl Link {
         answered
     }
 
-    /// Sends a request of the gateway's own and waits for its answer.
-    pub(super) async fn ask(self: &Arc<Self>, method: &str, params: &str) -> Result<Answer, UpstreamError> {
-        self.begin_asking(method, params)?.answer().await
-    }
-
-    /// Begins a request of the gateway's own: on a pipe it precedes whatever is sent from now on.
-    fn begin_asking(self: &Arc<Self>, method: &str, params: &str) -> Result<Asked, UpstreamError> {
-        let opened = self.calls.open(None, None);
-        let (id, answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
-        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
-        let text = Bytes::from(own_request(id, method, params));
-        if let Wire::Pipe(pipe) = &self.wire {
-            pipe.send(text.clone())?;
-            // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
-            guard.sent = !matches!(method, "initialize" | "server/discover");
-        }
-        Ok(Asked { guard, answer, text })
-    }
-
     /// Sends a message that awaits no answer. Errors end up in the log: there is nobody to tell.
     pub(super) fn send(self: &Arc<Self>, text: Vec<u8>) {
         let text = Bytes::from(text);
@@ -266,65 +240,6 @@ impl Link {
     /// Sends a notification of the gateway's own.
     pub(super) fn notify(self: &Arc<Self>, method: &str, params: &str) {
         self.send(own_notification(method, params));
-    }
-
-    /// Makes the upstream at least this talkative before anything else is sent, as far as it lets itself be waited for.
-    async fn raise_level(self: &Arc<Self>, level: LogLevel) {
-        let known = LogLevel::from_number(self.level.load(Ordering::Relaxed));
-        if known.is_none_or(|known| level < known)
-            && let Some(set) = self.begin_setting_level(level)
-            && let Wire::Http(_) = self.wire
-        {
-            let _ = tokio::time::timeout(LEVEL_WAIT, set).await;
-        }
-    }
-
-    /// Sets the level that the session behind this link wants.
-    pub(super) fn set_level(self: &Arc<Self>, level: LogLevel) {
-        // Nobody waits for it here.
-        drop(self.begin_setting_level(level));
-    }
-
-    /// Never sent to upstreams without logging (S-LOG-02). Dropping what it returns leaves the request under way.
-    fn begin_setting_level(self: &Arc<Self>, level: LogLevel) -> Option<JoinHandle<()>> {
-        let facts = self.facts().ok()?;
-        if !facts.capabilities.offers("logging") || facts.revision.era() == Era::Stateless {
-            return None;
-        }
-        self.level.store(level as u8, Ordering::Relaxed);
-        let asked = self.begin_asking("logging/setLevel", &format!(r#"{{"level":{}}}"#, quote(level.text())));
-        let link = Arc::clone(self);
-        Some(tokio::task::spawn_local(async move {
-            if let Err(error) = link.within_deadline(asked).await {
-                tracing::debug!(upstream = %link.upstream, %error, "log level not set");
-            }
-        }))
-    }
-
-    /// Waits for an answer that no caller waits for.
-    async fn within_deadline(&self, asked: Result<Asked, UpstreamError>) -> Result<Answer, UpstreamError> {
-        let answered = tokio::time::timeout(self.ask_deadline, asked?.answer()).await;
-        answered.unwrap_or(Err(UpstreamError::Timeout(self.ask_deadline)))
-    }
-
-    /// Subscribes to what an earlier link of the same affinity was subscribed to.
-    pub(super) fn subscribe_again(self: &Arc<Self>, uris: Vec<String>) {
-        if uris.is_empty() {
-            return;
-        }
-        let link = Arc::clone(self);
-        tokio::task::spawn_local(async move {
-            for uri in uris {
-                let params = format!(r#"{{"uri":{}}}"#, quote(&uri));
-                let asked = link.begin_asking("resources/subscribe", &params);
-                if let Err(error) = link.within_deadline(asked).await {
-                    tracing::warn!(upstream = %link.upstream, %error, "a subscription was not renewed");
-                }
-                if link.has_ended() {
-                    return;
-                }
-            }
-        });
     }
 
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
@@ -413,30 +328,11 @@ impl Link {
     }
 }
 
-/// A request of the gateway's own under way.
-struct Asked {
-    guard: CallGuard,
-    answer: Reply,
-    /// Not sent yet where every message is an exchange of its own.
-    text: Bytes,
-}
-
-impl Asked {
-    async fn answer(self) -> Result<Answer, UpstreamError> {
-        let Asked { guard, mut answer, text } = self;
-        let link = &guard.link;
-        match &link.wire {
-            Wire::Pipe(_) => answer.await.unwrap_or_else(|_| Err(link.lost())),
-            Wire::Http(http) => http.ask(link, guard.id, text, &mut answer).await,
-        }
-    }
-}
-
 /// Removes a call that nobody awaits any longer and, if it was sent and unanswered, cancels it.
-struct CallGuard {
-    link: Arc<Link>,
-    id: u64,
-    sent: bool,
+pub(super) struct CallGuard {
+    pub(super) link: Arc<Link>,
+    pub(super) id: u64,
+    pub(super) sent: bool,
 }
 
 impl Drop for CallGuard {
