@@ -3,7 +3,6 @@
 use super::forward::Leg;
 use super::{CALLER, Call, Failure, Outcome, Switchboard};
 use crate::names::UpstreamName;
-use crate::protocol::era::Era;
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
@@ -61,12 +60,9 @@ impl Switchboard {
         let uri = uri_of(call)?;
         let view = self.view_with(&call.client, |view| view.resolve_uri(CALLER, &uri).is_some()).await?;
         let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
-        let facts = self.upstreams.get(route.upstream).and_then(|upstream| upstream.facts());
         // Stateless upstreams have no such request; following their resources needs their listen stream.
-        // One that is not connected is asked all the same, and answers by its failure.
-        let offered = facts.is_none_or(|facts| {
-            facts.revision.era() == Era::Handshake && facts.capabilities.flag("resources", "subscribe")
-        });
+        let offered =
+            self.upstreams.get(route.upstream).is_some_and(|upstream| upstream.can_subscribe(&call.client));
         if !offered {
             return Err(Failure::NotOffered("resources/subscribe"));
         }

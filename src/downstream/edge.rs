@@ -117,5 +117,7 @@ fn stateless_client(profile: Option<ProfileName>) -> Arc<Client> {
         // Questions cannot be carried back to stateless clients in this release, so nothing is offered upstream.
         capabilities: ClientCapabilities::none(),
         port: None,
+        // It is as old as the gateway.
+        closed: CancellationToken::new(),
     })
 }

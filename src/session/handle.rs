@@ -136,6 +136,7 @@ impl SessionHandle {
                 bounds.stream_queue,
                 Arc::clone(&changed),
             );
+            let closed = CancellationToken::new();
             let shared = Arc::new(Session {
                 id,
                 revision: opening.revision,
@@ -145,13 +146,14 @@ impl SessionHandle {
                     profile: opening.profile,
                     capabilities: opening.capabilities,
                     port: Some(port),
+                    closed: closed.clone(),
                 }),
                 client_name: opening.client_name,
                 changed,
                 in_flight: InFlightTable::new(bounds.session_calls),
                 log_level: AtomicU8::new(LogLevel::Warning as u8),
                 level_was_set: AtomicBool::new(false),
-                closed: CancellationToken::new(),
+                closed,
                 opened: Instant::now(),
                 used: Arc::new(LastUse::now()),
                 stream_open: AtomicBool::new(false),

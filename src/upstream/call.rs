@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::messages::{QuestionRecipient, TellRecipient, WithdrawalRecipient};
 use crate::auth::principal::Principal;
@@ -72,6 +73,8 @@ pub struct Client {
     pub capabilities: ClientCapabilities,
     /// How it is asked; `None` when it cannot be.
     pub port: Option<ClientPort>,
+    /// Cancelled when its session has ended: nothing is opened or kept for it from then on.
+    pub closed: CancellationToken,
 }
 
 /// One call's own circumstances.

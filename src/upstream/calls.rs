@@ -1,7 +1,8 @@
 //! Calls awaiting replies on one link.
 //!
 //! Always: a request id is in the table from before its frame is sent until exactly one reply, drop or close removes it.
-//! A reply for an id that is not there is counted and forgotten (S-CANC-07).
+//! A reply for an id that is not there is counted and forgotten (S-CANC-07). A closed table takes no more calls, so
+//! nobody can come to wait on a link that has ended.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +22,14 @@ pub(super) type Reply = oneshot::Receiver<Result<Answer, UpstreamError>>;
 #[derive(Debug, Default)]
 pub(super) struct CallTable {
     next: AtomicU64,
-    pending: Mutex<HashMap<u64, PendingCall>>,
+    table: Mutex<Table>,
     strays: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    closed: bool,
+    pending: HashMap<u64, PendingCall>,
 }
 
 #[derive(Debug)]
@@ -33,12 +40,20 @@ struct PendingCall {
 }
 
 impl CallTable {
-    /// Registers a call and gives its id and where its answer arrives.
-    pub(super) fn open(&self, events: Option<EventSink>, activity: Option<Arc<Activity>>) -> (u64, Reply) {
+    /// Registers a call and gives its id and where its answer arrives; `None` when the table is closed.
+    pub(super) fn open(
+        &self,
+        events: Option<EventSink>,
+        activity: Option<Arc<Activity>>,
+    ) -> Option<(u64, Reply)> {
         let (reply, answer) = oneshot::channel();
         let id = self.next_id();
-        self.lock().insert(id, PendingCall { reply, events, activity });
-        (id, answer)
+        let mut table = self.lock();
+        if table.closed {
+            return None;
+        }
+        table.pending.insert(id, PendingCall { reply, events, activity });
+        Some((id, answer))
     }
 
     /// An id for a message that awaits no entry here.
@@ -48,7 +63,7 @@ impl CallTable {
 
     /// Delivers an answer; says whether somebody waited for it.
     pub(super) fn settle(&self, id: u64, answer: Result<Answer, UpstreamError>) -> bool {
-        let Some(call) = self.lock().remove(&id) else {
+        let Some(call) = self.lock().pending.remove(&id) else {
             self.strays.fetch_add(1, Ordering::Relaxed);
             return false;
         };
@@ -57,13 +72,13 @@ impl CallTable {
 
     /// Forgets a call; says whether it was still awaiting its reply.
     pub(super) fn forget(&self, id: u64) -> bool {
-        self.lock().remove(&id).is_some()
+        self.lock().pending.remove(&id).is_some()
     }
 
     /// Passes progress on to the call whose id is the token; late progress is dropped (S-PROG-03).
     pub(super) fn progress(&self, token: u64, params: Object) {
-        let pending = self.lock();
-        let Some(call) = pending.get(&token) else { return };
+        let table = self.lock();
+        let Some(call) = table.pending.get(&token) else { return };
         if let Some(activity) = &call.activity {
             activity.touch();
         }
@@ -73,35 +88,66 @@ impl CallTable {
         }
     }
 
-    /// The event sink of a call, or of the only call when `id` is `None` and there is exactly one.
+    /// The event sink of a call; without its id, the only one there is. The gateway's own requests have none.
     pub(super) fn sink(&self, id: Option<u64>) -> Option<EventSink> {
-        let pending = self.lock();
-        let call = match id {
-            Some(id) => pending.get(&id),
-            None if pending.len() == 1 => pending.values().next(),
-            None => None,
-        };
-        call.and_then(|call| call.events.clone())
+        let table = self.lock();
+        if let Some(id) = id {
+            return table.pending.get(&id)?.events.clone();
+        }
+        let mut sinks = table.pending.values().filter_map(|call| call.events.as_ref());
+        let only = sinks.next()?;
+        sinks.next().is_none().then(|| only.clone())
     }
 
-    /// Fails every call by dropping its reply channel.
-    pub(super) fn clear(&self) {
-        let dropped = std::mem::take(&mut *self.lock());
+    /// Takes no more calls, and fails every one there is by dropping its reply channel.
+    pub(super) fn close(&self) {
+        let mut table = self.lock();
+        table.closed = true;
+        let dropped = std::mem::take(&mut table.pending);
+        drop(table);
         drop(dropped);
     }
 
     /// The ids of all calls in flight.
     pub(super) fn ids(&self) -> Vec<u64> {
-        self.lock().keys().copied().collect()
+        self.lock().pending.keys().copied().collect()
     }
 
     /// Calls in flight.
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().pending.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, PendingCall>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         // A panic while the lock was held cannot leave a half-made entry.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_closed_table_fails_the_calls_it_has_and_takes_no_more() {
+        let calls = CallTable::default();
+        let (_, mut answer) = calls.open(None, None).expect("open");
+        calls.close();
+        assert_eq!(answer.try_recv().err(), Some(oneshot::error::TryRecvError::Closed));
+        assert!(calls.open(None, None).is_none(), "nobody would ever answer it");
+    }
+
+    #[test]
+    fn the_gateway_s_own_requests_do_not_hide_whose_an_event_is() {
+        let calls = CallTable::default();
+        let (events, _kept) = mpsc::channel(1);
+        let (first, _answer) = calls.open(Some(events.clone()), None).expect("open");
+        let _own = calls.open(None, None).expect("open");
+        assert!(calls.sink(None).is_some(), "one call can have caused it");
+        let _second = calls.open(Some(events), None).expect("open");
+        assert!(calls.sink(None).is_none(), "two can");
+        assert!(calls.sink(Some(first)).is_some());
     }
 }

@@ -1,32 +1,46 @@
-//! Opening a connection: start what must be started, find out the era, shake hands.
+//! Opening a connection: start what must be started, greet it, keep what answers.
 //!
-//! Always: an attempt ends within its deadline, and what it started is gone when it fails. Not here: when to try again
-//! (`actor`), what the answers mean (`probe`).
+//! Always: an attempt ends within its deadline; what it started, process or session, ends when its link does, however
+//! that comes about, and is waited for among the upstream's errands. Not here: when to try again
+//! (`connections`), the greeting (`greeting`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::call::Client;
-use super::encode::client_info;
 use super::error::UpstreamError;
+use super::greeting::HandshakeFailed;
 use super::http_wire::{Endpoint, HttpWire};
-use super::link::{Link, Reports, Wire};
-use super::probe::{Facts, Verdict, initialized, judge};
+use super::link::{Link, LinkSettings, Reports, Wire};
+use super::probe::Facts;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
 use crate::names::UpstreamName;
-use crate::protocol::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
-use crate::protocol::frame::{Answer, Frame};
-use crate::protocol::json::{Limits, quote};
+use crate::protocol::era::Revision;
+use crate::protocol::frame::Frame;
+use crate::protocol::json::Limits;
 
 /// What an attempt brought.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "made once per connection")]
 pub(super) enum Connected {
-    /// A link, and its process where it has one.
-    Link { link: Arc<Link>, process: Option<ProcessControl> },
+    /// A link.
+    Link(Arc<Link>),
     /// A stateless HTTP upstream: nothing is kept open.
     Stateless { facts: Facts },
+}
+
+impl Connected {
+    /// The link, where there is one.
+    pub(super) fn link(&self) -> Option<&Arc<Link>> {
+        match self {
+            Connected::Link(link) => Some(link),
+            Connected::Stateless { .. } => None,
+        }
+    }
 }
 
 /// How the upstream is reached.
@@ -36,38 +50,72 @@ pub(super) enum Address {
     Http { endpoint: Endpoint, stateless: Arc<StatelessHttp> },
 }
 
+/// Why an attempt brought nothing.
+#[derive(Debug)]
+pub(super) struct AttemptFailed {
+    pub(super) error: UpstreamError,
+    /// The upstream was taken for one of the handshake era, and says now that it is not (S-LIFE-14).
+    pub(super) era_changed: bool,
+}
+
+impl From<UpstreamError> for AttemptFailed {
+    fn from(error: UpstreamError) -> Self {
+        AttemptFailed { error, era_changed: false }
+    }
+}
+
+/// What is known of the revision before the attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Expected {
+    /// The configuration takes no other.
+    Pinned(Revision),
+    /// The upstream's shared connection speaks it; its era saves a probe, and another revision of that era will do.
+    Found(Revision),
+}
+
+impl Expected {
+    pub(super) fn revision(self) -> Revision {
+        match self {
+            Expected::Pinned(revision) | Expected::Found(revision) => revision,
+        }
+    }
+}
+
 /// Everything an attempt needs.
 pub(super) struct Attempt {
     pub(super) upstream: UpstreamName,
     pub(super) number: u64,
     pub(super) client: Arc<Client>,
     pub(super) address: Address,
-    /// Pinned by configuration, or known from an earlier attempt.
-    pub(super) revision: Option<Revision>,
+    pub(super) expected: Option<Expected>,
     pub(super) reports: Reports,
     pub(super) start_deadline: Duration,
     pub(super) probe_deadline: Duration,
     pub(super) input_timeout: Duration,
     pub(super) json: Limits,
+    /// Where what outlives the attempt is waited for.
+    pub(super) errands: TaskTracker,
 }
 
-/// Probes that a server may refuse with another revision before the gateway gives up (S-META-09).
-const PROBES: usize = 3;
+/// Longest wait for an upstream that is told that its session ended.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Attempt {
-    /// Runs the attempt to its end.
-    pub(super) async fn run(self) -> Result<Connected, UpstreamError> {
+    /// Runs the attempt to its end, which comes at once when it is abandoned.
+    pub(super) async fn run(self, abandoned: CancellationToken) -> Result<Connected, AttemptFailed> {
         let deadline = self.start_deadline;
-        match tokio::time::timeout(deadline, self.open()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(UpstreamError::unavailable(format!(
-                "it did not start within {} s",
-                deadline.as_secs_f32()
-            ))),
+        let opened = tokio::time::timeout(deadline, self.open());
+        match abandoned.run_until_cancelled(opened).await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => {
+                let why = format!("it did not start within {} s", deadline.as_secs_f32());
+                Err(UpstreamError::unavailable(why).into())
+            }
+            None => Err(UpstreamError::unavailable("nobody wants it any longer").into()),
         }
     }
 
-    async fn open(&self) -> Result<Connected, UpstreamError> {
+    async fn open(&self) -> Result<Connected, AttemptFailed> {
         match &self.address {
             Address::Http { endpoint, stateless } => self.open_http(endpoint, stateless).await,
             Address::Stdio(settings) => self.open_stdio(settings).await,
@@ -78,184 +126,108 @@ impl Attempt {
         &self,
         endpoint: &Endpoint,
         stateless: &StatelessHttp,
-    ) -> Result<Connected, UpstreamError> {
-        if self.revision.is_none_or(|revision| revision.era() == Era::Stateless)
+    ) -> Result<Connected, AttemptFailed> {
+        if self.must_probe()
             && let Some(facts) = self.probe_http(stateless).await?
         {
             return Ok(Connected::Stateless { facts });
         }
-        let wire = HttpWire::new(endpoint.clone());
-        let link = self.link(Wire::Http(wire));
-        let guard = EndOnDrop(Some(Arc::clone(&link)));
-        let facts = self.shake_hands(&link).await?;
+        let guard = EndOnDrop(Some(self.link(Wire::Http(HttpWire::new(endpoint.clone())), None)));
+        let link = guard.link();
+        self.end_session_with(Arc::clone(link));
+        let facts = match self.shake_hands(link).await {
+            Err(HandshakeFailed::Refused(error)) => {
+                let era_changed = self.is_found() && matches!(self.probe_http(stateless).await, Ok(Some(_)));
+                return Err(AttemptFailed { error, era_changed });
+            }
+            Err(HandshakeFailed::Other(error)) => return Err(error.into()),
+            Ok(facts) => facts,
+        };
         if let Wire::Http(wire) = &link.wire {
             wire.negotiated(facts.revision);
             wire.post_initialized().await?;
         }
         link.opened(facts);
-        let standing = Arc::clone(&link);
+        let standing = Arc::clone(link);
         tokio::task::spawn_local(async move {
             if let Wire::Http(wire) = &standing.wire {
                 wire.keep_standing_stream(&standing).await;
             }
         });
-        Ok(Connected::Link { link: guard.keep(), process: None })
+        Ok(Connected::Link(guard.keep()))
     }
 
-    /// `None` means the handshake era.
-    async fn probe_http(&self, stateless: &StatelessHttp) -> Result<Option<Facts>, UpstreamError> {
-        let pinned = self.revision;
-        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
-        for _ in 0..PROBES {
-            let asked = stateless.ask("server/discover", revision);
-            let verdict = match tokio::time::timeout(self.probe_deadline, asked).await {
-                Ok(Ok(answered)) => judge(&answered.answer, Some(answered.status), revision),
-                // Whatever is not an answer of the stateless era is a reason to shake hands, except what says that
-                // nothing would be understood now, in any era.
-                Ok(Err(
-                    error @ (UpstreamError::Unavailable { .. }
-                    | UpstreamError::AuthRequired
-                    | UpstreamError::Overloaded { .. }),
-                )) => {
-                    return Err(error);
-                }
-                Ok(Err(_)) | Err(_) => Verdict::Handshake,
-            };
-            match verdict {
-                Verdict::Stateless(facts) => return Ok(Some(facts)),
-                Verdict::Retry(other) => revision = other,
-                Verdict::Handshake if pinned.is_none() => return Ok(None),
-                Verdict::Handshake => {
-                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
-                }
-                Verdict::NoCommonRevision => return Err(no_common_revision()),
+    /// However the link ends, the upstream's session ends with it (S-HTTPC-05).
+    fn end_session_with(&self, link: Arc<Link>) {
+        self.errands.spawn_local(async move {
+            link.until_ended().await;
+            if let Wire::Http(wire) = &link.wire
+                && tokio::time::timeout(FAREWELL, wire.delete_session()).await.is_err()
+            {
+                tracing::debug!(upstream = %link.upstream, "the upstream did not say that its session ended");
             }
-        }
-        Err(UpstreamError::unavailable("it refuses every revision it names itself"))
+        });
     }
 
-    async fn open_stdio(&self, settings: &ProcessSettings) -> Result<Connected, UpstreamError> {
-        let (link, process) = self.start(settings)?;
-        let guard = EndOnDrop(Some(Arc::clone(&link)));
-        let facts = match self.greet_pipe(&link).await {
-            Err(UpstreamError::Lost { .. }) if self.revision.is_none() => {
-                // Some servers leave at the first word they do not know: start again and begin with `initialize`.
+    async fn open_stdio(&self, settings: &ProcessSettings) -> Result<Connected, AttemptFailed> {
+        let (guard, process) = self.start(settings)?;
+        match self.greet_pipe(guard.link()).await {
+            // Some servers leave at the first word they do not know: start again and begin with `initialize`.
+            Err(HandshakeFailed::Other(UpstreamError::Lost { .. })) if self.expected.is_none() => {
                 drop(guard);
                 process.gone().await;
-                let (link, process) = self.start(settings)?;
-                let guard = EndOnDrop(Some(Arc::clone(&link)));
-                let facts =
-                    self.shake_hands_on_pipe(&link).await.map_err(|error| explained(error, &process))?;
-                link.opened(facts);
-                return Ok(Connected::Link { link: guard.keep(), process: Some(process) });
+                let (guard, process) = self.start(settings)?;
+                let greeted = self.shake_hands_on_pipe(guard.link()).await;
+                Ok(Self::greeted(guard, greeted.map_err(HandshakeFailed::error), &process)?)
             }
-            Err(error) => return Err(explained(error, &process)),
-            Ok(facts) => facts,
-        };
-        link.opened(facts);
-        Ok(Connected::Link { link: guard.keep(), process: Some(process) })
-    }
-
-    async fn greet_pipe(&self, link: &Arc<Link>) -> Result<Facts, UpstreamError> {
-        if self.revision.is_none_or(|revision| revision.era() == Era::Stateless)
-            && let Some(facts) = self.probe_pipe(link).await?
-        {
-            return Ok(facts);
-        }
-        self.shake_hands_on_pipe(link).await
-    }
-
-    async fn probe_pipe(&self, link: &Arc<Link>) -> Result<Option<Facts>, UpstreamError> {
-        let pinned = self.revision;
-        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
-        for _ in 0..PROBES {
-            let params = format!(r#"{{"_meta":{}}}"#, super::encode::own_meta(revision));
-            let verdict =
-                match tokio::time::timeout(self.probe_deadline, link.ask("server/discover", &params)).await {
-                    Ok(Ok(answer)) => judge(&answer, None, revision),
-                    Ok(Err(error)) => return Err(error),
-                    // Silence is what many handshake servers answer before `initialize`.
-                    Err(_) => Verdict::Handshake,
-                };
-            match verdict {
-                Verdict::Stateless(facts) => return Ok(Some(facts)),
-                Verdict::Retry(other) => revision = other,
-                Verdict::Handshake if pinned.is_none() => return Ok(None),
-                Verdict::Handshake => {
-                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
-                }
-                Verdict::NoCommonRevision => return Err(no_common_revision()),
+            Err(HandshakeFailed::Refused(error)) => {
+                let era_changed =
+                    self.is_found() && matches!(self.probe_pipe(guard.link()).await, Ok(Some(_)));
+                Err(AttemptFailed { error: explained(error, &process), era_changed })
             }
-        }
-        Err(UpstreamError::unavailable("it refuses every revision it names itself"))
-    }
-
-    async fn shake_hands_on_pipe(&self, link: &Arc<Link>) -> Result<Facts, UpstreamError> {
-        let facts = self.shake_hands(link).await?;
-        link.send(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec());
-        Ok(facts)
-    }
-
-    async fn shake_hands(&self, link: &Arc<Link>) -> Result<Facts, UpstreamError> {
-        let offered = self.revision.unwrap_or(NEWEST_HANDSHAKE);
-        let params = format!(
-            r#"{{"protocolVersion":{},"capabilities":{},"clientInfo":{}}}"#,
-            quote(offered.text()),
-            String::from_utf8_lossy(&self.client.capabilities.to_upstream()),
-            client_info()
-        );
-        let answer = link.ask("initialize", &params).await.map_err(|error| match error {
-            UpstreamError::Protocol { why } => {
-                UpstreamError::unavailable(format!("it speaks neither era of the protocol: {why}"))
-            }
-            other => other,
-        })?;
-        let facts = match answer {
-            Answer::Result(result) => initialized(&result).map_err(UpstreamError::unavailable)?,
-            Answer::Error(error) => {
-                return Err(UpstreamError::unavailable(format!(
-                    "it refused initialize: {}",
-                    error.message()
-                )));
-            }
-        };
-        match self.revision {
-            Some(pinned) if pinned != facts.revision => Err(UpstreamError::unavailable(format!(
-                "it speaks {}, not the pinned {pinned}",
-                facts.revision
-            ))),
-            _ => Ok(facts),
+            greeted => Ok(Self::greeted(guard, greeted.map_err(HandshakeFailed::error), &process)?),
         }
     }
 
-    fn start(&self, settings: &ProcessSettings) -> Result<(Arc<Link>, ProcessControl), UpstreamError> {
+    fn greeted(
+        guard: EndOnDrop,
+        greeted: Result<Facts, UpstreamError>,
+        process: &ProcessControl,
+    ) -> Result<Connected, UpstreamError> {
+        guard.link().opened(greeted.map_err(|error| explained(error, process))?);
+        Ok(Connected::Link(guard.keep()))
+    }
+
+    /// Starts a process and the tasks that serve it. The link ends with the process, and the process with the link.
+    fn start(&self, settings: &ProcessSettings) -> Result<(EndOnDrop, ProcessControl), UpstreamError> {
         let process =
             stdio::start(settings.clone()).map_err(|error| UpstreamError::unavailable(error.to_string()))?;
-        let link = self.link(Wire::Pipe(process.input));
-        let (reading, json, control) = (Arc::clone(&link), self.json, process.control.clone());
+        let link = self.link(Wire::Pipe(process.input), Some(process.control.clone()));
+        let (reading, json) = (Arc::clone(&link), self.json);
         tokio::task::spawn_local(async move {
             // If reading panics, the link must still end.
-            let _guard = EndOnDrop(Some(Arc::clone(&reading)));
-            read_lines(&reading, process.output, json).await;
+            let guard = EndOnDrop(Some(reading));
+            read_lines(guard.link(), process.output, json).await;
         });
-        let ended = Arc::clone(&link);
-        let stopping = process.control.clone();
-        tokio::task::spawn_local(async move {
+        let (ended, stopping) = (Arc::clone(&link), process.control.clone());
+        self.errands.spawn_local(async move {
             ended.until_ended().await;
             stopping.stop().await;
         });
-        Ok((link, control))
+        Ok((EndOnDrop(Some(link)), process.control))
     }
 
-    fn link(&self, wire: Wire) -> Arc<Link> {
-        Link::new(
-            self.upstream.clone(),
-            self.number,
-            Arc::clone(&self.client),
+    fn link(&self, wire: Wire, process: Option<ProcessControl>) -> Arc<Link> {
+        Link::new(LinkSettings {
+            upstream: self.upstream.clone(),
+            number: self.number,
+            client: Arc::clone(&self.client),
             wire,
-            self.reports.clone(),
-            self.input_timeout,
-        )
+            process,
+            reports: self.reports.clone(),
+            input_timeout: self.input_timeout,
+            ask_deadline: self.start_deadline,
+        })
     }
 }
 
@@ -290,10 +262,6 @@ async fn read_lines(link: &Arc<Link>, mut lines: LineReceiver, json: Limits) {
     link.end("its output ended");
 }
 
-fn no_common_revision() -> UpstreamError {
-    UpstreamError::unavailable("it speaks no revision that the gateway knows")
-}
-
 /// A start that failed says what the server wrote on stderr, because that is where the reason is.
 fn explained(error: UpstreamError, process: &ProcessControl) -> UpstreamError {
     let tail = process.stderr_tail();
@@ -312,8 +280,12 @@ fn explained(error: UpstreamError, process: &ProcessControl) -> UpstreamError {
 struct EndOnDrop(Option<Arc<Link>>);
 
 impl EndOnDrop {
+    fn link(&self) -> &Arc<Link> {
+        self.0.as_ref().expect("taken only when it is consumed")
+    }
+
     fn keep(mut self) -> Arc<Link> {
-        self.0.take().expect("taken only here")
+        self.0.take().expect("taken only here, and by value")
     }
 }
 

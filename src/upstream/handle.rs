@@ -1,4 +1,5 @@
-//! How the rest of the gateway reaches one upstream: one method that takes a permit, and questions about its state.
+//! How the rest of the gateway reaches one upstream: its state, its connections, its end. Calls
+//! (`forward`) take a permit and are in `route`.
 
 use std::sync::Arc;
 
@@ -8,22 +9,20 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::UpstreamActor;
-use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
-use super::connect::Address;
+use super::call::{Affinity, Circumstances, Client, UpstreamCall};
 use super::error::UpstreamError;
 use super::link::Link;
-use super::messages::{EraMistaken, LinkProgress, OpenLink, ReleaseLink, Retire, UpstreamNews};
+use super::messages::{LinkProgress, OpenLink, ReleaseLink, Retire, UpstreamNews};
 use super::probe::Facts;
 use super::shared::{Shared, State, Status};
-use super::stateless::{Answered, StatelessHttp};
 use super::supervisor::{AddressSlot, supervise};
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
 use crate::policy::Permit;
-use crate::protocol::era::{Era, Revision};
+use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
-use crate::protocol::json::{Limits, Object, quote, string};
+use crate::protocol::json::{Limits, Object};
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
@@ -31,8 +30,8 @@ use crate::protocol::splice::Edit;
 /// One upstream. Cheap to clone.
 #[derive(Clone)]
 pub struct UpstreamHandle {
-    shared: Arc<Shared>,
-    actor: AddressSlot,
+    pub(super) shared: Arc<Shared>,
+    pub(super) actor: AddressSlot,
 }
 
 impl std::fmt::Debug for UpstreamHandle {
@@ -77,113 +76,8 @@ impl UpstreamHandle {
         self.shared.facts()
     }
 
-    /// Makes a call and waits for its answer, at most as long as the server's deadline allows.
-    ///
-    /// Dropping the future cancels the call upstream. The answer is the upstream's own, with names and URIs as it wrote
-    /// them; a result that a stateless upstream did not complete is an error in this release.
-    pub async fn forward(&self, permit: Permit, call: &UpstreamCall<'_>) -> Result<Answer, UpstreamError> {
-        debug_assert_eq!(permit.upstream(), self.name(), "a permit is for one upstream");
-        let (quiet, maximum) = (self.shared.settings.timeout, self.shared.bounds.call_maximum);
-        if !call.circumstances.progress {
-            return match tokio::time::timeout(quiet.min(maximum), self.route(call, None)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(UpstreamError::Timeout(quiet.min(maximum))),
-            };
-        }
-        let activity = Arc::new(Activity::starting_now());
-        tokio::select! {
-            biased;
-            answer = self.route(call, Some(Arc::clone(&activity))) => answer,
-            () = activity.expired(quiet, maximum) => Err(UpstreamError::Timeout(quiet)),
-        }
-    }
-
-    async fn route(
-        &self,
-        call: &UpstreamCall<'_>,
-        activity: Option<Arc<Activity>>,
-    ) -> Result<Answer, UpstreamError> {
-        #[cfg(debug_assertions)]
-        if self.shared.panic_at.as_deref() == Some(call.method.name()) {
-            let _ = self.actor()?.send(super::messages::PanicNow).await;
-        }
-        let facts = match self.shared.facts() {
-            Some(facts) => facts,
-            None => self.connected().await?,
-        };
-        let answer = match (&self.shared.address, facts.revision.era()) {
-            (Address::Http { stateless, .. }, Era::Stateless) => {
-                self.call_stateless(stateless, &facts, call, activity).await?
-            }
-            _ => self.call_on_link(&facts, call, activity).await?,
-        };
-        if let Answer::Result(_) = &answer {
-            self.note_subscription(call, facts.revision);
-        }
-        if facts.revision.era() == Era::Stateless {
-            completed(&answer)?;
-        }
-        Ok(answer)
-    }
-
-    /// Remembers what a later link must ask for again.
-    fn note_subscription(&self, call: &UpstreamCall<'_>, revision: Revision) {
-        let Some(uri) = &call.target else { return };
-        let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
-        match call.method {
-            Method::Subscribe => {
-                let mut subscribed = self.shared.subscriptions.entry(affinity).or_default();
-                if !subscribed.iter().any(|known| known == uri) {
-                    subscribed.push(uri.clone().into_owned());
-                }
-            }
-            Method::Unsubscribe => {
-                if let Some(mut subscribed) = self.shared.subscriptions.get_mut(&affinity) {
-                    subscribed.retain(|known| known != uri);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    async fn call_stateless(
-        &self,
-        stateless: &StatelessHttp,
-        facts: &Facts,
-        call: &UpstreamCall<'_>,
-        activity: Option<Arc<Activity>>,
-    ) -> Result<Answer, UpstreamError> {
-        let answered = stateless.call(call, facts.revision, activity).await;
-        if era_is_doubtful(&answered)
-            && let Ok(actor) = self.actor()
-            && actor.try_send(EraMistaken).is_err()
-        {
-            tracing::debug!(upstream = %self.name(), "the actor is busy; its era stays as it was");
-        }
-        answered.map(|answered| answered.answer)
-    }
-
-    async fn call_on_link(
-        &self,
-        facts: &Facts,
-        call: &UpstreamCall<'_>,
-        activity: Option<Arc<Activity>>,
-    ) -> Result<Answer, UpstreamError> {
-        let circumstances = call.circumstances;
-        let affinity = self.shared.affinity_for(&circumstances.client, facts.revision);
-        let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
-        match link.call(call, activity.clone()).await {
-            // The session was forgotten before the call was looked at: once more on a new one (S-HTTPC-04).
-            Err(UpstreamError::SessionForgotten) => {
-                let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
-                link.call(call, activity).await
-            }
-            outcome => outcome,
-        }
-    }
-
     /// The open link of that affinity, opened now if need be.
-    async fn link(
+    pub(super) async fn link(
         &self,
         affinity: Affinity,
         client: &Arc<Client>,
@@ -201,6 +95,9 @@ impl UpstreamHandle {
             match progress.borrow_and_update().clone() {
                 LinkProgress::Ready(link) => return Ok(link),
                 LinkProgress::Failed(error) => return Err(unsent(error)),
+                LinkProgress::NotNeeded => {
+                    return Err(UpstreamError::unavailable("it has just changed its era"));
+                }
                 LinkProgress::Starting => {}
             }
             if progress.changed().await.is_err() {
@@ -229,12 +126,9 @@ impl UpstreamHandle {
             if let Some(facts) = self.shared.facts() {
                 return Ok(facts);
             }
+            // Whoever is ready has facts: they are gone again already unless it is still starting.
             if progress.changed().await.is_err() {
-                // A stateless upstream leaves no link behind, only facts.
-                return self
-                    .shared
-                    .facts()
-                    .ok_or_else(|| UpstreamError::unavailable("it is being restarted"));
+                return Err(UpstreamError::unavailable("it is being restarted"));
             }
         }
     }
@@ -248,7 +142,7 @@ impl UpstreamHandle {
         opened.map_err(|_| UpstreamError::unavailable("it is being restarted"))
     }
 
-    fn actor(&self) -> Result<Arc<Addr<UpstreamActor>>, UpstreamError> {
+    pub(super) fn actor(&self) -> Result<Arc<Addr<UpstreamActor>>, UpstreamError> {
         self.actor.load_full().ok_or_else(|| UpstreamError::unavailable("it is being restarted"))
     }
 
@@ -256,6 +150,18 @@ impl UpstreamHandle {
     pub fn has_link_of_its_own(&self, client: &Client) -> bool {
         let revision = self.shared.facts().map(|facts| facts.revision);
         revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
+    }
+
+    /// Whether updates of resources would reach this client: the upstream offers subscriptions, and over a connection
+    /// that nobody else uses, or nobody could say whose they are.
+    ///
+    /// An upstream that is not connected is believed to offer them: asked, it answers by its failure.
+    pub fn can_subscribe(&self, client: &Client) -> bool {
+        self.shared.facts().is_none_or(|facts| {
+            facts.revision.era() == Era::Handshake
+                && facts.capabilities.flag("resources", "subscribe")
+                && self.shared.affinity_for(client, facts.revision) != Affinity::Shared
+        })
     }
 
     /// The gateway itself as a caller, for its own errands.
@@ -321,12 +227,14 @@ impl UpstreamHandle {
         if let Ok(actor) = self.actor()
             && actor.try_send(ReleaseLink { affinity }).is_err()
         {
-            tracing::warn!(upstream = %self.name(), "a session's connection is left to its idle limit");
+            tracing::warn!(upstream = %self.name(), "a session's connection is left until it is looked for");
         }
     }
 
     /// Stops it; resolves when its processes are gone.
     pub async fn retire(&self) {
+        // For a supervisor that is between two actors.
+        self.shared.set_state(State::Retired);
         let (done, gone) = oneshot::channel();
         if let Ok(actor) = self.actor()
             && actor.send(Retire { done }).await.is_ok()
@@ -340,37 +248,14 @@ impl UpstreamHandle {
 /// A connection that could not be opened carried no call, whatever it died of.
 fn unsent(error: UpstreamError) -> UpstreamError {
     match error {
-        UpstreamError::Lost { why } | UpstreamError::Protocol { why } => UpstreamError::unavailable(why),
-        other => other,
-    }
-}
-
-/// An answer that an upstream of the handshake era would give to a stateless call (S-LIFE-14).
-fn era_is_doubtful(answered: &Result<Answered, UpstreamError>) -> bool {
-    match answered {
-        Err(UpstreamError::Protocol { .. }) => true,
-        Err(_) => false,
-        Ok(Answered { answer: Answer::Error(error), status }) => match (*status, error.code) {
-            (_, -32022) => true,
-            (400, code) => !matches!(code, -32021 | -32020 | -32602),
-            (404, code) => code != -32601,
-            _ => false,
-        },
-        Ok(_) => false,
-    }
-}
-
-/// Only complete results can be carried on in this release: nothing else was offered (S-BASE-09).
-fn completed(answer: &Answer) -> Result<(), UpstreamError> {
-    let Answer::Result(result) = answer else { return Ok(()) };
-    match result.get("resultType") {
-        None | Some(b"\"complete\"") => Ok(()),
-        Some(other) => {
-            let kind = string(other).unwrap_or_default();
-            Err(UpstreamError::protocol(format!(
-                "its result has the type {}, which was not offered",
-                quote(&kind)
-            )))
-        }
+        UpstreamError::Unavailable { .. }
+        | UpstreamError::SessionForgotten
+        | UpstreamError::NotOffered(_)
+        | UpstreamError::AuthRequired
+        | UpstreamError::Overloaded { .. } => error,
+        UpstreamError::Lost { why }
+        | UpstreamError::Protocol { why }
+        | UpstreamError::BeyondLimits { why } => UpstreamError::unavailable(why),
+        UpstreamError::TooLarge | UpstreamError::Timeout(_) => UpstreamError::unavailable(error.to_string()),
     }
 }

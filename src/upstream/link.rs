@@ -4,8 +4,9 @@
 //! Not here: opening it (`connect`), deciding when (`actor`), stateless HTTP, which has no connection to keep.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -13,17 +14,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall};
 use super::calls::CallTable;
-use super::encode::{own_notification, own_request};
+use super::connections::Connection;
+use super::encode::own_notification;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::probe::Facts;
 use super::questions;
-use super::stdio::LineSender;
+use super::stdio::{LineSender, ProcessControl};
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
-use crate::protocol::json::quote;
-use crate::protocol::log_level::LogLevel;
 
 /// How bytes get to the upstream.
 #[derive(Debug)]
@@ -41,6 +41,19 @@ pub(super) struct Reports {
     pub(super) news: NewsRecipient,
 }
 
+/// What a link is made of.
+pub(super) struct LinkSettings {
+    pub(super) upstream: UpstreamName,
+    pub(super) number: u64,
+    pub(super) client: Arc<Client>,
+    pub(super) wire: Wire,
+    pub(super) process: Option<ProcessControl>,
+    pub(super) reports: Reports,
+    pub(super) input_timeout: Duration,
+    /// Longest wait for an answer that no caller waits for.
+    pub(super) ask_deadline: Duration,
+}
+
 /// An open connection. Shared by the calls on it; its lifecycle belongs to the upstream's actor.
 pub struct Link {
     pub(super) upstream: UpstreamName,
@@ -50,14 +63,30 @@ pub struct Link {
     pub(super) calls: CallTable,
     /// Questions of the upstream that wait for a client, by the upstream's id.
     pub(super) questions: Mutex<HashMap<RequestId, CancellationToken>>,
-    pub(super) input_timeout: std::time::Duration,
+    pub(super) input_timeout: Duration,
+    process: Option<ProcessControl>,
+    pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
-    level: AtomicU8,
+    pub(super) level: AtomicU8,
     reports: Reports,
     ended: CancellationToken,
     why: OnceLock<String>,
     opened: Instant,
     used_ms: AtomicU64,
+}
+
+impl Connection for Arc<Link> {
+    fn ended_because(&self) -> Option<String> {
+        self.has_ended().then(|| self.end_reason())
+    }
+
+    fn idle_for(&self) -> Option<Duration> {
+        if self.calls.len() > 0 {
+            return None;
+        }
+        let used = Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
+        Some(self.opened.elapsed().saturating_sub(used))
+    }
 }
 
 impl std::fmt::Debug for Link {
@@ -70,30 +99,30 @@ impl std::fmt::Debug for Link {
 const NO_LEVEL: u8 = u8::MAX;
 
 impl Link {
-    pub(super) fn new(
-        upstream: UpstreamName,
-        number: u64,
-        client: Arc<Client>,
-        wire: Wire,
-        reports: Reports,
-        input_timeout: std::time::Duration,
-    ) -> Arc<Link> {
+    pub(super) fn new(settings: LinkSettings) -> Arc<Link> {
         Arc::new(Link {
-            upstream,
-            number,
-            client,
-            wire,
+            upstream: settings.upstream,
+            number: settings.number,
+            client: settings.client,
+            wire: settings.wire,
             calls: CallTable::default(),
             questions: Mutex::default(),
-            input_timeout,
+            input_timeout: settings.input_timeout,
+            process: settings.process,
+            ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
             level: AtomicU8::new(NO_LEVEL),
-            reports,
+            reports: settings.reports,
             ended: CancellationToken::new(),
             why: OnceLock::new(),
             opened: Instant::now(),
             used_ms: AtomicU64::new(0),
         })
+    }
+
+    /// The process behind it, where there is one.
+    pub(super) fn process(&self) -> Option<&ProcessControl> {
+        self.process.as_ref()
     }
 
     /// Whose link it is.
@@ -121,15 +150,6 @@ impl Link {
         self.ended.cancelled()
     }
 
-    /// How long ago it was used, and whether calls are in flight.
-    pub(super) fn idle_for(&self) -> Option<std::time::Duration> {
-        if self.calls.len() > 0 {
-            return None;
-        }
-        let used = std::time::Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
-        Some(self.opened.elapsed().saturating_sub(used))
-    }
-
     fn touch(&self) {
         let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.used_ms.store(elapsed, Ordering::Relaxed);
@@ -141,11 +161,11 @@ impl Link {
             return;
         }
         self.ended.cancel();
-        self.calls.clear();
+        self.calls.close();
         for (_, asked) in self.lock_questions().drain() {
             asked.cancel();
         }
-        let ended = LinkEnded { affinity: self.affinity(), number: self.number, why: self.end_reason() };
+        let ended = LinkEnded { affinity: self.affinity(), number: self.number };
         if self.reports.ended.try_send(ended).is_err() {
             tracing::debug!(upstream = %self.upstream, "nobody hears that a link ended");
         }
@@ -167,31 +187,33 @@ impl Link {
         UpstreamError::lost(self.end_reason())
     }
 
-    /// Makes a call and waits for its answer. Dropping the future cancels the call upstream.
+    /// Makes a call and waits for its answer. Dropping the future cancels the call upstream. `sent` tells, while the
+    /// answer is awaited, whether the upstream may have read the call.
     pub(super) async fn call(
         self: &Arc<Self>,
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let revision = self.facts()?.revision;
-        if self.has_ended() {
-            return Err(UpstreamError::unavailable(self.end_reason()));
-        }
         self.touch();
         if let Some(level) = call.circumstances.log_level {
-            self.raise_level(level);
+            self.raise_level(level).await;
         }
-        let (id, mut answer) = self.calls.open(call.circumstances.events.clone(), activity);
-        let mut guard = CallGuard { link: self, id, sent: false };
+        let opened = self.calls.open(call.circumstances.events.clone(), activity);
+        let (id, mut answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
+        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
         let text = Bytes::from(call.encode(id, revision));
         let answered = match &self.wire {
             Wire::Pipe(pipe) => {
                 pipe.send(text)?;
                 guard.sent = true;
+                sent.store(true, Ordering::Relaxed);
                 answer.await.unwrap_or_else(|_| Err(self.lost()))
             }
             Wire::Http(http) => {
                 guard.sent = true;
+                sent.store(true, Ordering::Relaxed);
                 http.call(self, id, text, &mut answer, call).await
             }
         };
@@ -203,22 +225,6 @@ impl Link {
             guard.sent = false;
         }
         answered
-    }
-
-    /// Sends a request of the gateway's own and waits for its answer.
-    pub(super) async fn ask(self: &Arc<Self>, method: &str, params: &str) -> Result<Answer, UpstreamError> {
-        let (id, mut answer) = self.calls.open(None, None);
-        let mut guard = CallGuard { link: self, id, sent: false };
-        let text = Bytes::from(own_request(id, method, params));
-        match &self.wire {
-            Wire::Pipe(pipe) => {
-                pipe.send(text)?;
-                // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
-                guard.sent = !matches!(method, "initialize" | "server/discover");
-                answer.await.unwrap_or_else(|_| Err(self.lost()))
-            }
-            Wire::Http(http) => http.ask(self, id, text, &mut answer).await,
-        }
     }
 
     /// Sends a message that awaits no answer. Errors end up in the log: there is nobody to tell.
@@ -237,48 +243,6 @@ impl Link {
     /// Sends a notification of the gateway's own.
     pub(super) fn notify(self: &Arc<Self>, method: &str, params: &str) {
         self.send(own_notification(method, params));
-    }
-
-    /// Makes the upstream at least this talkative; it is never sent to upstreams without logging (S-LOG-02).
-    pub(super) fn raise_level(self: &Arc<Self>, level: LogLevel) {
-        let known = LogLevel::from_number(self.level.load(Ordering::Relaxed));
-        if known.is_none_or(|known| level < known) {
-            self.set_level(level);
-        }
-    }
-
-    /// Sets the level that the session behind this link wants.
-    pub(super) fn set_level(self: &Arc<Self>, level: LogLevel) {
-        let Ok(facts) = self.facts() else { return };
-        if !facts.capabilities.offers("logging")
-            || facts.revision.era() == crate::protocol::era::Era::Stateless
-        {
-            return;
-        }
-        self.level.store(level as u8, Ordering::Relaxed);
-        let link = Arc::clone(self);
-        tokio::task::spawn_local(async move {
-            let params = format!(r#"{{"level":{}}}"#, quote(level.text()));
-            if let Err(error) = link.ask("logging/setLevel", &params).await {
-                tracing::debug!(upstream = %link.upstream, %error, "log level not set");
-            }
-        });
-    }
-
-    /// Subscribes to what an earlier link of the same affinity was subscribed to.
-    pub(super) fn subscribe_again(self: &Arc<Self>, uris: Vec<String>) {
-        if uris.is_empty() {
-            return;
-        }
-        let link = Arc::clone(self);
-        tokio::task::spawn_local(async move {
-            for uri in uris {
-                let params = format!(r#"{{"uri":{}}}"#, quote(&uri));
-                if let Err(error) = link.ask("resources/subscribe", &params).await {
-                    tracing::warn!(upstream = %link.upstream, %error, "a subscription was not renewed");
-                }
-            }
-        });
     }
 
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
@@ -368,13 +332,13 @@ impl Link {
 }
 
 /// Removes a call that nobody awaits any longer and, if it was sent and unanswered, cancels it.
-struct CallGuard<'a> {
-    link: &'a Arc<Link>,
-    id: u64,
-    sent: bool,
+pub(super) struct CallGuard {
+    pub(super) link: Arc<Link>,
+    pub(super) id: u64,
+    pub(super) sent: bool,
 }
 
-impl Drop for CallGuard<'_> {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         let unanswered = self.link.calls.forget(self.id);
         if unanswered && self.sent {

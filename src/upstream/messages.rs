@@ -6,9 +6,11 @@ use actix::{Message, Recipient};
 use tokio::sync::{oneshot, watch};
 
 use super::call::{Affinity, Client, EventSink};
+use super::connect::{AttemptFailed, Connected};
 use super::error::UpstreamError;
 use super::link::Link;
 use crate::names::UpstreamName;
+use crate::protocol::era::Era;
 use crate::protocol::frame::{Answer, Notification, Request};
 use crate::protocol::log_level::LogLevel;
 
@@ -23,16 +25,21 @@ pub type WithdrawalRecipient = Recipient<WithdrawQuestion>;
 /// Takes notifications for one client.
 pub type TellRecipient = Recipient<TellClient>;
 
-/// How far a link is. Watched by every call that waits for it.
+/// How far a connection is. Watched by every call that waits for it.
 #[derive(Debug, Clone)]
-pub enum LinkProgress {
+pub enum Progress<L> {
     /// Process, connection or handshake under way.
     Starting,
     /// Open for calls.
-    Ready(Arc<Link>),
+    Ready(L),
+    /// The upstream is spoken to without one.
+    NotNeeded,
     /// It could not be opened.
     Failed(UpstreamError),
 }
+
+/// How far a link is.
+pub type LinkProgress = Progress<Arc<Link>>;
 
 /// Give me the link for this caller, opening it if need be.
 #[derive(Debug, Message)]
@@ -58,7 +65,7 @@ pub struct ReleaseLink {
 pub(super) struct ConnectSettled {
     pub(super) affinity: Affinity,
     pub(super) number: u64,
-    pub(super) outcome: Result<super::connect::Connected, UpstreamError>,
+    pub(super) outcome: Result<Connected, AttemptFailed>,
 }
 
 /// A link is no longer usable.
@@ -67,19 +74,21 @@ pub(super) struct ConnectSettled {
 pub(super) struct LinkEnded {
     pub(super) affinity: Affinity,
     pub(super) number: u64,
-    pub(super) why: String,
 }
 
 /// What the gateway believed of the upstream's era turned out wrong.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct EraMistaken;
+pub(super) struct EraMistaken {
+    /// So that a doubt that comes late changes nothing.
+    pub(super) believed: Era,
+}
 
 /// Stop everything: the gateway shuts down or the server was removed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Retire {
-    /// Resolved when every process of this upstream is gone.
+    /// Resolved when every process of this upstream is gone and its sessions are ended, as far as it lets them.
     pub(super) done: oneshot::Sender<()>,
 }
 

@@ -1,18 +1,23 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `call` (what passes through), `shared` and `actor` (what is known and who
-//! decides), `connect` and `probe` (opening), `link` (an open connection) over `http_wire` or `stdio`, `stateless` (calls
-//! that need none). Always: a call ends with one answer or one `UpstreamError` that says whether it may have run; dropping
-//! it cancels it upstream. Not here: public names, who may call, what clients see.
+//! Reading order: `handle` (what others use), `route` and `call` (what passes through), `shared` and `connections` (what
+//! is known and what is decided), `actor` (who does it), `connect`, `greeting` and `probe` (opening), `link` and `asking`
+//! (an open connection) over `http_wire` or `stdio`, `stateless` (calls that need none), `era_check` (doubts). Always: a
+//! call ends with one answer or one `UpstreamError` that says whether it may have run; dropping it cancels it upstream.
+//! Not here: public names, who may call, what clients see.
 
 mod actor;
+mod asking;
 mod backoff;
 pub mod call;
 mod calls;
 mod connect;
+mod connections;
 pub(crate) mod encode;
+mod era_check;
 pub mod error;
 pub mod fleet;
+mod greeting;
 pub mod handle;
 pub mod http;
 mod http_wire;
@@ -20,9 +25,11 @@ mod link;
 pub mod messages;
 pub mod probe;
 mod questions;
+mod route;
 mod shared;
 mod stateless;
 pub mod stdio;
+mod subscriptions;
 mod supervisor;
 
 pub use link::Link;

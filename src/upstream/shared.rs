@@ -9,15 +9,19 @@ use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::call::{Affinity, Client};
-use super::connect::{Address, Attempt};
+use super::connect::{Address, Attempt, Expected};
+use super::era_check::EraCheck;
 use super::http::{HttpLimits, HttpTarget};
 use super::http_wire::Endpoint;
 use super::link::{Link, Reports};
 use super::probe::Facts;
 use super::stateless::StatelessHttp;
 use super::stdio::{ProcessControl, ProcessSettings};
+use super::subscriptions::Subscriptions;
 use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
 use crate::config::servers::{HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings};
@@ -85,8 +89,10 @@ pub(super) struct Shared {
     /// Method at which the actor panics; debug builds only (F56).
     #[cfg(debug_assertions)]
     pub(super) panic_at: Option<String>,
-    /// Resources that each affinity is subscribed to, in the upstream's URIs: said again on a new link (S-RES-07).
-    pub(super) subscriptions: DashMap<Affinity, Vec<String>>,
+    pub(super) subscriptions: Arc<Subscriptions>,
+    /// Whatever must be over before the upstream may be called stopped: attempts, farewells, ends of processes.
+    pub(super) errands: TaskTracker,
+    pub(super) era_check: EraCheck,
     facts: ArcSwapOption<Facts>,
     state: Mutex<State>,
     process: Mutex<Option<ProcessControl>>,
@@ -113,6 +119,7 @@ impl Shared {
             profile: None,
             capabilities: ClientCapabilities::none(),
             port: None,
+            closed: CancellationToken::new(),
         });
         Ok(Arc::new(Shared {
             settings,
@@ -121,7 +128,9 @@ impl Shared {
             links: DashMap::new(),
             #[cfg(debug_assertions)]
             panic_at: super::failpoint("panic_upstream"),
-            subscriptions: DashMap::new(),
+            subscriptions: Arc::default(),
+            errands: TaskTracker::new(),
+            era_check: EraCheck::default(),
             address,
             facts: ArcSwapOption::empty(),
             state: Mutex::new(State::Starting),
@@ -130,19 +139,15 @@ impl Shared {
     }
 
     pub(super) fn attempt(&self, number: u64, client: Arc<Client>, reports: Reports) -> Attempt {
-        let pinned = match self.settings.protocol {
-            ProtocolChoice::Pinned(revision) => Some(revision),
-            ProtocolChoice::Auto => None,
-        };
         // A session's connection goes the way the shared one found, without probing again.
-        let found = || match client.affinity {
+        let found = match client.affinity {
             Affinity::Shared => None,
             Affinity::Session(_) => self.facts().map(|facts| facts.revision),
         };
         Attempt {
             upstream: self.settings.name.clone(),
             number,
-            revision: pinned.or_else(found),
+            expected: self.pinned().map(Expected::Pinned).or(found.map(Expected::Found)),
             client,
             address: self.address.clone(),
             reports,
@@ -150,6 +155,15 @@ impl Shared {
             probe_deadline: self.bounds.probe_deadline,
             input_timeout: self.bounds.input_timeout,
             json: json_limits(&self.bounds),
+            errands: self.errands.clone(),
+        }
+    }
+
+    /// The revision that the configuration demands.
+    pub(super) fn pinned(&self) -> Option<Revision> {
+        match self.settings.protocol {
+            ProtocolChoice::Pinned(revision) => Some(revision),
+            ProtocolChoice::Auto => None,
         }
     }
 
@@ -163,21 +177,11 @@ impl Shared {
         }
     }
 
-    /// Resources that this affinity is subscribed to.
-    pub(super) fn subscribed(&self, affinity: Affinity) -> Vec<String> {
-        self.subscriptions.get(&affinity).map(|uris| uris.clone()).unwrap_or_default()
-    }
-
     pub(super) fn idle_stop(&self) -> Option<Duration> {
         match &self.settings.transport {
             TransportSettings::Stdio(stdio) => Some(stdio.idle_stop),
             TransportSettings::Http(_) => None,
         }
-    }
-
-    pub(super) fn stateless_over_http(&self) -> bool {
-        matches!(self.address, Address::Http { .. })
-            && self.facts().is_some_and(|facts| facts.revision.era() == Era::Stateless)
     }
 
     pub(super) fn facts(&self) -> Option<Arc<Facts>> {
@@ -196,8 +200,12 @@ impl Shared {
         lock(&self.state).clone()
     }
 
+    /// Nothing follows [`State::Retired`].
     pub(super) fn set_state(&self, state: State) {
-        *lock(&self.state) = state;
+        let mut current = lock(&self.state);
+        if *current != State::Retired {
+            *current = state;
+        }
     }
 
     pub(super) fn set_process(&self, process: Option<ProcessControl>) {

@@ -187,3 +187,53 @@ async fn s_life_14_an_upstream_that_comes_back_as_the_other_era_is_probed_again(
     })
     .await;
 }
+
+#[tokio::test]
+async fn s_life_14_an_upstream_that_refuses_a_session_s_calls_by_modern_codes_is_probed_again() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let is_modern = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&is_modern);
+    let upstream = http_upstream("one")
+        .lenient()
+        .on("*", move |mut call| {
+            let is_modern = switch.load(Ordering::Relaxed);
+            async move {
+                if !is_modern {
+                    return call.default().await;
+                }
+                let meta = call.params()["_meta"]["io.modelcontextprotocol/protocolVersion"].clone();
+                if meta != json!(STATELESS) {
+                    let refusal = format!(
+                        r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32022,"message":"which version?","data":{{"supported":["{STATELESS}"]}}}}}}"#,
+                        call.id()
+                    );
+                    return call.http(400, &[("Content-Type", "application/json")], refusal.as_bytes()).await;
+                }
+                let mut result = match call.method() {
+                    "server/discover" => json!({ "supportedVersions": [STATELESS], "capabilities": { "tools": {} } }),
+                    "tools/list" => json!({ "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }] }),
+                    _ => json!({ "content": [{ "type": "text", "text": "modern now" }] }),
+                };
+                result["resultType"] = json!("complete");
+                result["ttlMs"] = json!(0);
+                result["cacheScope"] = json!("private");
+                call.result(result).await;
+            }
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    let clients = [gateway.handshake(HANDSHAKE).await, gateway.stateless()];
+    for client in &clients {
+        client.until_tools(&["one__echo"]).await;
+        assert_eq!(client.call("one__echo", json!({})).await.text(), "one echoes {}");
+    }
+    is_modern.store(true, Ordering::Relaxed);
+    assert!(
+        clients[0].call("one__echo", json!({})).await.json["result"]["content"][0]["text"] != "modern now"
+    );
+    for client in &clients {
+        assert_eq!(client.call("one__echo", json!({})).await.text(), "modern now", "one failure is enough");
+    }
+}

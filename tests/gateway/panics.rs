@@ -39,7 +39,10 @@ async fn f56_a_panic_in_one_session_fails_that_session_alone() {
     assert_eq!(after.status, 404, "a session that panicked is gone: {}", after.body);
     assert_eq!(other.request("ping", json!({})).await.status, 200);
     assert_eq!(other.call("one__echo", json!({})).await.text(), "one echoes {}");
-    stream.expect_quiet(Duration::from_millis(200)).await;
+    // Nothing of the panic reaches others; that their lists have filled meanwhile is another story.
+    for message in stream.messages_within(Duration::from_millis(200)).await {
+        assert!(message.method().ends_with("/list_changed"), "{}", message.raw);
+    }
     assert_eq!(gateway.stateless().call("two__echo", json!({})).await.text(), "two echoes {}");
     let fresh = gateway.handshake(HANDSHAKE).await;
     assert_eq!(fresh.call("one__echo", json!({})).await.text(), "one echoes {}");

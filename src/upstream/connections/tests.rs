@@ -1,0 +1,302 @@
+//! The state machine told as stories: no actor, no process, no time that passes by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Connection, Connections, Effect, GOOD_AFTER, Opened};
+use crate::auth::principal::Principal;
+use crate::names::SessionId;
+use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::era::Era;
+use crate::upstream::call::{Affinity, Client};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::messages::Progress;
+use crate::upstream::subscriptions::Subscriptions;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection as the state machine sees it.
+#[derive(Debug, Clone)]
+struct Wire {
+    name: &'static str,
+    ended: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn named(name: &'static str) -> Self {
+        Wire { name, ended: Arc::default() }
+    }
+}
+
+impl Connection for Wire {
+    fn ended_because(&self) -> Option<String> {
+        self.ended.load(Ordering::Relaxed).then(|| "cut".into())
+    }
+
+    fn idle_for(&self) -> Option<Duration> {
+        Some(Duration::from_secs(60))
+    }
+}
+
+fn client(affinity: Affinity) -> Arc<Client> {
+    Arc::new(Client {
+        principal: Principal::Local,
+        affinity,
+        profile: None,
+        capabilities: ClientCapabilities::none(),
+        port: None,
+        closed: CancellationToken::new(),
+    })
+}
+
+/// A client with a session of its own.
+pub(in crate::upstream) fn session() -> Arc<Client> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    client(Affinity::Session(SessionId(u128::from(LAST.fetch_add(1, Ordering::Relaxed)))))
+}
+
+struct Story {
+    connections: Connections<Wire>,
+    subscriptions: Arc<Subscriptions>,
+    now: Instant,
+}
+
+impl Story {
+    /// The shared connection is being opened: attempt 1.
+    fn starting() -> Self {
+        let subscriptions = Arc::<Subscriptions>::default();
+        let own = client(Affinity::Shared);
+        let waits = (SECOND, Duration::from_secs(60));
+        let mut connections = Connections::new(own, Arc::clone(&subscriptions), waits);
+        let now = Instant::now();
+        let effects = connections.start(now);
+        assert_eq!(told(&effects), ["attempt 1"]);
+        Story { connections, subscriptions, now }
+    }
+
+    /// The shared connection is open.
+    fn up() -> Self {
+        let mut story = Story::starting();
+        let effects = story.settles(Affinity::Shared, 1, Wire::named("shared"));
+        assert_eq!(effects, ["use shared", "up"]);
+        story
+    }
+
+    fn opens(&mut self, client: &Arc<Client>) -> (watch::Receiver<Progress<Wire>>, Vec<String>) {
+        let (progress, effects) = self.connections.open(client, None, self.now);
+        (progress, told(&effects))
+    }
+
+    fn settles(&mut self, affinity: Affinity, number: u64, wire: Wire) -> Vec<String> {
+        told(&self.connections.settled(affinity, number, Ok(Opened::Link(wire)), self.now))
+    }
+
+    fn fails(&mut self, affinity: Affinity, number: u64) -> Vec<String> {
+        let error = UpstreamError::unavailable("no luck");
+        told(&self.connections.settled(affinity, number, Err(error), self.now))
+    }
+}
+
+fn told(effects: &[Effect<Wire>]) -> Vec<String> {
+    let word = |effect: &Effect<Wire>| match effect {
+        Effect::Attempt { number, .. } => format!("attempt {number}"),
+        Effect::Use { link, .. } => format!("use {}", link.name),
+        Effect::Forget(_) => "forget".into(),
+        Effect::Close { link, .. } => format!("close {}", link.name),
+        Effect::WakeAfter { .. } => "wake".into(),
+        Effect::Up => "up".into(),
+        Effect::Doubted => "doubted".into(),
+        Effect::Down { .. } => "down".into(),
+    };
+    effects.iter().map(word).collect()
+}
+
+fn state(progress: &watch::Receiver<Progress<Wire>>) -> String {
+    match &*progress.borrow() {
+        Progress::Starting => "starting".into(),
+        Progress::Ready(wire) => format!("ready {}", wire.name),
+        Progress::NotNeeded => "not needed".into(),
+        Progress::Failed(error) => format!("failed, {:?}", error.ran()),
+    }
+}
+
+#[test]
+fn two_callers_share_one_attempt() {
+    let (mut story, client) = (Story::up(), session());
+    let (first, effects) = story.opens(&client);
+    assert_eq!(effects, ["attempt 2"]);
+    let (second, effects) = story.opens(&client);
+    assert!(effects.is_empty(), "{effects:?}");
+    assert_eq!(story.settles(client.affinity, 2, Wire::named("own")), ["use own"]);
+    assert_eq!((state(&first), state(&second)), ("ready own".into(), "ready own".into()));
+    let (third, effects) = story.opens(&client);
+    assert_eq!((state(&third).as_str(), effects.len()), ("ready own", 0));
+}
+
+#[test]
+fn a_session_that_ends_while_its_connection_opens_leaves_nothing_behind() {
+    let (mut story, client) = (Story::up(), session());
+    let (progress, effects) = story.connections.open(&client, None, story.now);
+    let [Effect::Attempt { abandoned, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+    client.closed.cancel();
+    assert!(told(&story.connections.release(client.affinity, "gone")).is_empty());
+    assert!(abandoned.is_cancelled(), "the attempt is told");
+    assert_eq!(state(&progress), "failed, NotSent");
+    // It was open already when it was told.
+    assert_eq!(story.settles(client.affinity, 2, Wire::named("late")), ["close late"]);
+    let (progress, effects) = story.opens(&client);
+    assert_eq!((state(&progress).as_str(), effects.len()), ("failed, NotSent", 0), "nor is it opened again");
+}
+
+#[test]
+fn a_link_that_ends_while_it_opens_is_told_once() {
+    let (mut story, client) = (Story::up(), session());
+    let (progress, _) = story.opens(&client);
+    assert!(story.connections.ended(client.affinity, 2, story.now).is_empty());
+    assert_eq!(state(&progress), "starting");
+    let dead = Wire::named("dead");
+    dead.ended.store(true, Ordering::Relaxed);
+    assert!(story.settles(client.affinity, 2, dead).is_empty());
+    assert_eq!(state(&progress), "failed, Unknown");
+}
+
+#[test]
+fn f15_a_session_s_connection_that_keeps_failing_is_tried_less_and_less_often() {
+    let (mut story, client) = (Story::up(), session());
+    let mut number = 2;
+    for wait in [0, 1, 2, 4] {
+        let (progress, effects) = story.opens(&client);
+        assert_eq!(effects, [format!("attempt {number}")]);
+        story.fails(client.affinity, number);
+        assert_eq!(state(&progress), "failed, NotSent");
+        if wait > 0 {
+            let (progress, effects) = story.opens(&client);
+            assert!(effects.is_empty(), "nobody makes it try before its time");
+            let Progress::Failed(UpstreamError::Unavailable { retry_after, .. }) = &*progress.borrow() else {
+                panic!("a refusal that says when");
+            };
+            let wait = SECOND * wait;
+            assert!(retry_after.is_some_and(|after| after <= wait && after >= wait.mul_f64(0.79)));
+        }
+        story.now += SECOND * wait;
+        number += 1;
+    }
+    // A good life wipes it out.
+    story.opens(&client);
+    let wire = Wire::named("good");
+    story.settles(client.affinity, number, wire.clone());
+    story.now += GOOD_AFTER;
+    wire.ended.store(true, Ordering::Relaxed);
+    assert_eq!(told(&story.connections.ended(client.affinity, number, story.now)), ["forget"]);
+    assert_eq!(story.opens(&client).1, [format!("attempt {}", number + 1)]);
+}
+
+#[test]
+fn f15_where_updates_are_awaited_the_connection_comes_back_by_itself_but_not_in_a_tight_loop() {
+    let (mut story, client) = (Story::up(), session());
+    story.subscriptions.add(&client, client.affinity, "test://one");
+    story.opens(&client);
+    assert_eq!(story.fails(client.affinity, 2), ["attempt 3"]);
+    assert_eq!(story.fails(client.affinity, 3), ["wake"]);
+    assert_eq!(told(&story.connections.due(client.affinity, story.now)), ["wake"], "too early");
+    story.now += SECOND;
+    assert_eq!(told(&story.connections.due(client.affinity, story.now)), ["attempt 4"]);
+}
+
+#[test]
+fn sessions_wait_for_the_shared_connection_and_begin_when_it_is_up() {
+    let (mut story, client) = (Story::starting(), session());
+    let (progress, effects) = story.opens(&client);
+    assert!(effects.is_empty(), "{effects:?}");
+    assert_eq!(story.settles(Affinity::Shared, 1, Wire::named("shared")), ["use shared", "up", "attempt 2"]);
+    assert_eq!(state(&progress), "starting");
+    story.settles(client.affinity, 2, Wire::named("own"));
+    assert_eq!(state(&progress), "ready own");
+}
+
+#[test]
+fn sessions_that_wait_fail_with_the_shared_connection_and_count_no_failure_of_their_own() {
+    let (mut story, client) = (Story::starting(), session());
+    let (progress, _) = story.opens(&client);
+    assert_eq!(story.fails(Affinity::Shared, 1), ["down", "attempt 2"], "the first retry is immediate");
+    assert_eq!(state(&progress), "failed, NotSent");
+    assert_eq!(story.fails(Affinity::Shared, 2), ["down", "wake"]);
+    let (progress, effects) = story.opens(&client);
+    assert_eq!((state(&progress).as_str(), effects.len()), ("failed, NotSent", 0));
+    story.now += SECOND;
+    assert_eq!(told(&story.connections.due(Affinity::Shared, story.now)), ["attempt 3"]);
+    story.settles(Affinity::Shared, 3, Wire::named("shared"));
+    assert_eq!(story.opens(&client).1, ["attempt 4"], "at once");
+}
+
+#[test]
+fn s_res_07_subscribed_sessions_are_connected_again_when_the_upstream_is_back() {
+    let mut story = Story::starting();
+    let (waits, left) = (session(), session());
+    for client in [&waits, &left] {
+        story.subscriptions.add(client, client.affinity, "test://one");
+    }
+    left.closed.cancel();
+    assert_eq!(story.settles(Affinity::Shared, 1, Wire::named("shared")), ["use shared", "up", "attempt 2"]);
+    assert!(story.connections.awaits(waits.affinity, 2));
+}
+
+#[test]
+fn an_end_that_nobody_told_is_noticed_by_the_next_caller_and_by_the_tick() {
+    for by_tick in [false, true] {
+        let (mut story, client) = (Story::up(), session());
+        story.opens(&client);
+        let wire = Wire::named("own");
+        story.settles(client.affinity, 2, wire.clone());
+        wire.ended.store(true, Ordering::Relaxed);
+        if by_tick {
+            assert_eq!(told(&story.connections.tick(None, story.now)), ["forget"]);
+        } else {
+            let (progress, effects) = story.opens(&client);
+            assert_eq!(
+                (state(&progress).as_str(), effects),
+                ("starting", vec!["forget".into(), "attempt 3".into()])
+            );
+        }
+    }
+}
+
+#[test]
+fn the_tick_closes_what_is_idle_and_what_belonged_to_sessions_that_ended() {
+    let mut story = Story::up();
+    let (ended, idle, waits) = (session(), session(), session());
+    for (client, number, name) in [(&ended, 2, "ended"), (&idle, 3, "idle"), (&waits, 4, "waits")] {
+        story.opens(client);
+        story.settles(client.affinity, number, Wire::named(name));
+    }
+    story.subscriptions.add(&waits, waits.affinity, "test://one");
+    ended.closed.cancel();
+    assert_eq!(told(&story.connections.tick(None, story.now)), ["forget", "close ended"]);
+    let limit = Some(Duration::from_secs(30));
+    assert_eq!(told(&story.connections.tick(limit, story.now)), ["forget", "close idle"]);
+    assert!(story.connections.tick(limit, story.now).is_empty(), "the shared one and who waits stay");
+}
+
+#[test]
+fn s_life_14_an_upstream_of_another_era_loses_its_connections_and_is_probed_again() {
+    let (mut story, client) = (Story::up(), session());
+    story.opens(&client);
+    story.settles(client.affinity, 2, Wire::named("own"));
+    assert!(story.connections.era_mistaken(Era::Stateless, story.now).is_empty(), "an old doubt");
+    assert_eq!(
+        told(&story.connections.era_mistaken(Era::Handshake, story.now)),
+        ["forget", "close own", "forget", "close shared", "down", "attempt 3"]
+    );
+    let (progress, _) = story.opens(&client);
+    assert_eq!(
+        told(&story.connections.settled(Affinity::Shared, 3, Ok(Opened::Stateless), story.now)),
+        ["up"]
+    );
+    assert_eq!(state(&progress), "not needed");
+    assert_eq!(told(&story.connections.era_mistaken(Era::Stateless, story.now)), ["doubted", "attempt 4"]);
+}

@@ -1,0 +1,157 @@
+//! Finding out the era of an upstream, and shaking hands where that is the custom (S-HTTPC-11, S-STDIO-05, S-LIFE-02).
+//!
+//! Always: a pinned revision is never departed from; one that is only known from another connection may turn out wrong.
+//! Not here: what the answers mean (`probe`), starting and ending what answers (`connect`).
+
+use std::sync::Arc;
+
+use super::connect::{Attempt, Expected};
+use super::encode::client_info;
+use super::error::UpstreamError;
+use super::link::Link;
+use super::probe::{Facts, Verdict, initialized, judge};
+use super::stateless::StatelessHttp;
+use crate::protocol::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
+use crate::protocol::frame::Answer;
+use crate::protocol::json::quote;
+
+/// Probes that a server may refuse with another revision before the gateway gives up (S-META-09).
+const PROBES: usize = 3;
+
+/// Why there was no handshake.
+pub(super) enum HandshakeFailed {
+    /// What answered does not shake hands: perhaps it is of the other era.
+    Refused(UpstreamError),
+    /// Anything else.
+    Other(UpstreamError),
+}
+
+impl HandshakeFailed {
+    pub(super) fn error(self) -> UpstreamError {
+        match self {
+            HandshakeFailed::Refused(error) | HandshakeFailed::Other(error) => error,
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn pinned(&self) -> Option<Revision> {
+        match self.expected {
+            Some(Expected::Pinned(revision)) => Some(revision),
+            Some(Expected::Found(_)) | None => None,
+        }
+    }
+
+    /// Whether a probe tells more than is known.
+    pub(super) fn must_probe(&self) -> bool {
+        self.expected.is_none_or(|expected| expected.revision().era() == Era::Stateless)
+    }
+
+    /// Whether the era is only known from another connection.
+    pub(super) fn is_found(&self) -> bool {
+        matches!(self.expected, Some(Expected::Found(_)))
+    }
+
+    /// `None` means the handshake era.
+    pub(super) async fn probe_http(&self, stateless: &StatelessHttp) -> Result<Option<Facts>, UpstreamError> {
+        let pinned = self.pinned();
+        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
+        for _ in 0..PROBES {
+            let asked = stateless.ask("server/discover", revision);
+            let verdict = match tokio::time::timeout(self.probe_deadline, asked).await {
+                Ok(Ok(answered)) => judge(&answered.answer, Some(answered.status), revision),
+                // Whatever is not an answer of the stateless era is a reason to shake hands, except what says that
+                // nothing would be understood now, in any era.
+                Ok(Err(
+                    error @ (UpstreamError::Unavailable { .. }
+                    | UpstreamError::AuthRequired
+                    | UpstreamError::Overloaded { .. }),
+                )) => {
+                    return Err(error);
+                }
+                Ok(Err(_)) | Err(_) => Verdict::Handshake,
+            };
+            match verdict {
+                Verdict::Stateless(facts) => return Ok(Some(facts)),
+                Verdict::Retry(other) => revision = other,
+                Verdict::Handshake if pinned.is_none() => return Ok(None),
+                Verdict::Handshake => {
+                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
+                }
+                Verdict::NoCommonRevision => return Err(no_common_revision()),
+            }
+        }
+        Err(UpstreamError::unavailable("it refuses every revision it names itself"))
+    }
+
+    pub(super) async fn greet_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
+        if self.must_probe()
+            && let Some(facts) = self.probe_pipe(link).await.map_err(HandshakeFailed::Other)?
+        {
+            return Ok(facts);
+        }
+        self.shake_hands_on_pipe(link).await
+    }
+
+    pub(super) async fn probe_pipe(&self, link: &Arc<Link>) -> Result<Option<Facts>, UpstreamError> {
+        let pinned = self.pinned();
+        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
+        for _ in 0..PROBES {
+            let params = format!(r#"{{"_meta":{}}}"#, super::encode::own_meta(revision));
+            let verdict =
+                match tokio::time::timeout(self.probe_deadline, link.ask("server/discover", &params)).await {
+                    Ok(Ok(answer)) => judge(&answer, None, revision),
+                    Ok(Err(error)) => return Err(error),
+                    // Silence is what many handshake servers answer before `initialize`.
+                    Err(_) => Verdict::Handshake,
+                };
+            match verdict {
+                Verdict::Stateless(facts) => return Ok(Some(facts)),
+                Verdict::Retry(other) => revision = other,
+                Verdict::Handshake if pinned.is_none() => return Ok(None),
+                Verdict::Handshake => {
+                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
+                }
+                Verdict::NoCommonRevision => return Err(no_common_revision()),
+            }
+        }
+        Err(UpstreamError::unavailable("it refuses every revision it names itself"))
+    }
+
+    pub(super) async fn shake_hands_on_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
+        let facts = self.shake_hands(link).await?;
+        link.send(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec());
+        Ok(facts)
+    }
+
+    pub(super) async fn shake_hands(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
+        let offered = self.expected.map_or(NEWEST_HANDSHAKE, Expected::revision);
+        let params = format!(
+            r#"{{"protocolVersion":{},"capabilities":{},"clientInfo":{}}}"#,
+            quote(offered.text()),
+            String::from_utf8_lossy(&self.client.capabilities.to_upstream()),
+            client_info()
+        );
+        let refused = |why: String| HandshakeFailed::Refused(UpstreamError::unavailable(why));
+        let facts = match link.ask("initialize", &params).await {
+            Ok(Answer::Result(result)) => initialized(&result).map_err(refused)?,
+            Ok(Answer::Error(error)) => {
+                return Err(refused(format!("it refused initialize: {}", error.message())));
+            }
+            Err(UpstreamError::Protocol { why }) => {
+                return Err(refused(format!("it speaks neither era of the protocol: {why}")));
+            }
+            Err(error) => return Err(HandshakeFailed::Other(error)),
+        };
+        match self.pinned() {
+            Some(pinned) if pinned != facts.revision => Err(HandshakeFailed::Other(
+                UpstreamError::unavailable(format!("it speaks {}, not the pinned {pinned}", facts.revision)),
+            )),
+            _ => Ok(facts),
+        }
+    }
+}
+
+fn no_common_revision() -> UpstreamError {
+    UpstreamError::unavailable("it speaks no revision that the gateway knows")
+}

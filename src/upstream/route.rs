@@ -1,0 +1,181 @@
+//! The way of one call: to the right connection or none, within its deadline, and once.
+//!
+//! Always: a call that was not sent says so when its time is over; only one that was surely not looked at is sent again.
+//! Not here: opening connections (`connections`), writing calls down (`encode`), what clients see.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::call::{Activity, Affinity, UpstreamCall};
+use super::connect::Address;
+use super::era_check::{doubts_handshake, doubts_stateless};
+use super::error::UpstreamError;
+use super::handle::UpstreamHandle;
+use super::messages::EraMistaken;
+use super::probe::Facts;
+use super::stateless::StatelessHttp;
+use crate::policy::Permit;
+use crate::protocol::era::Era;
+use crate::protocol::frame::Answer;
+use crate::protocol::json::{quote, string};
+use crate::protocol::method::Method;
+
+/// Longest wait for an upstream that is asked what era it is of.
+const ERA_CHECK: Duration = Duration::from_secs(1);
+
+impl UpstreamHandle {
+    /// Makes a call and waits for its answer, at most as long as the server's deadline allows.
+    ///
+    /// Dropping the future cancels the call upstream. The answer is the upstream's own, with names and URIs as it wrote
+    /// them; a result that a stateless upstream did not complete is an error in this release.
+    pub async fn forward(&self, permit: Permit, call: &UpstreamCall<'_>) -> Result<Answer, UpstreamError> {
+        debug_assert_eq!(permit.upstream(), self.name(), "a permit is for one upstream");
+        let (quiet, maximum) = (self.shared.settings.timeout, self.shared.bounds.call_maximum);
+        let sent = AtomicBool::new(false);
+        let activity = call.circumstances.progress.then(|| Arc::new(Activity::starting_now()));
+        let expiry = async {
+            match &activity {
+                Some(activity) => activity.expired(quiet, maximum).await,
+                None => tokio::time::sleep(quiet.min(maximum)).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = self.route(call, activity.clone(), &sent) => answer,
+            () = expiry => Err(match sent.load(Ordering::Relaxed) {
+                true => UpstreamError::Timeout(quiet.min(maximum)),
+                false => UpstreamError::unavailable("it is still being connected"),
+            }),
+        }
+    }
+
+    async fn route(
+        &self,
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
+        #[cfg(debug_assertions)]
+        if self.shared.panic_at.as_deref() == Some(call.method.name()) {
+            let _ = self.actor()?.send(super::messages::PanicNow).await;
+            return Err(UpstreamError::lost("its actor failed"));
+        }
+        let facts = match self.shared.facts() {
+            Some(facts) => facts,
+            None => self.connected().await?,
+        };
+        let affinity = self.shared.affinity_for(&call.circumstances.client, facts.revision);
+        self.refuse_too_many_subscriptions(call, affinity)?;
+        let answer = match (&self.shared.address, facts.revision.era()) {
+            (Address::Http { stateless, .. }, Era::Stateless) => {
+                sent.store(true, Ordering::Relaxed);
+                self.call_stateless(stateless, &facts, call, activity).await?
+            }
+            _ => self.call_on_link(affinity, call, activity, sent).await?,
+        };
+        if let Answer::Result(_) = &answer {
+            self.note_subscription(call, affinity);
+        }
+        if facts.revision.era() == Era::Stateless {
+            completed(&answer)?;
+        }
+        Ok(answer)
+    }
+
+    fn refuse_too_many_subscriptions(
+        &self,
+        call: &UpstreamCall<'_>,
+        affinity: Affinity,
+    ) -> Result<(), UpstreamError> {
+        match (&call.target, call.method) {
+            (Some(uri), Method::Subscribe) if !self.shared.subscriptions.have_room(affinity, uri) => {
+                Err(UpstreamError::Overloaded { retry_after: None })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers what a later link must ask for again.
+    fn note_subscription(&self, call: &UpstreamCall<'_>, affinity: Affinity) {
+        let Some(uri) = &call.target else { return };
+        match call.method {
+            Method::Subscribe => {
+                self.shared.subscriptions.add(&call.circumstances.client, affinity, uri);
+            }
+            Method::Unsubscribe => self.shared.subscriptions.remove(affinity, uri),
+            _ => {}
+        }
+    }
+
+    async fn call_stateless(
+        &self,
+        stateless: &StatelessHttp,
+        facts: &Facts,
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+    ) -> Result<Answer, UpstreamError> {
+        let answered = stateless.call(call, facts.revision, activity).await;
+        if doubts_stateless(&answered)
+            && let Ok(actor) = self.actor()
+            && actor.try_send(EraMistaken { believed: Era::Stateless }).is_err()
+        {
+            tracing::debug!(upstream = %self.name(), "the actor is busy; its era stays as it was");
+        }
+        answered.map(|answered| answered.answer)
+    }
+
+    async fn call_on_link(
+        &self,
+        affinity: Affinity,
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
+        let circumstances = call.circumstances;
+        let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
+        let answered = match link.call(call, activity.clone(), sent).await {
+            // The session was forgotten before the call was looked at: once more on a new one (S-HTTPC-04).
+            Err(UpstreamError::SessionForgotten) => {
+                sent.store(false, Ordering::Relaxed);
+                let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
+                link.call(call, activity, sent).await
+            }
+            outcome => outcome,
+        };
+        if doubts_handshake(&answered) {
+            self.check_era().await;
+        }
+        answered
+    }
+
+    /// Asks an upstream of the handshake era whether it still is one. The doubtful answer waits for that, a moment, so
+    /// that the caller's next call finds things in order.
+    async fn check_era(&self) {
+        let Address::Http { stateless, .. } = &self.shared.address else { return };
+        if self.shared.pinned().is_some() {
+            return;
+        }
+        if self.shared.era_check.has_become_stateless(stateless, ERA_CHECK).await
+            && let Ok(actor) = self.actor()
+            && actor.send(EraMistaken { believed: Era::Handshake }).await.is_err()
+        {
+            tracing::debug!(upstream = %self.name(), "the actor ended while its era was looked at");
+        }
+    }
+}
+
+/// Only complete results can be carried on in this release: nothing else was offered (S-BASE-09).
+fn completed(answer: &Answer) -> Result<(), UpstreamError> {
+    let Answer::Result(result) = answer else { return Ok(()) };
+    match result.get("resultType") {
+        None | Some(b"\"complete\"") => Ok(()),
+        Some(other) => {
+            let kind = string(other).unwrap_or_default();
+            Err(UpstreamError::protocol(format!(
+                "its result has the type {}, which was not offered",
+                quote(&kind)
+            )))
+        }
+    }
+}
