@@ -85,7 +85,7 @@ mod tests {
     fn s_prog_02_progress_only_grows_and_keeps_the_clients_token() {
         let mut writer = EventWriter::new(Revision::V2024_11_05, Some(Bytes::from_static(b"\"t\"")), None);
         let mut write = |text: &str| {
-            let written = writer.write(CallEvent::Progress(object(text)));
+            let written = writer.write(CallEvent::Progress(Box::new(object(text))));
             written.map(|text| String::from_utf8(text.to_vec()).expect("UTF-8"))
         };
         assert_eq!(
@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn s_log_03_no_level_means_no_logs() {
-        let log = || CallEvent::Log(UpstreamName::new("up"), object(r#"{"level":"error","data":1}"#));
+        let log =
+            || CallEvent::Log(UpstreamName::new("up"), Box::new(object(r#"{"level":"error","data":1}"#)));
         assert!(EventWriter::new(Revision::V2026_07_28, None, None).write(log()).is_none());
         assert!(
             EventWriter::new(Revision::V2026_07_28, None, Some(LogLevel::Critical)).write(log()).is_none()

@@ -4,7 +4,8 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 
 use super::edge::Edge;
 use super::exchange::json;
@@ -130,17 +131,43 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
     }
 }
 
-async fn read_body(inbound: &Inbound<'_>, payload: Payload) -> Result<Bytes, HttpResponse> {
+/// Reads the body within its limit. One that arrives in one piece, as most do, is not copied.
+async fn read_body(inbound: &Inbound<'_>, mut payload: Payload) -> Result<Bytes, HttpResponse> {
     let limit = inbound.edge.settings.bounds.request_body;
-    match payload.to_bytes_limited(limit).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body could not be read")),
-        Err(_) => {
-            let data = Some(r#"{"reason":"request_too_large","retryable":false,"outcome":"not_sent"}"#);
-            let status = StatusCode::PAYLOAD_TOO_LARGE;
-            Err(json(respond::error(None, status, INVALID_REQUEST, "the request is too large", data)))
-        }
+    let length = inbound.value("content-length").and_then(|raw| std::str::from_utf8(raw).ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > limit) {
+        return Err(too_large());
     }
+    let unreadable = |_| plain(StatusCode::BAD_REQUEST, "the body could not be read");
+    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
+    let first = first.map_err(unreadable)?;
+    if first.len() > limit {
+        return Err(too_large());
+    }
+    if length == Some(first.len()) {
+        return Ok(first);
+    }
+    let mut body = BytesMut::with_capacity(length.unwrap_or(first.len()));
+    body.extend_from_slice(&first);
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(unreadable)?;
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn too_large() -> HttpResponse {
+    let data = Some(r#"{"reason":"request_too_large","retryable":false,"outcome":"not_sent"}"#);
+    json(respond::error(
+        None,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        INVALID_REQUEST,
+        "the request is too large",
+        data,
+    ))
 }
 
 /// Which era a message belongs to: metadata in the body decides; a header that names a stateless revision announces

@@ -20,13 +20,13 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
 
-/// What happens to a call before its answer.
+/// What happens to a call before its answer. Small, because every call has a queue of them and few calls have any.
 #[derive(Debug)]
 pub enum CallEvent {
     /// Parameters of a `notifications/progress`, still with the upstream's token.
-    Progress(Object),
+    Progress(Box<Object>),
     /// Parameters of a `notifications/message`, and whose it is.
-    Log(UpstreamName, Object),
+    Log(UpstreamName, Box<Object>),
     /// A whole message of the session, a question or its withdrawal, for the call's own stream.
     Message(bytes::Bytes),
 }

@@ -84,7 +84,7 @@ impl CallTable {
         }
         if let Some(events) = &call.events {
             // A full sink means a slow reader; progress is what may be dropped.
-            let _ = events.try_send(CallEvent::Progress(params));
+            let _ = events.try_send(CallEvent::Progress(Box::new(params)));
         }
     }
 

@@ -271,7 +271,7 @@ impl Link {
             }
             "notifications/message" => match self.calls.sink(cause) {
                 Some(events) => {
-                    let log = CallEvent::Log(self.upstream.clone(), notification.params);
+                    let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
                     // A full sink means a slow reader; logs are what may be dropped.
                     let _ = events.try_send(log);
                 }

@@ -139,10 +139,10 @@ impl StatelessHttp {
                 },
                 Frame::Notification(notification) => match &*notification.method {
                     "notifications/progress" if token_is(&notification.params, id) => {
-                        on_event(CallEvent::Progress(notification.params));
+                        on_event(CallEvent::Progress(Box::new(notification.params)));
                     }
                     "notifications/message" => {
-                        on_event(CallEvent::Log(self.upstream.clone(), notification.params))
+                        on_event(CallEvent::Log(self.upstream.clone(), Box::new(notification.params)))
                     }
                     _ => {}
                 },
