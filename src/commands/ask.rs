@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::table::table;
 use super::{fail, load, say};
-use crate::protocol::era::NEWEST_STATELESS;
-use crate::protocol::headers;
+use crate::protocol::era::NEWEST_HANDSHAKE;
+use crate::protocol::json::{Limits, Object, quote};
 use crate::upstream::http::{self as client, AnswerBody, HttpLimits, HttpTarget};
 
 #[derive(Debug, Args)]
@@ -139,44 +139,64 @@ pub(super) fn call(arguments: &CallArguments) -> ExitCode {
     }
 }
 
+/// Calls in a session of its own: the handshake era needs no knowledge of the tool's schema, which parameter headers of
+/// the stateless one would.
 fn call_tool(arguments: &CallArguments) -> Result<Value, String> {
-    let tool_arguments: Value = serde_json::from_str(&arguments.arguments)
-        .map_err(|error| format!("the arguments are not JSON: {error}"))?;
-    if !tool_arguments.is_object() {
-        return Err("the arguments must be a JSON object".into());
-    }
+    // Spliced as they are written, so that no number is read and written again.
+    let raw = Bytes::copy_from_slice(arguments.arguments.as_bytes());
+    let tool_arguments = Object::parse(raw, Limits::default())
+        .map_err(|fault| format!("the arguments must be a JSON object: {fault}"))?;
     let url = arguments.gateway.endpoint()?;
     let uri = url.parse().map_err(|_| format!("{url} is not a URL"))?;
     let target = HttpTarget::new(&uri, HeaderMap::new()).map_err(|fault| fault.to_string())?;
-    let revision = NEWEST_STATELESS.text();
-    let request = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {
-            "name": arguments.name, "arguments": tool_arguments,
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": revision,
-                "io.modelcontextprotocol/clientCapabilities": {},
-                "io.modelcontextprotocol/clientInfo": { "name": "switchyard-call", "version": env!("CARGO_PKG_VERSION") },
-            },
-        },
-    });
-    let header = |name: &'static str, value: HeaderValue| (HeaderName::from_static(name), value);
-    let extra = [
-        header("mcp-protocol-version", HeaderValue::from_static(revision)),
-        header("mcp-method", HeaderValue::from_static("tools/call")),
-        header("mcp-name", headers::value(&arguments.name)),
-    ];
-    let body = Bytes::from(request.to_string());
+    let params = format!(
+        r#"{{"name":{},"arguments":{}}}"#,
+        quote(&arguments.name),
+        String::from_utf8_lossy(tool_arguments.as_bytes())
+    );
     let answer = block_on(async {
-        let answer = client::post(&target, &extra, body, LIMITS)
-            .await
-            .map_err(|failure| no_gateway(&url, &failure))?;
-        read_answer(answer.body).await
-    })?;
+        let (session, _) = post(&target, &url, None, 1, "initialize", &initialize_params()).await?;
+        let answered = post(&target, &url, session.as_ref(), 2, "tools/call", &params).await;
+        if let Some(session) = session {
+            // The answer is what matters; a session that is not ended expires.
+            let _ = client::delete(&target, &[(SESSION, session)], LIMITS).await;
+        }
+        answered
+    });
+    let (_, answer) = answer?;
     if let Some(error) = answer.get("error") {
         return Err(format!("{} ({})", error["message"].as_str().unwrap_or("error"), error["code"]));
     }
     Ok(answer["result"].clone())
+}
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+fn initialize_params() -> String {
+    format!(
+        concat!(
+            r#"{{"protocolVersion":"{}","capabilities":{{}},"#,
+            r#""clientInfo":{{"name":"switchyard-call","version":"{}"}}}}"#
+        ),
+        NEWEST_HANDSHAKE,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// One request and its answer, with the session that it opened.
+async fn post(
+    target: &HttpTarget,
+    url: &str,
+    session: Option<&HeaderValue>,
+    id: u64,
+    method: &str,
+    params: &str,
+) -> Result<(Option<HeaderValue>, Value), String> {
+    let extra: Vec<_> = session.map(|session| (SESSION, session.clone())).into_iter().collect();
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
+    let answer = client::post(target, &extra, body.into(), LIMITS).await;
+    let answer = answer.map_err(|failure| no_gateway(url, &failure))?;
+    Ok((answer.session, read_answer(answer.body).await?))
 }
 
 async fn read_answer(body: AnswerBody) -> Result<Value, String> {

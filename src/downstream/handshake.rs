@@ -21,6 +21,7 @@ use crate::catalog::listing::ListKind;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::{Era, NEWEST_HANDSHAKE, Revision};
+use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Frame, Notification, Request, RequestId, Response};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::log_level::LogLevel;
@@ -301,8 +302,8 @@ fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
             respond::error(Some(id), StatusCode::BAD_REQUEST, INVALID_REQUEST, &refused.to_string(), None)
         }
         NotAdmitted::TooMany => {
-            let data = Some(r#"{"reason":"overloaded","retryable":true,"outcome":"not_sent"}"#);
-            respond::error(Some(id), StatusCode::OK, INTERNAL_ERROR, &refused.to_string(), data)
+            let data = FailureRecord::of_gateway(Reason::Overloaded, true, None, Ran::NotSent).json();
+            respond::error(Some(id), StatusCode::OK, INTERNAL_ERROR, &refused.to_string(), Some(&data))
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{batch, handshake, stateless};
 use crate::names::ProfileName;
 use crate::protocol::accept::{Accepts, is_json};
 use crate::protocol::era::{Era, Revision};
+use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::Frame;
 use crate::protocol::json::Object;
 use crate::telemetry::trace_context::TraceContext;
@@ -160,13 +161,13 @@ async fn read_body(inbound: &Inbound<'_>, mut payload: Payload) -> Result<Bytes,
 }
 
 fn too_large() -> HttpResponse {
-    let data = Some(r#"{"reason":"request_too_large","retryable":false,"outcome":"not_sent"}"#);
+    let data = FailureRecord::of_gateway(Reason::RequestTooLarge, false, None, Ran::NotSent).json();
     json(respond::error(
         None,
         StatusCode::PAYLOAD_TOO_LARGE,
         INVALID_REQUEST,
         "the request is too large",
-        data,
+        Some(&data),
     ))
 }
 

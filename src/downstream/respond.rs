@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
 use crate::protocol::era::Era;
-use crate::protocol::failure::Ran;
+use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
@@ -205,10 +205,9 @@ pub(super) fn not_a_message(fault: &FrameFault) -> Finished {
 /// A request that came while the gateway drains: nothing of it was done, and another gateway may do it.
 pub(super) fn stopping(id: &RequestId) -> actix_web::HttpResponse {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    let data =
-        Some(r#"{"reason":"gateway_restarted","retryable":true,"retryAfterMs":1000,"outcome":"not_sent"}"#);
-    let mut response =
-        super::exchange::json(error(Some(id), status, INTERNAL_ERROR, "the gateway is about to stop", data));
+    let data = FailureRecord::of_gateway(Reason::GatewayRestarted, true, Some(1000), Ran::NotSent).json();
+    let text = "the gateway is about to stop";
+    let mut response = super::exchange::json(error(Some(id), status, INTERNAL_ERROR, text, Some(&data)));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
     headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
@@ -217,8 +216,8 @@ pub(super) fn stopping(id: &RequestId) -> actix_web::HttpResponse {
 
 /// A call that the gateway's stop or its session's end cut short.
 pub(super) fn cut_short(id: &RequestId, why: &str) -> Finished {
-    let data = Some(r#"{"reason":"gateway_restarted","retryable":false,"outcome":"unknown"}"#);
-    error(Some(id), StatusCode::OK, INTERNAL_ERROR, why, data)
+    let data = FailureRecord::of_gateway(Reason::GatewayRestarted, false, None, Ran::Unknown).json();
+    error(Some(id), StatusCode::OK, INTERNAL_ERROR, why, Some(&data))
 }
 
 /// A JSON-RPC error of the gateway's own.

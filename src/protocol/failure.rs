@@ -20,6 +20,10 @@ pub enum Reason {
     Overloaded,
     /// The answer is larger than the limit.
     ResultTooLarge,
+    /// The request is larger than the limit.
+    RequestTooLarge,
+    /// The gateway, or the session of the call, came to its end.
+    GatewayRestarted,
 }
 
 impl Reason {
@@ -33,6 +37,8 @@ impl Reason {
             Reason::UpstreamAuthRequired => "upstream_auth_required",
             Reason::Overloaded => "overloaded",
             Reason::ResultTooLarge => "result_too_large",
+            Reason::RequestTooLarge => "request_too_large",
+            Reason::GatewayRestarted => "gateway_restarted",
         }
     }
 }
@@ -75,6 +81,11 @@ pub struct FailureRecord<'a> {
 }
 
 impl FailureRecord<'_> {
+    /// A failure that concerns no upstream.
+    pub fn of_gateway(reason: Reason, retryable: bool, retry_after_ms: Option<u64>, outcome: Ran) -> Self {
+        FailureRecord { reason, upstream: None, retryable, retry_after_ms, outcome }
+    }
+
     /// The object as JSON.
     pub fn json(&self) -> String {
         let upstream =

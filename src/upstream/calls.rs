@@ -88,6 +88,14 @@ impl CallTable {
         }
     }
 
+    /// The only call of a caller in flight. The gateway's own requests do not count.
+    pub(super) fn only_call(&self) -> Option<u64> {
+        let table = self.lock();
+        let mut calls = table.pending.iter().filter(|(_, call)| call.events.is_some());
+        let (only, _) = calls.next()?;
+        calls.next().is_none().then_some(*only)
+    }
+
     /// The event sink of a call; without its id, the only one there is. The gateway's own requests have none.
     pub(super) fn sink(&self, id: Option<u64>) -> Option<EventSink> {
         let table = self.lock();

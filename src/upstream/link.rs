@@ -54,6 +54,15 @@ pub(super) struct LinkSettings {
     pub(super) ask_deadline: Duration,
 }
 
+/// A question of the upstream on its way to a client.
+#[derive(Debug)]
+pub(super) struct OpenQuestion {
+    /// The call that caused it, where that is known.
+    pub(super) cause: Option<u64>,
+    /// Cancelled when no answer is of use any longer.
+    pub(super) moot: CancellationToken,
+}
+
 /// An open connection. Shared by the calls on it; its lifecycle belongs to the upstream's actor.
 pub struct Link {
     pub(super) upstream: UpstreamName,
@@ -62,7 +71,7 @@ pub struct Link {
     pub(super) wire: Wire,
     pub(super) calls: CallTable,
     /// Questions of the upstream that wait for a client, by the upstream's id.
-    pub(super) questions: Mutex<HashMap<RequestId, CancellationToken>>,
+    pub(super) questions: Mutex<HashMap<RequestId, OpenQuestion>>,
     pub(super) input_timeout: Duration,
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
@@ -163,7 +172,7 @@ impl Link {
         self.ended.cancel();
         self.calls.close();
         for (_, asked) in self.lock_questions().drain() {
-            asked.cancel();
+            asked.moot.cancel();
         }
         let ended = LinkEnded { affinity: self.affinity(), number: self.number };
         if self.reports.ended.try_send(ended).is_err() {
@@ -283,7 +292,7 @@ impl Link {
             "notifications/cancelled" => {
                 let id = notification.params.share("requestId").and_then(RequestId::from_raw);
                 if let Some(asked) = id.and_then(|id| self.lock_questions().remove(&id)) {
-                    asked.cancel();
+                    asked.moot.cancel();
                 }
             }
             "notifications/resources/updated" => self.tell(notification),
@@ -315,7 +324,14 @@ impl Link {
         self.calls.sink(cause)
     }
 
-    pub(super) fn lock_questions(&self) -> std::sync::MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
+    /// Nobody waits for this call any longer, so nobody is to be asked on its behalf (S-CANC-06).
+    fn end_questions_of(&self, call: u64) {
+        for question in self.lock_questions().values().filter(|question| question.cause == Some(call)) {
+            question.moot.cancel();
+        }
+    }
+
+    pub(super) fn lock_questions(&self) -> std::sync::MutexGuard<'_, HashMap<RequestId, OpenQuestion>> {
         self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -342,6 +358,7 @@ impl Drop for CallGuard {
     fn drop(&mut self) {
         let unanswered = self.link.calls.forget(self.id);
         if unanswered && self.sent {
+            self.link.end_questions_of(self.id);
             self.link.cancel(self.id);
         }
     }

@@ -1,4 +1,4 @@
-//! The inbox of [`super::actor::UpstreamActor`], and the messages upstreams send upward.
+//! The inbox of the actor of an upstream, and the messages upstreams send upward.
 
 use std::sync::Arc;
 

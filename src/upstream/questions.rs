@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::link::Link;
+use super::link::{Link, OpenQuestion};
 use super::messages::{AskClient, QuestionRefused, WithdrawQuestion};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::quote;
@@ -27,7 +27,10 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 
 fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let withdrawn = CancellationToken::new();
-    link.lock_questions().insert(request.id.clone(), withdrawn.clone());
+    // A pipe does not say which call a question belongs to; with one call in flight there is no doubt.
+    let cause = cause.or_else(|| link.calls.only_call());
+    let question = OpenQuestion { cause, moot: withdrawn.clone() };
+    link.lock_questions().insert(request.id.clone(), question);
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
