@@ -5,9 +5,9 @@ use bytes::Bytes;
 use crate::protocol::era::Revision;
 use crate::protocol::json::Object;
 use crate::protocol::log_level::{LogLevel, log_params};
+use crate::protocol::message::notification;
 use crate::protocol::splice::Edit;
 use crate::upstream::call::CallEvent;
-use crate::upstream::encode::one_line;
 
 /// Turns events of one call into messages for its client.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl EventWriter {
             CallEvent::Message(text) => Some(text),
             CallEvent::Log(upstream, params) => {
                 let params = log_params(upstream.as_str(), &params, self.log_level?)?;
-                Some(notification("notifications/message", &params))
+                Some(notification("notifications/message", &params).into())
             }
             CallEvent::Progress(params) => self.progress(&params),
         }
@@ -56,19 +56,8 @@ impl EventWriter {
         }
         let mut text = Vec::with_capacity(params.as_bytes().len() + 32);
         edit.write(&mut text);
-        Some(notification("notifications/progress", &text))
+        Some(notification("notifications/progress", &text).into())
     }
-}
-
-fn notification(method: &str, params: &[u8]) -> Bytes {
-    let mut text = Vec::with_capacity(params.len() + 64);
-    text.extend_from_slice(br#"{"jsonrpc":"2.0","method":""#);
-    text.extend_from_slice(method.as_bytes());
-    text.extend_from_slice(br#"","params":"#);
-    text.extend_from_slice(params);
-    text.push(b'}');
-    one_line(&mut text);
-    text.into()
 }
 
 #[cfg(test)]

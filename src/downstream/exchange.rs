@@ -19,9 +19,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::events::EventWriter;
 use crate::protocol::accept::Accepts;
+use crate::protocol::message::one_line;
 use crate::protocol::sse;
 use crate::upstream::call::CallEvent;
-use crate::upstream::encode::one_line;
 
 /// How the work of a request ended.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::json::{Fault, Limits, Object, Scanned, Scanner, Span, string};
+use super::json::{Fault, Limits, Object, Span, string};
+use super::scan::{Scanned, Scanner};
 
 /// A request id exactly as its sender wrote it: `1`, `"1"` and `1.0` are three ids.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! MCP as pure values: no sockets, no runtime, no clock.
 //!
-//! Reading order: `json` (text that is never a tree), `frame` (messages), `splice` (changing them), `era` and `method`
+//! Reading order: `scan` and `json` (text that is never a tree), `frame` (messages), `splice` (changing them), `era` and `method`
 //! (what exists when), `translate` (what a revision can express), then the smaller nouns.
 
 pub mod accept;
@@ -11,8 +11,10 @@ pub mod frame;
 pub mod headers;
 pub mod json;
 pub mod log_level;
+pub mod message;
 pub mod method;
 pub mod param_headers;
+mod scan;
 pub mod splice;
 pub mod sse;
 pub mod translate;

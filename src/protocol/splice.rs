@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::json::{Member, Object, quote};
+use super::json::{Object, quote};
+use super::scan::Member;
 
 type Value<'a> = Option<Cow<'a, [u8]>>;
 

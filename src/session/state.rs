@@ -12,11 +12,11 @@ use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Notification, Request};
-use crate::protocol::json::{Object, quote};
+use crate::protocol::json::Object;
 use crate::protocol::log_level::{LogLevel, log_params};
+use crate::protocol::message;
 use crate::protocol::splice::Edit;
 use crate::upstream::call::{CallEvent, EventSink};
-use crate::upstream::encode::one_line;
 use crate::upstream::messages::{Question, QuestionRefused};
 
 /// Questions that may wait for answers at once.
@@ -139,7 +139,7 @@ impl State {
     pub(super) fn withdraw(&mut self, number: u64) {
         if let Some(question) = self.questions.remove(&number) {
             let params = format!(r#"{{"requestId":{number},"reason":"no longer needed"}}"#);
-            let text = notification("notifications/cancelled", params.as_bytes());
+            let text = message::notification("notifications/cancelled", params.as_bytes()).into();
             self.deliver_on(question.stream.as_ref(), text);
         }
     }
@@ -157,7 +157,7 @@ impl State {
         match &*news.method {
             "notifications/message" => {
                 if let Some(params) = log_params(upstream.as_str(), &news.params, level) {
-                    self.deliver(notification("notifications/message", &params));
+                    self.deliver(message::notification("notifications/message", &params).into());
                 }
             }
             "notifications/resources/updated" => self.resource_updated(upstream, &news.params),
@@ -183,7 +183,7 @@ impl State {
             edit.set_text("uri", &public);
             let mut text = Vec::new();
             edit.write(&mut text);
-            self.deliver(notification("notifications/resources/updated", &text));
+            self.deliver(message::notification("notifications/resources/updated", &text).into());
         }
     }
 
@@ -222,7 +222,7 @@ impl State {
             (PROMPTS, "notifications/prompts/list_changed"),
             (RESOURCES, "notifications/resources/list_changed"),
         ] {
-            if self.changed.has(kind) && stream.try_send(notification(name, b"")).is_ok() {
+            if self.changed.has(kind) && stream.try_send(message::notification(name, b"").into()).is_ok() {
                 self.changed.clear(kind);
             }
         }
@@ -260,29 +260,9 @@ fn question_text(number: u64, request: &Request, revision: Revision) -> Bytes {
     if revision < Revision::V2025_11_25 {
         params.remove("mode");
     }
-    let mut text = Vec::with_capacity(request.params.as_bytes().len() + 96);
-    let method = quote(&request.method);
-    text.extend_from_slice(
-        format!(r#"{{"jsonrpc":"2.0","id":{number},"method":{method},"params":"#).as_bytes(),
-    );
+    let mut text = Vec::with_capacity(request.params.as_bytes().len() + 32);
     params.write(&mut text);
-    text.push(b'}');
-    one_line(&mut text);
-    text.into()
-}
-
-fn notification(method: &str, params: &[u8]) -> Bytes {
-    let mut text = Vec::with_capacity(params.len() + 64);
-    text.extend_from_slice(br#"{"jsonrpc":"2.0","method":""#);
-    text.extend_from_slice(method.as_bytes());
-    text.push(b'"');
-    if !params.is_empty() {
-        text.extend_from_slice(br#","params":"#);
-        text.extend_from_slice(params);
-    }
-    text.push(b'}');
-    one_line(&mut text);
-    text.into()
+    message::request(number, &request.method, &text).into()
 }
 
 #[cfg(test)]

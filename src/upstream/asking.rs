@@ -10,13 +10,13 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::calls::Reply;
-use super::encode::own_request;
 use super::error::UpstreamError;
 use super::link::{CallGuard, Link, Wire};
 use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::quote;
 use crate::protocol::log_level::LogLevel;
+use crate::protocol::message;
 
 /// Longest wait for a log level before the call that wants it goes ahead.
 const LEVEL_WAIT: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ impl Link {
         let opened = self.calls.open(None, None);
         let (id, answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
         let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
-        let text = Bytes::from(own_request(id, method, params));
+        let text = Bytes::from(message::request(id, method, params.as_bytes()));
         if let Wire::Pipe(pipe) = &self.wire {
             pipe.send(text.clone())?;
             // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::call::UpstreamCall;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::quote;
+use crate::protocol::message::one_line;
 
 /// `_meta` keys that belong to one hop.
 const HOP_META: [&str; 8] = [
@@ -80,25 +81,6 @@ fn request_head(out: &mut Vec<u8>, id: u64, method: &str) {
     out.extend_from_slice(b",\"method\":\"");
     out.extend_from_slice(method.as_bytes());
     out.push(b'"');
-}
-
-/// A request of the gateway's own with raw parameters.
-pub(super) fn own_request(id: u64, method: &str, params: &str) -> Vec<u8> {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).into_bytes()
-}
-
-/// A notification of the gateway's own with raw parameters.
-pub(super) fn own_notification(method: &str, params: &str) -> Vec<u8> {
-    format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).into_bytes()
-}
-
-/// Line breaks may stand between the tokens of valid JSON, and nowhere else: spaces mean the same.
-pub(crate) fn one_line(text: &mut [u8]) {
-    let mut from = 0;
-    while let Some(at) = memchr::memchr2(b'\n', b'\r', &text[from..]) {
-        text[from + at] = b' ';
-        from += at + 1;
-    }
 }
 
 /// `_meta` of a stateless request that the gateway makes on its own behalf.

@@ -54,24 +54,46 @@ impl Attempt {
 
     /// `None` means the handshake era.
     pub(super) async fn probe_http(&self, stateless: &StatelessHttp) -> Result<Option<Facts>, UpstreamError> {
-        let pinned = self.pinned();
-        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
-        for _ in 0..PROBES {
+        self.probe(async |revision| {
             let asked = stateless.ask("server/discover", revision);
-            let verdict = match tokio::time::timeout(self.probe_deadline, asked).await {
-                Ok(Ok(answered)) => judge(&answered.answer, Some(answered.status), revision),
+            match tokio::time::timeout(self.probe_deadline, asked).await {
+                Ok(Ok(answered)) => Ok(judge(&answered.answer, Some(answered.status), revision)),
                 // Whatever is not an answer of the stateless era is a reason to shake hands, except what says that
                 // nothing would be understood now, in any era.
                 Ok(Err(
                     error @ (UpstreamError::Unavailable { .. }
                     | UpstreamError::AuthRequired
                     | UpstreamError::Overloaded { .. }),
-                )) => {
-                    return Err(error);
-                }
-                Ok(Err(_)) | Err(_) => Verdict::Handshake,
-            };
-            match verdict {
+                )) => Err(error),
+                Ok(Err(_)) | Err(_) => Ok(Verdict::Handshake),
+            }
+        })
+        .await
+    }
+
+    /// `None` means the handshake era.
+    pub(super) async fn probe_pipe(&self, link: &Arc<Link>) -> Result<Option<Facts>, UpstreamError> {
+        self.probe(async |revision| {
+            let params = format!(r#"{{"_meta":{}}}"#, super::encode::own_meta(revision));
+            match tokio::time::timeout(self.probe_deadline, link.ask("server/discover", &params)).await {
+                Ok(Ok(answer)) => Ok(judge(&answer, None, revision)),
+                Ok(Err(error)) => Err(error),
+                // Silence is what many handshake servers answer before `initialize`.
+                Err(_) => Ok(Verdict::Handshake),
+            }
+        })
+        .await
+    }
+
+    /// Asks again, with the revision that the upstream names, as often as is reasonable.
+    async fn probe(
+        &self,
+        ask: impl AsyncFn(Revision) -> Result<Verdict, UpstreamError>,
+    ) -> Result<Option<Facts>, UpstreamError> {
+        let pinned = self.pinned();
+        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
+        for _ in 0..PROBES {
+            match ask(revision).await? {
                 Verdict::Stateless(facts) => return Ok(Some(facts)),
                 Verdict::Retry(other) => revision = other,
                 Verdict::Handshake if pinned.is_none() => return Ok(None),
@@ -91,31 +113,6 @@ impl Attempt {
             return Ok(facts);
         }
         self.shake_hands_on_pipe(link).await
-    }
-
-    pub(super) async fn probe_pipe(&self, link: &Arc<Link>) -> Result<Option<Facts>, UpstreamError> {
-        let pinned = self.pinned();
-        let mut revision = pinned.unwrap_or(NEWEST_STATELESS);
-        for _ in 0..PROBES {
-            let params = format!(r#"{{"_meta":{}}}"#, super::encode::own_meta(revision));
-            let verdict =
-                match tokio::time::timeout(self.probe_deadline, link.ask("server/discover", &params)).await {
-                    Ok(Ok(answer)) => judge(&answer, None, revision),
-                    Ok(Err(error)) => return Err(error),
-                    // Silence is what many handshake servers answer before `initialize`.
-                    Err(_) => Verdict::Handshake,
-                };
-            match verdict {
-                Verdict::Stateless(facts) => return Ok(Some(facts)),
-                Verdict::Retry(other) => revision = other,
-                Verdict::Handshake if pinned.is_none() => return Ok(None),
-                Verdict::Handshake => {
-                    return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
-                }
-                Verdict::NoCommonRevision => return Err(no_common_revision()),
-            }
-        }
-        Err(UpstreamError::unavailable("it refuses every revision it names itself"))
     }
 
     pub(super) async fn shake_hands_on_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {

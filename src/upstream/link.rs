@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall};
 use super::calls::CallTable;
 use super::connections::Connection;
-use super::encode::own_notification;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
@@ -24,6 +23,7 @@ use super::questions;
 use super::stdio::{LineSender, ProcessControl};
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
+use crate::protocol::message;
 
 /// How bytes get to the upstream.
 #[derive(Debug)]
@@ -251,7 +251,7 @@ impl Link {
 
     /// Sends a notification of the gateway's own.
     pub(super) fn notify(self: &Arc<Self>, method: &str, params: &str) {
-        self.send(own_notification(method, params));
+        self.send(message::notification(method, params.as_bytes()));
     }
 
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.

@@ -13,7 +13,7 @@ pub mod call;
 mod calls;
 mod connect;
 mod connections;
-pub(crate) mod encode;
+mod encode;
 mod era_check;
 pub mod error;
 pub mod fleet;

@@ -11,6 +11,7 @@ use super::link::{Link, OpenQuestion};
 use super::messages::{AskClient, QuestionRefused, WithdrawQuestion};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::quote;
+use crate::protocol::message;
 
 const METHOD_NOT_FOUND: i64 = -32601;
 const INTERNAL_ERROR: i64 = -32603;
@@ -19,7 +20,7 @@ const USER_REJECTED: i64 = -1;
 /// Answers a question, or starts a task that will.
 pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     match &*request.method {
-        "ping" => link.send(result(&request.id, b"{}")),
+        "ping" => link.send(message::result(&request.id, b"{}")),
         "sampling/createMessage" | "elicitation/create" | "roots/list" => relay(link, request, cause),
         _ => link.send(error(&request.id, METHOD_NOT_FOUND, "method not found")),
     }
@@ -70,8 +71,8 @@ async fn put(
     };
     withdraw.settled = answer.is_some();
     match answer {
-        Some(Answer::Result(object)) => result(&id, object.as_bytes()),
-        Some(Answer::Error(refusal)) => raw_error(&id, refusal.object.as_bytes()),
+        Some(Answer::Result(object)) => message::result(&id, object.as_bytes()),
+        Some(Answer::Error(refusal)) => message::error(&id, refusal.object.as_bytes()),
         None => unanswerable(&id, &method),
     }
 }
@@ -94,33 +95,12 @@ impl Drop for WithdrawOnDrop {
 /// The gateway's own answer to a question that reaches nobody (era-bridge §9.1).
 fn unanswerable(id: &RequestId, method: &str) -> Vec<u8> {
     match method {
-        "elicitation/create" => result(id, br#"{"action":"cancel"}"#),
+        "elicitation/create" => message::result(id, br#"{"action":"cancel"}"#),
         "sampling/createMessage" => error(id, USER_REJECTED, "nobody can be asked"),
         _ => error(id, INTERNAL_ERROR, "nobody can be asked"),
     }
 }
 
-fn result(id: &RequestId, object: &[u8]) -> Vec<u8> {
-    message(id, b"result", object)
-}
-
 fn error(id: &RequestId, code: i64, text: &str) -> Vec<u8> {
-    raw_error(id, format!(r#"{{"code":{code},"message":{}}}"#, quote(text)).as_bytes())
-}
-
-fn raw_error(id: &RequestId, object: &[u8]) -> Vec<u8> {
-    message(id, b"error", object)
-}
-
-fn message(id: &RequestId, kind: &[u8], object: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(object.len() + 64);
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(kind);
-    out.extend_from_slice(b"\":");
-    out.extend_from_slice(object);
-    out.push(b'}');
-    super::encode::one_line(&mut out);
-    out
+    message::error(id, format!(r#"{{"code":{code},"message":{}}}"#, quote(text)).as_bytes())
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 
 use super::call::{Activity, CallEvent, UpstreamCall};
-use super::encode::{own_meta, own_request};
+use super::encode::own_meta;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader};
 use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
@@ -18,6 +18,7 @@ use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::headers as header_text;
+use crate::protocol::message;
 
 const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
 const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
@@ -72,7 +73,7 @@ impl StatelessHttp {
     pub(super) async fn ask(&self, method: &str, revision: Revision) -> Result<Answered, UpstreamError> {
         let id = self.next_id();
         let params = format!(r#"{{"_meta":{}}}"#, own_meta(revision));
-        let text = Bytes::from(own_request(id, method, &params));
+        let text = Bytes::from(message::request(id, method, params.as_bytes()));
         self.exchange(id, base_headers(revision, method), text, |_| {}).await
     }
 
