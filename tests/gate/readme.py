@@ -59,7 +59,7 @@ def check_keys(table: dict[str, str]) -> None:
         written = wording(default)
         if not said:
             rows.tell(f"README: {key}", False, "is not in a table")
-        elif written and written not in said[0].replace(",", " ").replace("`", " ").split():
+        elif written and written not in said[0].replace("`", " ").replace(", ", " ").split():
             rows.tell(f"README: {key}", False, f"its default is {written}, the table says {said[0]}")
         else:
             rows.tell(f"README: {key}", True)
