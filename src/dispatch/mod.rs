@@ -23,12 +23,15 @@ pub use introduce::Introduction;
 pub use resource::Subscription;
 
 use crate::catalog::handle::CatalogueHandle;
+use crate::catalog::listing::ListKind;
 use crate::catalog::snapshot::View;
 use crate::names::UpstreamName;
 use crate::policy::Policy;
+use crate::protocol::era::Revision;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
+use crate::protocol::method::Method;
 use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::call::{Client, EventSink};
 use crate::upstream::fleet::Fleet;
@@ -99,6 +102,27 @@ impl std::fmt::Debug for Switchboard {
 }
 
 impl Switchboard {
+    /// Tells the story of a method that every era has; `revision` is the one in which a list is written.
+    pub async fn tell(&self, method: Method, call: &Call, revision: Revision) -> Result<Outcome, Failure> {
+        match method {
+            Method::CallTool => self.call_tool(call).await,
+            Method::ListTools => self.list(call, ListKind::Tools, revision).await,
+            Method::ListPrompts => self.list(call, ListKind::Prompts, revision).await,
+            Method::ListResources => self.list(call, ListKind::Resources, revision).await,
+            Method::ListTemplates => self.list(call, ListKind::Templates, revision).await,
+            Method::GetPrompt => self.get_prompt(call).await,
+            Method::ReadResource => self.read_resource(call).await,
+            Method::Complete => self.complete(call).await,
+            // Methods of one era alone: its adapter serves them, and refuses those of the other before they come here.
+            Method::Initialize
+            | Method::Discover
+            | Method::Ping
+            | Method::Subscribe
+            | Method::Unsubscribe
+            | Method::SetLevel => Err(Failure::NotOffered(method.name())),
+        }
+    }
+
     /// What the caller's endpoint shows now, after a fair wait when the gateway has only just started.
     async fn complete_view(&self, client: &Client) -> Result<Arc<View>, Failure> {
         let profile = client.profile.as_ref().map(|profile| profile.as_str());

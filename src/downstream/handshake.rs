@@ -17,7 +17,6 @@ use super::events::EventWriter;
 use super::exchange::{Exchange, Finished, Work, json, standing_stream};
 use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain};
 use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND};
-use crate::catalog::listing::ListKind;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::{Era, NEWEST_HANDSHAKE, Revision};
@@ -334,7 +333,6 @@ async fn story(
     method: Method,
     call: &Call,
 ) -> Finished {
-    let board = &edge.switchboard;
     let revision = session.revision();
     match method {
         Method::ListTools => session.lists(changes::TOOLS),
@@ -343,20 +341,11 @@ async fn story(
         _ => {}
     }
     let ended = match method {
-        Method::CallTool => board.call_tool(call).await,
-        Method::ListTools => board.list(call, ListKind::Tools, revision).await,
-        Method::ListPrompts => board.list(call, ListKind::Prompts, revision).await,
-        Method::ListResources => board.list(call, ListKind::Resources, revision).await,
-        Method::ListTemplates => board.list(call, ListKind::Templates, revision).await,
-        Method::GetPrompt => board.get_prompt(call).await,
-        Method::ReadResource => board.read_resource(call).await,
-        Method::Complete => board.complete(call).await,
         Method::Ping => Ok(nothing()),
         Method::SetLevel => set_level(edge, session, call),
         Method::Subscribe => subscribe(edge, session, call).await,
         Method::Unsubscribe => unsubscribe(edge, session, call).await,
-        // `initialize` was served before, and discovery does not exist in this era.
-        Method::Initialize | Method::Discover => Err(Failure::InvalidParams("already initialized")),
+        method => edge.switchboard.tell(method, call, revision).await,
     };
     spans::record_ending(&call.span, ending(&ended));
     let view = client_view(revision);

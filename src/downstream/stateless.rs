@@ -19,7 +19,6 @@ use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::respond::{
     self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
 };
-use crate::catalog::listing::ListKind;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::protocol::era::{Era, REVISIONS, Revision};
 use crate::protocol::frame::{Frame, Request, RequestId};
@@ -221,21 +220,9 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
 }
 
 async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> Result<Outcome, Failure> {
-    let board = &edge.switchboard;
     match method {
-        Method::CallTool => board.call_tool(call).await,
-        Method::ListTools => board.list(call, ListKind::Tools, revision).await,
-        Method::ListPrompts => board.list(call, ListKind::Prompts, revision).await,
-        Method::ListResources => board.list(call, ListKind::Resources, revision).await,
-        Method::ListTemplates => board.list(call, ListKind::Templates, revision).await,
-        Method::GetPrompt => board.get_prompt(call).await,
-        Method::ReadResource => board.read_resource(call).await,
-        Method::Complete => board.complete(call).await,
         Method::Discover => discover(edge, call),
-        // Not methods of this era; the check has refused them.
-        Method::Initialize | Method::Ping | Method::Subscribe | Method::Unsubscribe | Method::SetLevel => {
-            Err(Failure::NotOffered(method.name()))
-        }
+        method => edge.switchboard.tell(method, call, revision).await,
     }
 }
 
