@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::table::table;
 use super::{complain, say};
-use crate::config;
+use crate::config::{self, problem::ProblemKind};
 use crate::gateway;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::messages::UpstreamNews;
@@ -56,7 +56,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             complain(&reading.problems.to_string());
         }
         // A file that is not there or is no YAML cannot be judged key by key.
-        return ExitCode::from(if arguments.config.is_file() { 1 } else { 2 });
+        let unreadable = reading.problems.iter().any(|problem| problem.kind == ProblemKind::Unreadable);
+        return ExitCode::from(if unreadable { 2 } else { 1 });
     };
     if !arguments.json && !reading.problems.is_empty() {
         complain(&reading.problems.to_string());

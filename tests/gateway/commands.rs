@@ -60,7 +60,7 @@ async fn a_file_that_cannot_be_read_is_named_and_exits_with_2() {
     directory.write("broken.yaml", "servers: [").await;
     for verb in ["check", "serve"] {
         let ended = directory.run(&[verb, "-c", "broken.yaml"]).await;
-        assert_ne!(ended.code(), 0);
+        assert_eq!(ended.code(), 2, "no YAML is unusable, not merely wrong");
         assert!(ended.stderr.starts_with("broken.yaml:1:"), "{}", ended.stderr);
     }
 }
