@@ -132,8 +132,9 @@ fn initialize(inbound: &Inbound<'_>, request: &Request) -> HttpResponse {
     let opening = Opening {
         revision,
         profile: inbound.profile.clone(),
-        capabilities: ClientCapabilities::new(
-            request.params.object("capabilities").unwrap_or_else(Object::empty),
+        capabilities: ClientCapabilities::of(
+            &request.params.object("capabilities").unwrap_or_else(Object::empty),
+            revision,
         ),
         client_name: client.text("name").map(|name| name.chars().take(64).collect()).unwrap_or_default(),
     };
@@ -352,7 +353,7 @@ async fn story(
     let declares = |capability: &str| match capability {
         "sampling" => call.client.capabilities.sampling(),
         "roots" => call.client.capabilities.roots(),
-        "elicitation" => call.client.capabilities.elicitation_form(),
+        "elicitation" => call.client.capabilities.elicitation(),
         _ => false,
     };
     let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declares: &declares };
