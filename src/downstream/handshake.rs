@@ -17,6 +17,7 @@ use super::events::EventWriter;
 use super::exchange::{Exchange, Finished, Work, json, standing_stream};
 use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain};
 use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND};
+use super::url_required;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::{Era, NEWEST_HANDSHAKE, Revision};
@@ -206,6 +207,7 @@ async fn in_session(inbound: &Inbound<'_>, session: SessionHandle, frame: Frame)
 pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification: Notification) {
     match &*notification.method {
         "notifications/initialized" => session.client_is_ready().await,
+        "notifications/progress" => session.progressed(notification.params).await,
         "notifications/cancelled" => {
             if let Some(id) = notification.params.share("requestId").and_then(RequestId::from_raw) {
                 session.cancel(&id);
@@ -349,6 +351,7 @@ async fn story(
         method => edge.switchboard.tell(method, call, revision).await,
     };
     spans::record_ending(&call.span, ending(&ended));
+    let ended = url_required::relay(edge, session, ended).await;
     let view = client_view(revision);
     let declares = |capability: &str| match capability {
         "sampling" => call.client.capabilities.sampling(),

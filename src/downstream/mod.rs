@@ -14,6 +14,7 @@ mod handshake;
 mod http;
 mod respond;
 mod stateless;
+mod url_required;
 
 pub use edge::Edge;
 pub use http::routes;

@@ -7,6 +7,7 @@
 
 mod actor;
 pub mod changes;
+mod elicitations;
 pub mod handle;
 mod in_flight;
 pub mod messages;

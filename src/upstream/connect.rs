@@ -16,6 +16,7 @@ use super::greeting::HandshakeFailed;
 use super::http_wire::{Endpoint, HttpWire};
 use super::link::{Link, LinkSettings, Reports, Wire};
 use super::probe::Facts;
+use super::questions::QuestionRules;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
 use crate::names::UpstreamName;
@@ -91,7 +92,7 @@ pub(super) struct Attempt {
     pub(super) reports: Reports,
     pub(super) start_deadline: Duration,
     pub(super) probe_deadline: Duration,
-    pub(super) input_timeout: Duration,
+    pub(super) questions: Arc<QuestionRules>,
     pub(super) json: Limits,
     /// Where what outlives the attempt is waited for.
     pub(super) errands: TaskTracker,
@@ -225,7 +226,7 @@ impl Attempt {
             wire,
             process,
             reports: self.reports.clone(),
-            input_timeout: self.input_timeout,
+            questions: Arc::clone(&self.questions),
             ask_deadline: self.start_deadline,
         })
     }

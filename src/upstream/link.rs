@@ -19,7 +19,7 @@ use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::probe::Facts;
-use super::questions;
+use super::questions::{self, QuestionRules};
 use super::stdio::{LineSender, ProcessControl};
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
@@ -49,7 +49,7 @@ pub(super) struct LinkSettings {
     pub(super) wire: Wire,
     pub(super) process: Option<ProcessControl>,
     pub(super) reports: Reports,
-    pub(super) input_timeout: Duration,
+    pub(super) questions: Arc<QuestionRules>,
     /// Longest wait for an answer that no caller waits for.
     pub(super) ask_deadline: Duration,
 }
@@ -72,7 +72,7 @@ pub struct Link {
     pub(super) calls: CallTable,
     /// Questions of the upstream that wait for a client, by the upstream's id.
     pub(super) questions: Mutex<HashMap<RequestId, OpenQuestion>>,
-    pub(super) input_timeout: Duration,
+    pub(super) question_rules: Arc<QuestionRules>,
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
@@ -116,7 +116,7 @@ impl Link {
             wire: settings.wire,
             calls: CallTable::default(),
             questions: Mutex::default(),
-            input_timeout: settings.input_timeout,
+            question_rules: settings.questions,
             process: settings.process,
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
@@ -295,7 +295,9 @@ impl Link {
                     asked.moot.cancel();
                 }
             }
-            "notifications/resources/updated" => self.tell(notification),
+            "notifications/resources/updated" | "notifications/elicitation/complete" => {
+                self.tell(notification)
+            }
             _ => {}
         }
     }

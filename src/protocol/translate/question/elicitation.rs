@@ -5,6 +5,8 @@ use crate::protocol::era::Revision;
 use crate::protocol::json::{Limits, Object, elements, quote};
 use crate::protocol::splice::Edit;
 
+/// Identifiers are remembered.
+const LONGEST_ID: usize = 1024;
 const CANCEL: &[u8] = br#"{"action":"cancel"}"#;
 
 impl Asking<'_> {
@@ -58,6 +60,9 @@ pub(super) fn mapped_id(elicitation: &Object, mint: &mut Mint<'_>) -> Result<Str
         return Err(invalid("url must be an http or https address"));
     }
     let original = elicitation.text("elicitationId").ok_or(invalid("elicitationId must be a string"))?;
+    if original.len() > LONGEST_ID {
+        return Err(invalid("elicitationId is too long"));
+    }
     mint(&original).ok_or(Asked::Refused(INTERNAL_ERROR, "no identifier can be made"))
 }
 
