@@ -90,6 +90,11 @@ impl CallTable {
         }
     }
 
+    /// The deadline of a call, where it can move.
+    pub(super) fn activity(&self, id: u64) -> Option<Arc<Activity>> {
+        self.lock().pending.get(&id)?.activity.clone()
+    }
+
     /// Counts a question that a call causes, and gives how many those are now; 0 when the call is over.
     pub(super) fn count_question(&self, id: u64) -> usize {
         let mut table = self.lock();

@@ -22,6 +22,10 @@ use crate::protocol::message;
 use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::{Asker, Expecting, answer, progress_token};
 
+/// Questions of one connection that may be on their way to clients.
+const OPEN_AT_ONCE: usize = 256;
+
+const INVALID_REQUEST: i64 = -32600;
 const METHOD_NOT_FOUND: i64 = -32601;
 const INTERNAL_ERROR: i64 = -32603;
 const USER_REJECTED: i64 = -1;
@@ -79,7 +83,9 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }
     let question = OpenQuestion { cause, moot: withdrawn.clone() };
-    link.lock_questions().insert(request.id.clone(), question);
+    if let Err(refusal) = open(link, &request, question) {
+        return link.send(refusal);
+    }
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
@@ -89,6 +95,19 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
             link.send(answer);
         }
     });
+}
+
+/// Keeps a place for the answer, or gives the refusal.
+fn open(link: &Link, request: &Request, question: OpenQuestion) -> Result<(), Vec<u8>> {
+    let mut open = link.lock_questions();
+    if open.contains_key(&request.id) {
+        return Err(error(&request.id, INVALID_REQUEST, "a request with this id is still open"));
+    }
+    if open.len() >= OPEN_AT_ONCE {
+        return Err(unanswerable(&request.id, &request.method, TOO_OFTEN));
+    }
+    open.insert(request.id.clone(), question);
+    Ok(())
 }
 
 /// Whether the call may cause one more question (S-SAMP-07).
@@ -131,6 +150,7 @@ async fn put(
         Ok(Err(QuestionRefused::TooOften)) => return unanswerable(&id, &method, TOO_OFTEN),
         Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method, NOBODY),
     };
+    let _held = cause.and_then(|call| link.calls.activity(call)).map(Activity::hold);
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
     let answered = wait(link, question, progress, withdrawn).await;
     withdraw.settled = answered.is_some();

@@ -34,6 +34,7 @@ mod panics;
 mod profiles;
 mod progress_and_cancellation;
 mod prompts;
+mod questions;
 mod relay;
 mod resources;
 mod revisions;
