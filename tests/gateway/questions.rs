@@ -39,7 +39,7 @@ async fn asked_and_answered(client: &Client, running: &mut Exchange, method: &st
 
 /// What the upstream was answered.
 async fn told(running: Exchange) -> Value {
-    serde_json::from_str(&running.answer().await.text()).expect("the tool tells it as JSON")
+    serde_json::from_str(running.answer().await.text()).expect("the tool tells it as JSON")
 }
 
 fn sampling(more: Value) -> Value {
