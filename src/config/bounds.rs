@@ -63,6 +63,10 @@ pub struct Bounds {
     pub stdin_queue: usize,
     /// A child that reads nothing for this long is restarted, 30 s.
     pub write_stall: Duration,
+    /// The wait before a broken event stream is taken up again where its server named none, 1 s.
+    pub retry: Duration,
+    /// Idle connections of the handshake era are pinged this often, 30 s; two pings unanswered end the connection.
+    pub ping_every: Duration,
     /// Drain on SIGTERM, 30 s.
     pub drain: Duration,
     /// Slow request heads, 10 s; the connection is closed.
@@ -104,6 +108,8 @@ impl Default for Bounds {
             stop_term: seconds(2),
             stdin_queue: 16 * MIB,
             write_stall: seconds(30),
+            retry: seconds(1),
+            ping_every: seconds(30),
             drain: seconds(30),
             head_timeout: seconds(10),
             connections: 25_000,

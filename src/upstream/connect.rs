@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -97,6 +98,10 @@ pub(super) struct Attempt {
     pub(super) errands: TaskTracker,
 }
 
+/// Longest wait for a standing stream before calls go ahead (S-HTTPC-06): some servers say nothing, not even a status,
+/// until they have an event.
+const STANDING_WAIT: Duration = Duration::from_millis(250);
+
 /// Longest wait for an upstream that is told that its session ended.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -148,12 +153,7 @@ impl Attempt {
             wire.post_initialized().await?;
         }
         link.opened(facts);
-        let standing = Arc::clone(link);
-        tokio::task::spawn_local(async move {
-            if let Wire::Http(wire) = &standing.wire {
-                wire.keep_standing_stream(&standing).await;
-            }
-        });
+        open_standing_stream(link).await;
         Ok(Connected::Link(guard.keep()))
     }
 
@@ -229,6 +229,19 @@ impl Attempt {
             ask_deadline: self.start_deadline,
         })
     }
+}
+
+/// Asks for the standing stream, which is kept from then on, before any call is made.
+async fn open_standing_stream(link: &Arc<Link>) {
+    let (asked, first) = oneshot::channel();
+    let standing = Arc::clone(link);
+    tokio::task::spawn_local(async move {
+        if let Wire::Http(wire) = &standing.wire {
+            wire.keep_standing_stream(&standing, asked).await;
+        }
+    });
+    // Whether there is one, and whether that was told in time, makes no difference.
+    let _ = tokio::time::timeout(STANDING_WAIT, first).await;
 }
 
 /// Messages that could not be read in a row before the server is taken for broken.

@@ -266,5 +266,6 @@ fn endpoint(http: &HttpSettings, bounds: &Bounds) -> Result<Endpoint, String> {
         target: HttpTarget::new(&uri, headers).map_err(|fault| fault.to_string())?,
         limits: HttpLimits { result: bounds.upstream_result, connect: bounds.start_deadline },
         json: json_limits(bounds),
+        retry: bounds.retry,
     })
 }

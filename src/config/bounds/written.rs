@@ -96,6 +96,12 @@ section! {
         /// A child that reads nothing for this long is restarted.
         #[schemars(extend("default" = "30s"))]
         "write_stall" write_stall: TimeSpan,
+        /// The wait before a broken event stream is taken up again where its server named none.
+        #[schemars(extend("default" = "1s"))]
+        "retry" retry: TimeSpan,
+        /// Idle connections of the handshake era are pinged this often; two pings unanswered end the connection.
+        #[schemars(extend("default" = "30s"))]
+        "ping_every" ping_every: TimeSpan,
         /// Drain on SIGTERM.
         #[schemars(extend("default" = "30s"))]
         "drain" drain: TimeSpan,
@@ -151,6 +157,8 @@ impl Bounds {
             stop_term,
             stdin_queue,
             write_stall,
+            retry,
+            ping_every,
             drain,
             head_timeout,
             connections,
