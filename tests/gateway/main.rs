@@ -45,3 +45,4 @@ mod telemetry;
 mod the_tools_of_these_stories;
 mod tools;
 mod trust;
+mod upstream_resumption;
