@@ -35,8 +35,8 @@ impl Link {
         let text = Bytes::from(message::request(id, method, params.as_bytes()));
         if let Wire::Pipe(pipe) = &self.wire {
             pipe.send(text.clone())?;
-            // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
-            guard.sent = !matches!(method, "initialize" | "server/discover");
+            // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe or ping is dropped by its id.
+            guard.sent = !matches!(method, "initialize" | "server/discover" | "ping");
         }
         Ok(Asked { guard, answer, text })
     }

@@ -18,6 +18,7 @@ use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::pings::Pings;
 use super::probe::Facts;
 use super::questions;
 use super::stdio::{LineSender, ProcessControl};
@@ -82,6 +83,7 @@ pub struct Link {
     why: OnceLock<String>,
     opened: Instant,
     used_ms: AtomicU64,
+    pub(super) pings: Pings,
 }
 
 impl Connection for Arc<Link> {
@@ -126,6 +128,7 @@ impl Link {
             why: OnceLock::new(),
             opened: Instant::now(),
             used_ms: AtomicU64::new(0),
+            pings: Pings::default(),
         })
     }
 
@@ -160,8 +163,17 @@ impl Link {
     }
 
     fn touch(&self) {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.store(elapsed, Ordering::Relaxed);
+        self.used_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since it was made.
+    pub(super) fn age_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When it was last used, in milliseconds of its age.
+    pub(super) fn used_ms(&self) -> u64 {
+        self.used_ms.load(Ordering::Relaxed)
     }
 
     /// Ends it: calls fail, questions are dropped, the actor is told. The first reason stays.
@@ -256,6 +268,7 @@ impl Link {
 
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
     pub(super) fn receive(self: &Arc<Self>, frame: Frame, cause: Option<u64>) {
+        self.pings.heard();
         match frame {
             Frame::Response(response) => {
                 let id = response.id.as_ref().and_then(RequestId::as_number);
