@@ -136,11 +136,15 @@ impl UpstreamActor {
     /// Known before anybody is told that the shared connection is open.
     fn note_facts(&self, connected: &Connected) {
         match connected {
-            Connected::Stateless { facts } => self.shared.set_facts(facts.clone()),
+            Connected::Stateless { facts } => {
+                self.shared.set_over_sse(false);
+                self.shared.set_facts(facts.clone());
+            }
             Connected::Link(link) => {
                 if let Ok(facts) = link.facts() {
                     self.shared.set_facts(facts.clone());
                 }
+                self.shared.set_over_sse(link.is_over_sse());
                 self.shared.set_process(link.process().cloned());
             }
         }

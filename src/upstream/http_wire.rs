@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -42,11 +43,13 @@ pub(super) struct HttpWire {
     pub(super) endpoint: Endpoint,
     session: OnceLock<HeaderValue>,
     revision: OnceLock<Revision>,
+    /// How `initialize` was refused.
+    refusal: OnceLock<StatusCode>,
 }
 
 impl HttpWire {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        HttpWire { endpoint, session: OnceLock::new(), revision: OnceLock::new() }
+        HttpWire { endpoint, session: OnceLock::new(), revision: OnceLock::new(), refusal: OnceLock::new() }
     }
 
     /// From now on requests name this revision (S-HTTPC-03).
@@ -106,6 +109,9 @@ impl HttpWire {
         };
         self.note_session(&reply);
         let status = reply.status;
+        if self.revision.get().is_none() && !status.is_success() {
+            let _ = self.refusal.set(status);
+        }
         if status.as_u16() == 404 && self.has_session() {
             // Nobody started the call: the server does not know the session (S-HTTPC-04).
             link.end("the upstream forgot the session");
@@ -131,6 +137,11 @@ impl HttpWire {
             }
             _ => Err(bad_status(status.as_u16(), retry_after)),
         }
+    }
+
+    /// Whether `initialize` was refused in the way of a server that does not know this transport (S-HTTPC-11).
+    pub(super) fn is_unknown_to_it(&self) -> bool {
+        self.refusal.get().is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 405))
     }
 
     /// Whether the upstream gave a session id.
@@ -164,36 +175,35 @@ impl HttpWire {
         answer.await.unwrap_or_else(|_| Err(link.lost()))
     }
 
-    /// Posts a notification or an answer, without anybody waiting.
-    pub(super) fn post_in_background(&self, link: &Arc<Link>, text: Bytes) {
-        let (endpoint, headers, link) = (self.endpoint.clone(), self.headers(), Arc::clone(link));
-        tokio::task::spawn_local(async move {
-            match client::post(&endpoint.target, &headers, text, endpoint.limits).await {
-                Ok(reply) if reply.status.is_success() => {}
-                Ok(reply) => {
-                    tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
-                }
-                Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
-            }
-        });
-    }
-
-    /// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
-    pub(super) async fn post_initialized(&self) -> Result<(), UpstreamError> {
-        let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        let reply = client::post(&self.endpoint.target, &self.headers(), text, self.endpoint.limits).await?;
-        if reply.status.is_success() {
-            Ok(())
-        } else {
-            Err(bad_status(reply.status.as_u16(), seconds(reply.retry_after.as_ref())))
-        }
-    }
-
     /// Ends the session (S-HTTPC-05); a server may refuse that.
     pub(super) async fn delete_session(&self) {
         if self.has_session() {
             let _ = client::delete(&self.endpoint.target, &self.headers(), self.endpoint.limits).await;
         }
+    }
+}
+
+/// Posts a notification or an answer, without anybody waiting.
+pub(super) fn post_in_background(endpoint: &Endpoint, headers: Headers, link: &Arc<Link>, text: Bytes) {
+    let (endpoint, link) = (endpoint.clone(), Arc::clone(link));
+    tokio::task::spawn_local(async move {
+        match client::post(&endpoint.target, &headers, text, endpoint.limits).await {
+            Ok(reply) if reply.status.is_success() => {}
+            Ok(reply) => {
+                tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
+            }
+            Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
+        }
+    });
+}
+
+/// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
+pub(super) async fn post_initialized(endpoint: &Endpoint, headers: Headers) -> Result<(), UpstreamError> {
+    let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    let reply = client::post(&endpoint.target, &headers, text, endpoint.limits).await?;
+    match reply.status.is_success() {
+        true => Ok(()),
+        false => Err(bad_status(reply.status.as_u16(), seconds(reply.retry_after.as_ref()))),
     }
 }
 

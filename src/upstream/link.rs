@@ -16,11 +16,12 @@ use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall
 use super::calls::CallTable;
 use super::connections::Connection;
 use super::error::UpstreamError;
-use super::http_wire::HttpWire;
+use super::http_wire::{HttpWire, post_in_background};
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::pings::Pings;
 use super::probe::Facts;
 use super::questions;
+use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
@@ -33,6 +34,8 @@ pub(super) enum Wire {
     Pipe(LineSender),
     /// POSTs of one session.
     Http(HttpWire),
+    /// POSTs whose answers come on one event stream.
+    Sse(SseWire),
 }
 
 /// Whom a link reports to.
@@ -137,6 +140,11 @@ impl Link {
         self.process.as_ref()
     }
 
+    /// Whether it is an HTTP+SSE one.
+    pub(super) fn is_over_sse(&self) -> bool {
+        matches!(self.wire, Wire::Sse(_))
+    }
+
     /// Whose link it is.
     pub fn affinity(&self) -> Affinity {
         self.client.affinity
@@ -237,6 +245,11 @@ impl Link {
                 sent.store(true, Ordering::Relaxed);
                 http.call(self, id, text, &mut answer, call).await
             }
+            Wire::Sse(sse) => {
+                guard.sent = true;
+                sent.store(true, Ordering::Relaxed);
+                sse.call(self, text, &mut answer, call).await
+            }
         };
         // Answered, or never sent: there is nothing to cancel.
         if matches!(
@@ -257,7 +270,8 @@ impl Link {
                     tracing::debug!(upstream = %self.upstream, "a message could not be queued");
                 }
             }
-            Wire::Http(http) => http.post_in_background(self, text),
+            Wire::Http(http) => post_in_background(&http.endpoint, http.headers(), self, text),
+            Wire::Sse(sse) => post_in_background(sse.endpoint(), sse.headers(), self, text),
         }
     }
 
