@@ -136,7 +136,8 @@ impl Attempt {
         stateless: &StatelessHttp,
     ) -> Result<Connected, AttemptFailed> {
         if self.over_sse {
-            return Ok(self.open_sse(endpoint, self.start_deadline).await?);
+            // The other half is for the handshake.
+            return Ok(self.open_sse(endpoint, self.start_deadline / 2).await?);
         }
         if self.must_probe()
             && let Some(facts) = self.probe_http(stateless).await?

@@ -46,3 +46,4 @@ mod the_tools_of_these_stories;
 mod tools;
 mod trust;
 mod upstream_resumption;
+mod upstream_sse;
