@@ -31,6 +31,7 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
         transport: TransportSettings::Http(HttpSettings {
             url: "http://127.0.0.1:1/".into(),
             headers: vec![],
+            sse: false,
         }),
         protocol: ProtocolChoice::Auto,
         prefix: (*prefix).into(),
