@@ -18,6 +18,7 @@ use super::link::{Link, LinkSettings, Reports, Wire};
 use super::probe::Facts;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
+use crate::config::servers::AskSettings;
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Frame;
@@ -89,6 +90,8 @@ pub(super) struct Attempt {
     pub(super) address: Address,
     pub(super) expected: Option<Expected>,
     pub(super) reports: Reports,
+    /// What the server may ask of the client.
+    pub(super) ask: AskSettings,
     pub(super) start_deadline: Duration,
     pub(super) probe_deadline: Duration,
     pub(super) input_timeout: Duration,
