@@ -14,6 +14,7 @@ pub mod call;
 mod calls;
 mod connect;
 mod connections;
+mod declared;
 mod encode;
 mod era_check;
 pub mod error;
