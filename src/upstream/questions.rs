@@ -48,12 +48,12 @@ pub(super) struct QuestionRules {
 impl QuestionRules {
     pub(super) fn of(settings: &ServerSettings, bounds: &Bounds) -> Self {
         let asker = Asker {
-            title: settings.name.to_string(),
+            title: settings.title.clone(),
             title_in_message: !settings.prefix.is_empty(),
-            roots: true,
-            sampling: true,
-            elicitation: true,
-            context: false,
+            roots: settings.ask.roots,
+            sampling: settings.ask.sampling,
+            elicitation: settings.ask.elicitation,
+            context: settings.ask.context,
         };
         let per_minute = u32::try_from(bounds.question_rate).ok().and_then(NonZeroU32::new);
         QuestionRules {

@@ -85,17 +85,42 @@ async fn s_samp_02_tools_reach_only_clients_that_declared_them() {
 }
 
 #[tokio::test]
-async fn s_samp_03_no_server_gets_what_others_said() {
+async fn s_samp_03_no_server_gets_what_others_said_unless_it_may() {
     let upstream = asking("one", Transport::Http).await;
-    let gateway = gateway().with("one", &upstream).start().await;
-    let client = gateway.handshake_with(HANDSHAKE, json!({ "sampling": { "context": {} } })).await;
-    let params = sampling(json!({ "includeContext": "allServers" }));
-    let mut running = have_asked(&client, "one__echo", "sampling/createMessage", params).await;
-    let answer = json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "a" } });
-    let asked = asked_and_answered(&client, &mut running, "sampling/createMessage", answer).await;
-    assert_eq!(asked.params()["includeContext"], "none");
-    assert_eq!(asked.params()["_meta"]["switchyard/server"], "one");
-    told(running).await;
+    for (allowed, expected) in [(false, "none"), (true, "allServers")] {
+        let more = json!({ "ask": { "context": allowed } });
+        let gateway = gateway().with_more("one", &upstream, more).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, json!({ "sampling": { "context": {} } })).await;
+        let params = sampling(json!({ "includeContext": "allServers" }));
+        let mut running = have_asked(&client, "one__echo", "sampling/createMessage", params).await;
+        let answer = json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "a" } });
+        let asked = asked_and_answered(&client, &mut running, "sampling/createMessage", answer).await;
+        assert_eq!(asked.params()["includeContext"], expected, "unless the operator allows it");
+        told(running).await;
+    }
+}
+
+#[tokio::test]
+async fn s_elic_10_people_read_the_name_that_the_operator_gave_the_server() {
+    let upstream = asking("one", Transport::Http).await;
+    let form = json!({ "message": "m", "requestedSchema": { "type": "object", "properties": {} } });
+    for (prefix, message) in [("one", "[Paper archive] m"), ("", "m")] {
+        let more = json!({
+            "title": "Paper archive", "prefix": prefix, "ask": { "sampling": false, "context": true },
+        });
+        let gateway = gateway().with_more("one", &upstream, more).start().await;
+        let able = json!({ "elicitation": {}, "sampling": {} });
+        let client = gateway.handshake_with(HANDSHAKE, able).await;
+        let tool = if prefix.is_empty() { "echo" } else { "one__echo" };
+        let mut running = have_asked(&client, tool, "elicitation/create", form.clone()).await;
+        let answer = json!({ "action": "cancel" });
+        let asked = asked_and_answered(&client, &mut running, "elicitation/create", answer.clone()).await;
+        assert_eq!(asked.params()["message"], message);
+        assert_eq!(asked.params()["_meta"]["switchyard/server"], "Paper archive");
+        assert_eq!(told(running).await, answer);
+        let running = have_asked(&client, tool, "sampling/createMessage", sampling(json!({}))).await;
+        assert_eq!(told(running).await, json!({ "error": -32601 }), "it may not ask that (S-SAMP-07)");
+    }
 }
 
 #[tokio::test]
