@@ -18,6 +18,7 @@ use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::{HttpWire, post_in_background};
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
 use super::questions::{self, QuestionRules};
@@ -77,6 +78,7 @@ pub struct Link {
     /// Questions of the upstream that wait for a client, by the upstream's id.
     pub(super) questions: Mutex<HashMap<RequestId, OpenQuestion>>,
     pub(super) question_rules: Arc<QuestionRules>,
+    pub(super) pages: Mutex<Pages>,
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
@@ -122,6 +124,7 @@ impl Link {
             calls: CallTable::default(),
             questions: Mutex::default(),
             question_rules: settings.questions,
+            pages: Mutex::default(),
             process: settings.process,
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
@@ -251,6 +254,7 @@ impl Link {
                 sse.call(self, text, &mut answer, call).await
             }
         };
+        self.note_required_pages(&answered, &call.circumstances.client);
         // Answered, or never sent: there is nothing to cancel.
         if matches!(
             &answered,
@@ -322,9 +326,8 @@ impl Link {
                     asked.moot.cancel();
                 }
             }
-            "notifications/resources/updated" | "notifications/elicitation/complete" => {
-                self.tell(notification)
-            }
+            "notifications/resources/updated" => self.tell(notification),
+            "notifications/elicitation/complete" => self.page_completed(&notification),
             _ => {}
         }
     }

@@ -140,6 +140,9 @@ async fn put(
         request,
         stream: link.stream_of(cause),
     };
+    if expecting == Expecting::Visit {
+        link.lock_pages().shown(&asked.request.params, &port);
+    }
     let question = match port.ask.send(asked).await {
         Ok(Ok(question)) => question,
         Ok(Err(QuestionRefused::Refused(code, text))) => return error(&id, code, text),
