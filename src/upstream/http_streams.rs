@@ -15,10 +15,10 @@ use super::calls::Reply;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpFailure};
 use super::http_wire::{Headers, HttpWire};
+use super::incoming::Incoming;
 use super::link::Link;
 use super::stream_memory::StreamMemory;
-use crate::protocol::frame::{Answer, Frame};
-use crate::protocol::sse::SseEvent;
+use crate::protocol::frame::Answer;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -149,6 +149,7 @@ impl HttpWire {
 
     async fn stand(&self, link: &Arc<Link>, asked: oneshot::Sender<()>) {
         let mut memory = StreamMemory::new(self.endpoint.retry);
+        let mut incoming = Incoming::of(link, self.endpoint.json);
         let (mut asked, mut last_id, mut stood) = (Some(asked), None, false);
         loop {
             let resumes = last_id.is_some();
@@ -158,7 +159,7 @@ impl HttpWire {
                 Opened::Stream(reader) => {
                     stood = true;
                     let since = Instant::now();
-                    self.read_standing(link, reader, &mut memory).await;
+                    read_standing(reader, &mut memory, &mut incoming).await;
                     if since.elapsed() >= GOOD_AFTER {
                         memory.was_good();
                     }
@@ -178,21 +179,13 @@ impl HttpWire {
             last_id = id;
         }
     }
+}
 
-    async fn read_standing(&self, link: &Arc<Link>, mut reader: EventReader, memory: &mut StreamMemory) {
-        while let Some(Ok(event)) = reader.next().await {
-            memory.note(&event);
-            self.take_standing(link, event);
-        }
-    }
-
-    fn take_standing(&self, link: &Arc<Link>, event: SseEvent) {
-        if event.data.is_empty() {
-            return;
-        }
-        match Frame::parse_batch(event.data, self.endpoint.json) {
-            Ok(frames) => frames.into_iter().flatten().for_each(|frame| link.receive(frame, None)),
-            Err(fault) => tracing::debug!(upstream = %link.upstream, %fault, "skipped an event"),
+async fn read_standing(mut reader: EventReader, memory: &mut StreamMemory, incoming: &mut Incoming<'_>) {
+    while let Some(Ok(event)) = reader.next().await {
+        memory.note(&event);
+        if !event.data.is_empty() {
+            incoming.take(event.data);
         }
     }
 }
