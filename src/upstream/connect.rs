@@ -19,6 +19,7 @@ use super::link::{Link, LinkSettings, Reports, Wire};
 use super::probe::Facts;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
+use crate::config::servers::AskSettings;
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::json::Limits;
@@ -91,6 +92,8 @@ pub(super) struct Attempt {
     /// The configuration says HTTP+SSE, or the shared connection found it.
     pub(super) over_sse: bool,
     pub(super) reports: Reports,
+    /// What the server may ask of the client.
+    pub(super) ask: AskSettings,
     pub(super) start_deadline: Duration,
     pub(super) probe_deadline: Duration,
     pub(super) input_timeout: Duration,

@@ -156,6 +156,7 @@ impl Shared {
             client,
             address: self.address.clone(),
             reports,
+            ask: self.settings.ask,
             start_deadline: self.bounds.start_deadline,
             probe_deadline: self.bounds.probe_deadline,
             input_timeout: self.bounds.input_timeout,
@@ -188,11 +189,11 @@ impl Shared {
 
     /// The affinity that serves this client: its own, unless one connection serves all.
     pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
-        match &self.settings.transport {
+        match self.settings.share {
             _ if revision.era() == Era::Stateless => Affinity::Shared,
             // One principal so far, so `principal` and `all` are the same connection.
-            TransportSettings::Stdio(stdio) if stdio.share != Share::Session => Affinity::Shared,
-            _ => client.affinity,
+            Share::Principal | Share::All => Affinity::Shared,
+            Share::Session => client.affinity,
         }
     }
 

@@ -98,7 +98,6 @@ fn refuse_process_keys(written: &WrittenServer, check: &mut Check<'_>) {
         ("args", args.map(|at| at.place.clone())),
         ("env", env.map(|at| at.place.clone())),
         ("cwd", place(&written.cwd)),
-        ("share", place(&written.share)),
         ("idle_stop", place(&written.idle_stop)),
         ("max_memory", place(&written.max_memory)),
         ("max_cpu_seconds", place(&written.max_cpu_seconds)),

@@ -1,5 +1,6 @@
 //! `servers` as the file writes them: what clients' `mcp.json` has, and more.
 
+use super::ask::WrittenAsk;
 use super::{ProtocolChoice, Share};
 use crate::config::quantity::{ByteSize, TimeSpan};
 use crate::config::section::{choice, section};
@@ -19,7 +20,7 @@ section! {
         "env" env: Table<Text>,
         /// Working directory of the program; relative to the configuration file. Default: the gateway's own.
         "cwd" cwd: Text,
-        /// Who shares one process: each client session has its own, each principal, or all share one.
+        /// Who shares one process or session: each client session has its own, each principal, or all share one.
         #[schemars(extend("default" = "session"))]
         "share" share: WrittenShare,
         /// Stop a process that nobody used for this long.
@@ -35,6 +36,10 @@ section! {
         "url" url: Text,
         /// Headers sent with every request to `url`.
         "headers" headers: Table<Text>,
+        /// Name that people are shown, by default the server's key.
+        "title" title: Text,
+        /// What it may ask of clients.
+        "ask" ask: WrittenAsk,
         /// Protocol revision: found out, or pinned; `sse` pins the HTTP+SSE transport of 2024-11-05.
         #[schemars(extend("default" = "auto"))]
         "protocol" protocol: WrittenProtocol,
