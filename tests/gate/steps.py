@@ -122,6 +122,7 @@ def doc_tests(run: Run, log: Path) -> Tally:
 # The bounds are for a first run on two cores, where clippy and the tests each build every dependency.
 STEPS = [
     Step("gate", "the gate's own tests", 60, script("gate/selftest.py")),
+    Step("coverage", "every requirement has a test or a reason", 60, script("gate/coverage.py")),
     Step("fmt", "formatting", 60, command("cargo fmt", "cargo", "fmt", "--check")),
     Step("tools", "cargo-nextest, and what apt gives", 1500, script("gate/tools.py")),
     Step(
