@@ -89,6 +89,15 @@ class Baseline(unittest.TestCase):
     def test_an_entry_for_a_scenario_outside_the_set_fails(self):
         self.assertIs({row.name: row.ok for row in baseline.judge([], {}, {"t": "why"})}["expected t"], False)
 
+    def test_outside_the_score_a_warning_fails_and_what_does_not_apply_says_so(self):
+        def ok(*checks):
+            return baseline.unscored("s", list(checks)).ok
+
+        self.assertIs(ok(("x", "SUCCESS", ""), ("y", "WARNING", "hm")), False)
+        self.assertIs(ok(("x", "SUCCESS", ""), ("y", "INFO", "told")), True)
+        self.assertIsNone(ok(("x", "INFO", "told")))
+        self.assertIs(ok(), False)
+
     def test_every_entry_needs_a_reason(self):
         self.assertEqual(baseline.parse("server:\n  - a:b  # because\n"), {"a:b": "because"})
         with self.assertRaises(ValueError):

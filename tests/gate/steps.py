@@ -156,6 +156,24 @@ STEPS = [
         script("conformance/leg.py", "2025-stdio"),
     ),
     Step(
+        "conformance-2025-beside",
+        "official suite, 2025-11-25, another server beside the fixture",
+        900,
+        script("conformance/leg.py", "2025-beside"),
+    ),
+    Step(
+        "conformance-2025-06-18",
+        "official suite, all of 2025-06-18, upstream over HTTP",
+        900,
+        script("conformance/leg.py", "2025-06-18"),
+    ),
+    Step(
+        "conformance-2025-03-26",
+        "official suite, what holds at 2025-03-26, upstream over HTTP",
+        900,
+        script("conformance/leg.py", "2025-03-26"),
+    ),
+    Step(
         "conformance-2026-http",
         "official suite, 2026-07-28, upstream over HTTP",
         900,
@@ -172,6 +190,9 @@ NEEDS = {
     "deploy": ["build"],
     "conformance-2025-http": ["build"],
     "conformance-2025-stdio": ["build"],
+    "conformance-2025-beside": ["build"],
+    "conformance-2025-06-18": ["build"],
+    "conformance-2025-03-26": ["build"],
     "conformance-2026-http": ["build"],
     "peers": ["build", "tools"],
 }
