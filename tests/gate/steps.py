@@ -174,6 +174,12 @@ STEPS = [
         script("conformance/leg.py", "2025-03-26"),
     ),
     Step(
+        "conformance-client-2025",
+        "official suite, the gateway as client at 2025-11-25 and 2025-06-18",
+        900,
+        script("conformance/client_leg.py"),
+    ),
+    Step(
         "conformance-2026-http",
         "official suite, 2026-07-28, upstream over HTTP",
         900,
@@ -193,6 +199,7 @@ NEEDS = {
     "conformance-2025-beside": ["build"],
     "conformance-2025-06-18": ["build"],
     "conformance-2025-03-26": ["build"],
+    "conformance-client-2025": ["build"],
     "conformance-2026-http": ["build"],
     "peers": ["build", "tools"],
 }
