@@ -32,7 +32,7 @@ SHOWS = TESTS / "conformance" / "shows.tsv"
 FUNCTION = re.compile(r"\bfn ((?:[a-z0-9]\w*_)?s_[a-z]+_\d\d\w*)")
 IN_NAME = re.compile(r"(?:^|_)s_([a-z]+)_(\d\d(?:_\d\d)*)(?![0-9])")
 # A row's name begins its string, perhaps after `who/`.
-ROW = re.compile(r"""["'`](?:[^"'`\n]*/)?((?:S-[A-Z]+-\d\d[ ,]+)+[^"'`\n]+)["'`]""")
+ROW = re.compile(r"""(["'`])(?:(?:(?!\1).)*/)?((?:S-[A-Z]+-\d\d[ ,]+)+(?:(?!\1).)+)\1""")
 IN_ROW = re.compile(r"S-[A-Z]+-\d\d")
 REASON = re.compile(r"^(S-[A-Z]+-\d\d): (\S.*)$")
 
@@ -61,7 +61,7 @@ def rust_tests(sources: list[Path], found: Tests) -> None:
 
 def script_rows(sources: list[Path], found: Tests) -> None:
     for source in sources:
-        for name in ROW.findall(source.read_text(encoding="utf-8")):
+        for _, name in ROW.findall(source.read_text(encoding="utf-8")):
             for one in IN_ROW.findall(name):
                 found.setdefault(one, []).append(f"{source.relative_to(ROOT)}: {name.strip()}")
 
