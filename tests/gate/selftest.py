@@ -173,6 +173,12 @@ class LockFiles(unittest.TestCase):
             self.assertIn('"integrity"', text)
             self.assertIn("omit-lockfile-registry-resolved=true", (ROOT / "tests" / folder / ".npmrc").read_text())
 
+    def test_the_rust_peers_stand_apart(self):
+        package = ROOT / "tests" / "peers" / "rmcp"
+        self.assertIn("\n[workspace]\n", (package / "Cargo.toml").read_text())
+        self.assertIn('name = "rmcp"\nversion = "0.10.0"', (package / "Cargo.lock").read_text())
+        self.assertNotIn('name = "rmcp"', (ROOT / "Cargo.lock").read_text())
+
     def test_python_requirements_are_exact(self):
         for line in (ROOT / "tests" / "peers" / "requirements.txt").read_text().splitlines():
             if line and not line.startswith("#"):

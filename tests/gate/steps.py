@@ -1,7 +1,7 @@
 """The steps of the gate, in their order, and how each is run and counted.
 
 Always: a step runs as a child process with a time bound, writes one log, and gives a `Tally`. Not here: what the step
-scripts check (`conformance/leg.py`, `peers/peers.py`, `deploy/check.py`), and the summary (`runner`).
+scripts check (`conformance/leg.py`, `peers/legacy.py`, `deploy/check.py`), and the summary (`runner`).
 """
 
 import os
@@ -186,6 +186,13 @@ STEPS = [
         script("conformance/leg.py", "2026-http"),
     ),
     Step("peers", "independent servers and clients through one gateway", 1200, script("peers/peers.py")),
+    Step(
+        "peers-legacy",
+        "older transports, questions, broken streams and batches, by the SDKs of others",
+        900,
+        script("peers/legacy.py"),
+    ),
+    Step("peers-rmcp", "the Rust SDK as it was, before and behind the gateway", 1200, script("peers/rust.py")),
 ]
 
 # Steps that start the gateway need its binary; steps of Rust tests need their runner.
@@ -202,6 +209,8 @@ NEEDS = {
     "conformance-client-2025": ["build"],
     "conformance-2026-http": ["build"],
     "peers": ["build", "tools"],
+    "peers-legacy": ["build"],
+    "peers-rmcp": ["build"],
 }
 
 

@@ -54,8 +54,8 @@ class Stage:
         return {"command": command, "args": args, **more}
 
     def demo(self, **more) -> dict:
-        """The gateway's own demo server over stdio, to stand beside."""
-        return {"command": "${exe}", "args": ["demo-server"], **more}
+        """The gateway's own demo server over stdio, to stand beside; of the handshake era, so that it can ask."""
+        return {"command": "${exe}", "args": ["demo-server", "--protocol", "2025-11-25"], **more}
 
     def server(self, command: list[str]) -> tuple[processes.Server, str]:
         """A server that prints `endpoint URL`, and that URL."""

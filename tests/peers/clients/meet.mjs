@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
-import { text, until } from './story.mjs';
+import { listed, text, until } from './story.mjs';
 
 /** A client that answers forms with one name. */
 export function visitor(capabilities = { elicitation: {} }) {
@@ -17,13 +17,7 @@ export function visitor(capabilities = { elicitation: {} }) {
 /** `tools` names the tools to use, as this gateway calls them: `{ echo, count, ask }`, where `count` may be missing. */
 export async function meet(checks, client, tools) {
   await checks.that('lists the tools', async () => {
-    let names = [];
-    // A list does not wait long for a server that is slow to start.
-    const end = Date.now() + 15_000;
-    while (!names.includes(tools.echo)) {
-      assert.ok(Date.now() < end, `${tools.echo} is not among ${names.join(' ')}`);
-      names = (await client.listTools()).tools.map((tool) => tool.name);
-    }
+    const names = await listed(client, tools.echo);
     for (const name of Object.values(tools)) assert.ok(names.includes(name), `${name} is not among ${names.join(' ')}`);
   });
   await checks.that('calls a tool', async () => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { meet } from './meet.mjs';
-import { Checks, text, world } from './story.mjs';
+import { Checks, listed, text, world } from './story.mjs';
 
 const modes = { handshake: 'legacy', stateless: { pin: '2026-07-28' }, auto: 'auto' };
 const checks = new Checks(world.who);
@@ -26,12 +26,7 @@ if (!checks.failed) {
     await meet(checks, same, world.tools);
   } else {
     await checks.that('calls a tool', async () => {
-      const end = Date.now() + 15_000;
-      let names = [];
-      while (!names.includes(world.tools.echo)) {
-        assert.ok(Date.now() < end, `${world.tools.echo} is not among ${names.join(' ')}`);
-        names = (await client.listTools()).tools.map((tool) => tool.name);
-      }
+      await listed(client, world.tools.echo);
       const result = await client.callTool({ name: world.tools.echo, arguments: { text: 'grüße 你好' } });
       assert.match(text(result), /grüße 你好/);
     });

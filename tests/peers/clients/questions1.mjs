@@ -10,7 +10,7 @@ import {
   ListRootsRequestSchema,
   UrlElicitationRequiredError,
 } from '@modelcontextprotocol/sdk/types.js';
-import { Checks, text, until, world } from './story.mjs';
+import { Checks, listed, text, until, world } from './story.mjs';
 
 const checks = new Checks(world.who);
 const capabilities = {
@@ -44,13 +44,8 @@ client.setNotificationHandler(ElicitationCompleteNotificationSchema, ({ params }
 await checks.that('connects', () => client.connect(new StreamableHTTPClientTransport(new URL(world.url))));
 
 await checks.that('S-LIFE-07 S-ELIC-01 the server sees what this client can do', async () => {
-  let seen;
-  const end = Date.now() + 15_000;
-  // The list is asked for until the server is there.
-  while (!(await client.listTools()).tools.some((tool) => tool.name === `${world.prefix}client`)) {
-    assert.ok(Date.now() < end, `${world.prefix}client is not listed`);
-  }
-  seen = JSON.parse(text(await call('client')));
+  await listed(client, `${world.prefix}client`);
+  const seen = JSON.parse(text(await call('client')));
   assert.ok(seen.sampling?.tools, JSON.stringify(seen));
   assert.ok(seen.elicitation?.form && seen.elicitation?.url, JSON.stringify(seen));
   assert.equal(Boolean(seen.roots), world.roots, JSON.stringify(seen));
@@ -135,7 +130,10 @@ if (world.roots) {
     roots = [{ uri: 'file:///yard/two', name: 'two' }];
     await client.sendRootsListChanged();
     const end = Date.now() + 10_000;
-    while (text(await call('roots_changed')) !== '1') assert.ok(Date.now() < end, 'no notification came');
+    while (text(await call('roots_changed')) !== '1') {
+      assert.ok(Date.now() < end, 'no notification came');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
     assert.deepEqual(JSON.parse(text(await call('roots'))), roots);
   });
 } else {

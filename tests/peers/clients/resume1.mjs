@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { Checks, text, until, world } from './story.mjs';
+import { Checks, listed, text, world } from './story.mjs';
 
 const checks = new Checks(world.who);
 const open = new Set();
@@ -39,10 +39,7 @@ const client = new Client({ name: 'peer-resumes', version: '1.0.0' }, { capabili
 
 await checks.that('connects', async () => {
   await client.connect(transport);
-  const end = Date.now() + 15_000;
-  while (!(await client.listTools()).tools.some((tool) => tool.name === world.count)) {
-    assert.ok(Date.now() < end, `${world.count} is not listed`);
-  }
+  await listed(client, world.count);
 });
 
 async function counting(steps, cutAt) {

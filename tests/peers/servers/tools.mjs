@@ -64,9 +64,10 @@ export function makeServer(hang_up = () => {}) {
       return said('worth coming back for');
     },
 
-    // The same, but rudely: the connection is cut.
+    // The same, but rudely: the connection is cut, once something went through it.
     drop: async (_, extra) => {
       await progress(extra, 1, 2);
+      await pause(200);
       hang_up(extra.requestId);
       await pause(700);
       await progress(extra, 2, 2);
