@@ -231,8 +231,10 @@ def chosen(words: list[str]) -> list[Step]:
 
 def environment() -> dict[str, str]:
     """What every step sees: no colours, no prompts, no compiled Python beside the sources."""
+    # The gate judges what it has built.
+    inherited = {name: value for name, value in os.environ.items() if name != "SWITCHYARD"}
     return {
-        **os.environ,
+        **inherited,
         "CI": "true",
         "CARGO_TERM_COLOR": "never",
         "NO_COLOR": "1",

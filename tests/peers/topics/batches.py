@@ -1,9 +1,11 @@
 """Batches of 2025-03-26, from a plain client that sends arrays as they are."""
 
 import json
+import subprocess
 
 from gate import rows
 from gate.client import Client
+from gate.places import GATEWAY
 from peers.stage import Stage
 
 
@@ -88,4 +90,24 @@ def refused(client: Client) -> None:
     assert status == 400 and [message["error"]["code"] for message in found] == [-32600], (status, found)
 
 
-PARTS = [arrays]
+def lines(stage: Stage) -> None:
+    """The same on a pipe, where an array is one line."""
+    file = stage.configuration({"demo": stage.demo()})
+    about = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "plain", "version": "1"}}
+    batch = [request(1, "ping"), {"jsonrpc": "2.0", "method": "notifications/nothing"}, request("two", "ping")]
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    written = "".join(json.dumps(line) + "\n" for line in (request(0, "initialize", about), ready, batch))
+    # The pipe is closed after the last line: what was asked before is answered nevertheless.
+    done = subprocess.run(
+        [str(GATEWAY), "stdio", "-c", str(file)], input=written, capture_output=True, text=True, timeout=30, check=False
+    )
+    found = []
+    for line in done.stdout.splitlines():
+        message = json.loads(line)
+        found.extend(message if isinstance(message, list) else [message])
+    ids = sorted(str(message["id"]) for message in found if "result" in message)
+    rows.tell("batches/S-STDIO-06 an array on a line is answered", ids == ["0", "1", "two"], f"answered: {ids}; {done.stderr[-200:]}")
+    rows.tell("batches/the gateway ends with its input", done.returncode == 0, f"exit code {done.returncode}")
+
+
+PARTS = [arrays, lines]

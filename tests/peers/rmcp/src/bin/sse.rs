@@ -11,7 +11,12 @@ use sse::transport::sse_server::{SseServer, SseServerConfig};
 
 const REVISION: &str = "2025-06-18";
 
-switchyard_peers_rmcp::peers!(sse, CallToolRequestParam, PaginatedRequestParam, CreateElicitationRequestParam);
+switchyard_peers_rmcp::peers!(
+    sse,
+    CallToolRequestParam,
+    PaginatedRequestParam,
+    CreateElicitationRequestParam
+);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {

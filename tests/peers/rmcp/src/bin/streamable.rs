@@ -13,7 +13,12 @@ use streamable::transport::streamable_http_server::{StreamableHttpServerConfig, 
 
 const REVISION: &str = "2025-11-25";
 
-switchyard_peers_rmcp::peers!(streamable, CallToolRequestParams, PaginatedRequestParams, CreateElicitationRequestParams);
+switchyard_peers_rmcp::peers!(
+    streamable,
+    CallToolRequestParams,
+    PaginatedRequestParams,
+    CreateElicitationRequestParams
+);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -41,6 +46,8 @@ async fn visit(url: &str, prefix: &str) {
             switchyard_peers_rmcp::tell("rmcp 1.8/connects over streamable HTTP", Ok(()));
             story("rmcp 1.8", guest, prefix).await;
         }
-        Err(error) => switchyard_peers_rmcp::tell("rmcp 1.8/connects over streamable HTTP", Err(error.to_string())),
+        Err(error) => {
+            switchyard_peers_rmcp::tell("rmcp 1.8/connects over streamable HTTP", Err(error.to_string()))
+        }
     }
 }
