@@ -8,6 +8,7 @@ import {
   ElicitationCompleteNotificationSchema,
   ElicitRequestSchema,
   ListRootsRequestSchema,
+  McpError,
   UrlElicitationRequiredError,
 } from '@modelcontextprotocol/sdk/types.js';
 import { Checks, listed, text, until, world } from './story.mjs';
@@ -24,10 +25,12 @@ const sampled = [];
 const asked = [];
 const completed = [];
 let roots = [{ uri: 'file:///yard/one', name: 'one' }];
+let refuses = false;
 let answer = { action: 'accept', content: {} };
 
 client.setRequestHandler(CreateMessageRequestSchema, async ({ params }) => {
   sampled.push(params);
+  if (refuses) throw new McpError(-1, 'User rejected sampling request');
   if (params.messages.length === 1) {
     const use = (id, what) => ({ type: 'tool_use', id, name: 'lookup', input: { what } });
     return { role: 'assistant', model: 'none', stopReason: 'toolUse', content: [use('u1', 'Paris'), use('u2', 'Rome')] };
@@ -61,6 +64,18 @@ await checks.that('S-SAMP-02 S-SAMP-04 S-SAMP-05 samples with two tool uses at o
   const [, uses, results] = sampled[1].messages;
   assert.deepEqual(uses.content.map((block) => [block.type, block.id]), [['tool_use', 'u1'], ['tool_use', 'u2']]);
   assert.deepEqual(results.content.map((block) => [block.type, block.toolUseId]), [['tool_result', 'u1'], ['tool_result', 'u2']]);
+});
+
+await checks.that('S-SAMP-06 a refusal reaches the server as it is', async () => {
+  refuses = true;
+  const told = JSON.parse(text(await call('peek')));
+  refuses = false;
+  assert.equal(told.code, -1);
+  assert.match(told.message, /User rejected sampling request/);
+});
+
+await checks.that('S-SAMP-03 nothing of other servers is asked for', () => {
+  assert.ok([undefined, 'none'].includes(sampled.at(-1).includeContext), sampled.at(-1).includeContext);
 });
 
 await checks.that('S-ELIC-03 S-ELIC-04 a form of every kind arrives whole, its defaults go back', async () => {

@@ -82,6 +82,13 @@ export function makeServer(hang_up = () => {}) {
     ask_everything: async (_, extra) =>
       said(await server.elicitInput({ mode: 'form', message: 'Tell all.', requestedSchema: FORM }, related(extra))),
 
+    // What 2025-06-18 can say in other words.
+    ask_titles: async (_, extra) => {
+      const { titledSingle, agreed } = FORM.properties;
+      const requestedSchema = { type: 'object', properties: { titledSingle, agreed } };
+      return said(await server.elicitInput({ message: 'Which?', requestedSchema }, related(extra)));
+    },
+
     // By URL: the user agrees, does something elsewhere, and the server says when that is done.
     visit: async (_, extra) => {
       const question = { mode: 'url', message: 'Go there.', url: VISIT, elicitationId: ELICITATION };
@@ -112,6 +119,16 @@ export function makeServer(hang_up = () => {}) {
       const messages = [question, { role: 'assistant', content: first.content }, { role: 'user', content: results }];
       const last = await server.createMessage({ ...base, messages }, related(extra));
       return said({ uses: uses.map((use) => [use.name, use.input.what]), stop: first.stopReason, last: last.content });
+    },
+
+    // A question that a person may refuse, and that asks for more than it should get.
+    peek: async (_, extra) => {
+      const messages = [{ role: 'user', content: { type: 'text', text: 'What do the others say?' } }];
+      try {
+        return said(await server.createMessage({ messages, maxTokens: 10, includeContext: 'allServers' }, related(extra)));
+      } catch (error) {
+        return said({ code: error.code, message: error.message });
+      }
     },
 
     roots: async (_, extra) => said((await server.listRoots(undefined, related(extra))).roots),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gate import rows
-from gate.client import Client, Refused
+from gate.client import Client, Refused, events
 from peers.stage import Stage
 
 
@@ -46,4 +46,25 @@ def call(url: str, tool: str, expected: str) -> None:
     client.close()
 
 
-PARTS = [broken]
+def primed(stage: Stage) -> None:
+    """What comes first on a stream, by the revision of the session."""
+    front = stage.gateway({"demo": stage.demo()})
+    for revision in ("2025-03-26", "2025-06-18", "2025-11-25"):
+        client = Client(front.endpoint, revision, {})
+        arguments = {"name": "demo__slow", "arguments": {"seconds": 1.5, "steps": 2}, "_meta": {"progressToken": 1}}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": arguments}
+        seen = list(events(client.exchange(body)))
+        client.close()
+        ids = [event.get("id") for event in seen]
+        told = [event for event in seen if event.get("data")]
+        primes = len(seen) > 0 and bool(ids[0]) and not seen[0].get("data")
+        check(f"S-RESUM-01 every event of {revision} has an id of its own", lambda: truth(all(ids) and len(set(ids)) == len(ids), seen))
+        check(f"S-RESUM-03 a priming event comes first at 2025-11-25 alone, here {revision}",
+              lambda: truth(primes == (revision == "2025-11-25") and len(told) == len(seen) - primes, seen))
+
+
+def truth(held: bool, seen: object) -> None:
+    assert held, seen
+
+
+PARTS = [broken, primed]
