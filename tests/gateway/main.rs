@@ -36,6 +36,7 @@ mod progress_and_cancellation;
 mod prompts;
 mod relay;
 mod resources;
+mod resumption;
 mod revisions;
 mod server_requests;
 mod sessions;
