@@ -155,7 +155,7 @@ async fn s_resum_02_a_finished_stream_is_replayed_from_wherever_the_client_stood
             let expected: Vec<&str> = whole[seen..].iter().map(|message| message.raw.as_str()).collect();
             assert_eq!(texts, expected, "{revision}, after {seen} messages");
             // The same messages have the same ids, so a client that is cut again goes on from there.
-            assert_eq!(again.place.ids, place.ids[first + seen..], "{revision}");
+            assert_eq!(again.place.ids, place.ids, "{revision}");
         }
         let mut over = client.resume_after(place.last_id().expect("it had ids")).await;
         if over.head().await.status() == 200 {

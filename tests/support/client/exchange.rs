@@ -75,6 +75,11 @@ impl Place {
         self.ids.last().map(String::as_str)
     }
 
+    /// The place of a stream that goes on here: its ids are remembered, for nothing may come before the next cut.
+    pub(super) fn taken_up(&self) -> Place {
+        Place { retry: None, ..self.clone() }
+    }
+
     /// Take note of an event, and fail if clients of this revision are not to see such a one.
     fn note(&mut self, event: &Event, revision: &str) {
         let is_empty = event.data.as_ref().is_none_or(String::is_empty);

@@ -277,6 +277,7 @@ impl Client {
         let last = place.last_id().expect("only a stream that had an id can be resumed");
         let mut exchange = self.resume_after(last).await;
         exchange.asked.clone_from(&place.asked);
+        exchange.place = place.taken_up();
         let status = exchange.head().await.status();
         assert_eq!(status, 200, "the stream could not be resumed after {last:?}");
         exchange
