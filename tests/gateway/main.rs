@@ -8,10 +8,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abandoned_sessions;
 mod bad_configuration;
 mod bad_input;
 mod base;
+mod batch_items;
 mod batches;
+mod beyond_bounds;
+mod cancel_races;
 mod commands;
 mod corrupt_answers;
 mod cut_streams;
@@ -44,6 +48,7 @@ mod resumption;
 mod revisions;
 mod server_requests;
 mod sessions;
+mod slow_readers;
 mod stateless;
 mod stdio_client;
 mod stdio_server;

@@ -231,6 +231,17 @@ impl Client {
         self.post_silently(headers, &body).await
     }
 
+    /// As [`Client::notify`], printing nothing.
+    pub(crate) async fn notify_quietly(&self, method: &str, params: Value) -> u16 {
+        let headers = self.headers(method, &params);
+        let body = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
+        let connection = self.connection().await;
+        let mut exchange =
+            connection.send_quietly("POST", &self.endpoint.path, headers, body.as_bytes()).await;
+        exchange.is_quiet = true;
+        exchange.head().await.status()
+    }
+
     /// Answer a request that the gateway sent.
     pub(crate) async fn respond(&self, id: &Value, result: Value) -> u16 {
         let body = json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string();
