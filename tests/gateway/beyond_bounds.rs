@@ -6,7 +6,9 @@ use serde_json::json;
 
 use crate::support::client::Client;
 use crate::support::processes::resident;
-use crate::support::{HANDSHAKE, STATELESS, TRANSPORTS, gateway, http_upstream, upstream, within};
+use crate::support::{
+    HANDSHAKE, STATELESS, TRANSPORTS, Transport, eventually, gateway, http_upstream, upstream, within,
+};
 
 const AT_ONCE: usize = 20;
 
@@ -23,7 +25,7 @@ async fn f37_s_base_18_twenty_results_beyond_the_bound_are_told_so_and_memory_st
             })
             .start()
             .await;
-        let bounds = "bounds: { upstream_result: 256KiB, stdio_line: 32MiB }";
+        let bounds = "bounds: { upstream_result: 256KiB, stdio_line: 256KiB, backoff_first: 100ms }";
         let gateway = gateway().with("one", &upstream).config(bounds).start().await;
         let mut clients = Vec::new();
         for number in 0..4 {
@@ -45,11 +47,29 @@ async fn f37_s_base_18_twenty_results_beyond_the_bound_are_told_so_and_memory_st
         )
         .await;
         for answer in answers {
-            answer.expect_failure("result_too_large", "executed");
+            match transport {
+                Transport::Http => drop(answer.expect_failure("result_too_large", "executed")),
+                // The line cannot be told from any other before it is read; the child is given up, as F17 has it.
+                Transport::Stdio => {
+                    let reason = answer.failure()["reason"].as_str().unwrap_or_default().to_owned();
+                    let may = [
+                        "result_too_large",
+                        "upstream_protocol_error",
+                        "upstream_lost",
+                        "upstream_unavailable",
+                    ];
+                    assert!(may.contains(&reason.as_str()), "{}", answer.raw);
+                }
+            }
             assert!(answer.raw.len() < 4_000, "nothing of it is passed on");
         }
         for client in &clients {
-            client.call("one__echo", json!({})).await.result();
+            eventually("the server to be usable again", || async {
+                let answer = client.call("one__echo", json!({})).await;
+                (answer.json["result"]["isError"].is_null() && answer.json.get("result").is_some())
+                    .then_some(())
+            })
+            .await;
         }
         let grown = resident(gateway.pid()).await.saturating_sub(before);
         println!("{transport:?}: grown by {grown}");
