@@ -315,5 +315,5 @@ async fn s_https_14_s_prog_01_s_resum_02_progress_of_a_batch_is_on_its_own_strea
         response(&both, token);
     }
     assert_eq!(both.len(), 6, "{both:#?}");
-    standing.expect_quiet(Duration::from_millis(200)).await;
+    standing.expect_no_more_than_changes(Duration::from_millis(200)).await;
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use crate::support::client::Client;
 use crate::support::http::write_head;
 use crate::support::processes::{open_files, resident};
-use crate::support::{Gateway, HANDSHAKE, Transport, eventually, gateway, upstream};
+use crate::support::{Gateway, HANDSHAKE, Transport, Upstream, eventually, gateway, upstream};
 
 const STALLED: usize = 50;
 const NEIGHBOURS: usize = 5;
@@ -102,14 +102,14 @@ async fn story(transport: Transport, stalled_revision: &str) {
     let calling = keep_calling(neighbours, until);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = resident(gateway.pid()).await;
-    let quiet = open_files(gateway.pid()).await;
+    let quiet = open_files(gateway.pid()).await.saturating_sub(upstream.connections());
 
     let mut readers = Vec::new();
     for (number, client) in slow.iter().enumerate() {
         let every = (number % 2 == 0).then_some(Duration::from_secs(1));
         readers.push(stall(client, every).await);
     }
-    let most = watch_until_cut(&gateway, quiet).await;
+    let most = watch_until_cut(&gateway, &upstream, quiet).await;
     stop.send_replace(true);
     for neighbour in calling {
         let (calls, slowest) = neighbour.await.expect("no neighbour fails");
@@ -126,16 +126,16 @@ async fn story(transport: Transport, stalled_revision: &str) {
 }
 
 /// Wait until the connections of the stalled are closed, which the readers themselves cannot see; gives the most memory.
-async fn watch_until_cut(gateway: &Gateway, quiet: usize) -> u64 {
+async fn watch_until_cut(gateway: &Gateway, upstream: &Upstream, quiet: usize) -> u64 {
     let most = std::cell::Cell::new(0);
-    let connected = std::cell::Cell::new(0);
+    let (connected, now) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     tokio::time::timeout(Duration::from_secs(40), async {
         let begun = tokio::time::Instant::now();
         loop {
             most.set(resident(gateway.pid()).await.max(most.get()));
-            let files = open_files(gateway.pid()).await;
+            let files = open_files(gateway.pid()).await.saturating_sub(upstream.connections());
+            now.set(files);
             connected.set(files.max(connected.get()));
-            // Pools towards the upstream may have grown by some connections; the stalled are many more.
             let has_begun = begun.elapsed() > Duration::from_millis(1_500);
             if has_begun && connected.get() > quiet + STALLED / 2 && files < quiet + STALLED / 4 {
                 return;
@@ -145,7 +145,11 @@ async fn watch_until_cut(gateway: &Gateway, quiet: usize) -> u64 {
     })
     .await
     .unwrap_or_else(|_| {
-        panic!("slow readers were never cut: {quiet} files before, {} at most", connected.get())
+        panic!(
+            "slow readers were never cut: {quiet} files before, {} at most, {:?} now",
+            connected.get(),
+            now.get()
+        )
     });
     most.get()
 }
@@ -184,13 +188,14 @@ async fn f27_a_client_that_was_cut_for_its_slowness_may_come_back_for_the_result
     let gateway = gateway().with("one", &upstream).config(bounds).start().await;
     let client = gateway.handshake(HANDSHAKE).await.quiet();
     client.until_tools(&["one__echo"]).await;
-    let quiet = open_files(gateway.pid()).await;
+    let quiet = open_files(gateway.pid()).await.saturating_sub(upstream.connections());
     let mut stream = client.open_call_with_progress("one__echo", json!(1)).await;
     stream.until_method("notifications/progress").await;
     // It reads no further until it was cut.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     eventually("the connection to be cut", || async {
-        (open_files(gateway.pid()).await <= quiet + 2).then_some(())
+        let files = open_files(gateway.pid()).await.saturating_sub(upstream.connections());
+        (files <= quiet).then_some(())
     })
     .await;
     let place = stream.cut(true);

@@ -258,6 +258,19 @@ impl Exchange {
         }
     }
 
+    /// As [`Exchange::expect_quiet`], but lists may have changed meanwhile, which belongs to no call.
+    pub(crate) async fn expect_no_more_than_changes(&mut self, limit: Duration) {
+        for message in self.messages_within(limit).await {
+            let is_change = message.method().ends_with("/list_changed");
+            assert!(is_change, "nothing should have come, but: {}", message.raw);
+        }
+    }
+
+    /// Where the client is, without leaving.
+    pub(crate) fn here(&self) -> Place {
+        Place { asked: self.asked.clone(), ..self.place.clone() }
+    }
+
     /// The messages that come within `limit`.
     pub(crate) async fn messages_within(&mut self, limit: Duration) -> Vec<Message> {
         let deadline = tokio::time::Instant::now() + limit;
