@@ -56,5 +56,6 @@ mod telemetry;
 mod the_tools_of_these_stories;
 mod tools;
 mod trust;
+mod upstream_http;
 mod upstream_resumption;
 mod upstream_sse;
