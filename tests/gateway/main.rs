@@ -38,6 +38,7 @@ mod relay;
 mod resources;
 mod revisions;
 mod server_requests;
+mod sampling;
 mod sessions;
 mod stateless;
 mod stdio_client;

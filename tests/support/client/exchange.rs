@@ -230,6 +230,11 @@ impl Exchange {
                 break;
             }
         }
+        self.answered().await
+    }
+
+    /// The answer, when its response was already read.
+    pub(crate) async fn answered(mut self) -> Answer {
         let extra =
             within(Duration::from_secs(10), "the stream to end after its response", self.next()).await;
         assert!(extra.is_none(), "something followed the response: {extra:?}");
