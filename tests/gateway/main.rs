@@ -15,6 +15,7 @@ mod batches;
 mod commands;
 mod corrupt_answers;
 mod disconnects;
+mod elicitation;
 mod era_detection;
 mod faults;
 mod faulty_children;

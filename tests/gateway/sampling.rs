@@ -1,5 +1,7 @@
 //! Sampling: what upstreams may ask of a client's model, and in which form (S-SAMP).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::client::question;
@@ -49,7 +51,7 @@ async fn s_samp_01_a_question_reaches_the_client_that_can_answer_and_nobody_else
         let unable = gateway.handshake_with(HANDSHAKE, json!({ "elicitation": {} })).await;
         unable.asked("one__echo", ask, &four()).await.expect_refused(-32601);
         assert!(upstream.declared().get("sampling").is_none());
-        stream.expect_quiet(std::time::Duration::from_millis(200)).await;
+        stream.never(METHOD, Duration::from_millis(200)).await;
     }
 }
 
