@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attribution;
 mod bad_configuration;
 mod bad_input;
 mod base;

@@ -82,9 +82,4 @@ impl Asked {
         assert!(self.questions.is_empty(), "nothing should have reached the client: {:?}", self.questions);
         assert_eq!(self.told[0]["error"]["code"], code, "the upstream was told {}", self.told);
     }
-
-    /// The action of the first answer the upstream got.
-    pub(crate) fn action(&self) -> &str {
-        self.told[0]["result"]["action"].as_str().unwrap_or_else(|| panic!("no action in {}", self.told))
-    }
 }

@@ -42,12 +42,6 @@ impl Upstream {
         patiently(&format!("the answer to {method}"), answer).await.expect("answers are kept until they come")
     }
 
-    /// The text of the response to the question with this id, as it stood on the wire.
-    pub(crate) async fn raw_answer(&self, id: &str) -> String {
-        let is_answer = |received: &&Received| received.method().is_empty() && received.json["id"] == id;
-        self.until("an answer", |ledger| ledger.iter().find(is_answer).map(|answer| answer.raw.clone())).await
-    }
-
     /// What the gateway declared when it opened the session, or started the child, that sent `received`.
     pub(crate) fn declared_by(&self, received: &Received) -> Value {
         locked(&self.shared.greeted).get(&way_of(received)).cloned().expect("every session begins with initialize")
