@@ -89,7 +89,11 @@ async fn ten_at_once(transport: Transport, share: &str, meeting: Option<Arc<Barr
 async fn s_elic_11_ten_sessions_at_once_each_with_a_connection_of_its_own() {
     for transport in TRANSPORTS {
         let all_here = Some(Arc::new(Barrier::new(10)));
-        assert_eq!(ten_at_once(transport, "session", all_here).await, 10, "{transport:?}: everybody is asked");
+        assert_eq!(
+            ten_at_once(transport, "session", all_here).await,
+            10,
+            "{transport:?}: everybody is asked"
+        );
     }
 }
 
@@ -104,7 +108,11 @@ async fn s_elic_11_ten_sessions_at_once_on_what_their_principal_shares() {
 #[tokio::test]
 async fn s_elic_11_ten_sessions_at_once_on_what_everybody_shares() {
     for transport in TRANSPORTS {
-        assert_eq!(ten_at_once(transport, "all", None).await, 0, "what all share asks nobody ({transport:?})");
+        assert_eq!(
+            ten_at_once(transport, "all", None).await,
+            0,
+            "what all share asks nobody ({transport:?})"
+        );
     }
 }
 
@@ -113,8 +121,10 @@ async fn s_elic_11_on_a_shared_server_whoever_calls_alone_is_asked() {
     for transport in TRANSPORTS {
         let upstream = curious("one", transport, None).start().await;
         let gateway = gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
-        let clients =
-            [gateway.handshake_with(HANDSHAKE, able()).await, gateway.handshake_with(HANDSHAKE, able()).await];
+        let clients = [
+            gateway.handshake_with(HANDSHAKE, able()).await,
+            gateway.handshake_with(HANDSHAKE, able()).await,
+        ];
         clients[0].until_tools(&["one__echo"]).await;
         for (who, client) in [("ada", &clients[0]), ("bob", &clients[1]), ("ada", &clients[0])] {
             let asked = client.asked("one__echo", json!({ "who": who }), &i_am(who)).await;
@@ -194,7 +204,8 @@ async fn s_canc_07_an_answer_that_comes_twice_counts_once() {
                     let result = json!({ "content": [{ "type": "text", "text": said }] });
                     call.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)).await;
                 }
-                call.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-5,"message":"m"}}}}"#)).await;
+                call.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-5,"message":"m"}}}}"#))
+                    .await;
                 call.finish().await;
             })
             .start()
@@ -245,7 +256,11 @@ async fn s_elic_11_questions_without_any_call_reach_nobody_by_guess() {
 }
 
 /// Listen for a while and answer what comes; gives whether anything did.
-async fn answer_if_asked(client: &Client, stream: &mut crate::support::client::Exchange, method: &str) -> bool {
+async fn answer_if_asked(
+    client: &Client,
+    stream: &mut crate::support::client::Exchange,
+    method: &str,
+) -> bool {
     let asked: Vec<_> = stream
         .messages_within(Duration::from_millis(800))
         .await
@@ -280,10 +295,9 @@ async fn s_prog_07_a_client_may_tell_how_far_its_answer_is() {
             let client = gateway.handshake_with(HANDSHAKE, able()).await;
             let stranger = gateway.handshake_with(HANDSHAKE, able()).await;
             client.until_tools(&["one__echo"]).await;
-            let answer = json!({ "role": "assistant", "content": { "type": "text", "text": "!" }, "model": "m" });
-            let report = |token: &Value, progress: f64| {
-                json!({ "progressToken": token, "progress": progress, "total": 2.5, "message": "thinking" })
-            };
+            let answer =
+                json!({ "role": "assistant", "content": { "type": "text", "text": "!" }, "model": "m" });
+            let report = |token: &Value, progress: f64| json!({ "progressToken": token, "progress": progress, "total": 2.5, "message": "thinking" });
 
             let mut running = client.open_call("one__echo", json!({ "with": true })).await;
             let asked = running.until_method(SAMPLE).await;
@@ -305,8 +319,11 @@ async fn s_prog_07_a_client_may_tell_how_far_its_answer_is() {
             assert!(asked.params()["_meta"].get("progressToken").is_none(), "nobody asked: {}", asked.raw);
             assert_eq!(client.respond(&asked.json["id"], answer.clone()).await, 202);
             running.answer().await.text();
-            let told: Vec<Value> =
-                upstream.received("notifications/progress").iter().map(|told| told.params().clone()).collect();
+            let told: Vec<Value> = upstream
+                .received("notifications/progress")
+                .iter()
+                .map(|told| told.params().clone())
+                .collect();
             assert_eq!(told, [report(&token, 0.5), report(&token, 1.5)], "{transport:?}");
         }
     }
@@ -328,12 +345,17 @@ async fn s_canc_06_cancelling_a_call_withdraws_the_question_it_asked() {
             upstream.until_received("notifications/cancelled", nth).await;
             let mut told = Vec::new();
             while let Some(message) = running.next().await {
-                assert!(message.json.get("method").is_some(), "no response to a cancelled call: {}", message.raw);
+                assert!(
+                    message.json.get("method").is_some(),
+                    "no response to a cancelled call: {}",
+                    message.raw
+                );
                 told.push(message);
             }
             told.extend(stream.messages_within(A_WHILE).await);
             let withdrawn = told.iter().filter(|message| {
-                message.method() == "notifications/cancelled" && message.params()["requestId"] == asked.json["id"]
+                message.method() == "notifications/cancelled"
+                    && message.params()["requestId"] == asked.json["id"]
             });
             assert_eq!(withdrawn.count(), 1, "{method} over {transport:?}: the prompt stays open: {told:?}");
             let late = client.respond(&asked.json["id"], i_am("too late")).await;
@@ -377,7 +399,8 @@ async fn s_canc_04_a_server_withdraws_its_own_question_and_no_other_s() {
         client.call("two__echo", question("ping", &json!({}))).await.result();
         let foothold = hostile.until_received("tools/call", 1).await;
         hostile.until_standing_for(&foothold).await;
-        for guess in [asked.json["id"].clone(), json!("one-asks-1"), json!("one-asks-2"), json!(1), json!(2)] {
+        for guess in [asked.json["id"].clone(), json!("one-asks-1"), json!("one-asks-2"), json!(1), json!(2)]
+        {
             hostile.tell(&foothold, "notifications/cancelled", json!({ "requestId": guess })).await;
         }
         running.expect_quiet(A_WHILE).await;

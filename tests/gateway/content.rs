@@ -157,13 +157,21 @@ async fn s_tool_10_every_block_passes_byte_for_byte_where_it_is_known() {
 fn expect_converted(revision: &str, shown: &[Value], raw: &str) {
     let kinds: Vec<&str> = shown.iter().map(|block| block["type"].as_str().expect("judged")).collect();
     let knows_audio = revision >= "2025-03-26";
-    let expected = ["text", "image", if knows_audio { "audio" } else { "text" }, "text", "resource", "resource"];
+    let expected =
+        ["text", "image", if knows_audio { "audio" } else { "text" }, "text", "resource", "resource"];
     assert_eq!(kinds, expected, "{revision}: one block for each, in order: {raw}");
     assert_eq!(shown[0]["text"], "plain");
-    assert_eq!(shown[0]["annotations"], json!({ "audience": ["user", "assistant"], "priority": 1.0 }), "{revision}");
+    assert_eq!(
+        shown[0]["annotations"],
+        json!({ "audience": ["user", "assistant"], "priority": 1.0 }),
+        "{revision}"
+    );
     assert_eq!(shown[1]["data"], "QQ==");
     if knows_audio {
-        assert_eq!(shown[2], json!({ "type": "audio", "data": "UklGRg==", "mimeType": "audio/wav", "annotations": { "priority": 0.0 } }));
+        assert_eq!(
+            shown[2],
+            json!({ "type": "audio", "data": "UklGRg==", "mimeType": "audio/wav", "annotations": { "priority": 0.0 } })
+        );
     } else {
         let told = shown[2]["text"].as_str().unwrap_or_default();
         assert!(told.contains("audio/wav") && !raw.contains("UklGRg=="), "an omission is told: {told:?}");
@@ -175,7 +183,10 @@ fn expect_converted(revision: &str, shown: &[Value], raw: &str) {
         json!({ "type": "resource", "annotations": { "priority": 0.25 },
             "resource": { "uri": "test://one/item/1", "mimeType": "text/plain", "text": "embedded text" } })
     );
-    assert_eq!(shown[5], json!({ "type": "resource", "resource": { "uri": "test://one/item/2", "blob": "AAEC" } }));
+    assert_eq!(
+        shown[5],
+        json!({ "type": "resource", "resource": { "uri": "test://one/item/2", "blob": "AAEC" } })
+    );
     assert!(!raw.contains("_meta") && !raw.contains("lastModified"), "{revision}: {raw}");
 }
 
@@ -219,7 +230,8 @@ const STRUCTURED: &str = r#"{"n":12345678901234567890,"f":1.0,"list":[{"z":1,"a"
 fn carries_json(answer: &crate::support::client::Answer, expected: &str) -> bool {
     let blocks = answer.result()["content"].as_array().expect("judged by the schema");
     let texts = blocks.iter().filter_map(|block| block["text"].as_str());
-    let squeezed = |text: &str| text.chars().filter(|character| !character.is_whitespace()).collect::<String>();
+    let squeezed =
+        |text: &str| text.chars().filter(|character| !character.is_whitespace()).collect::<String>();
     texts.map(squeezed).any(|text| text.contains(&squeezed(expected)))
 }
 
@@ -255,7 +267,12 @@ async fn s_tool_09_structured_results_pass_unchanged_or_stay_readable_as_text() 
                 } else {
                     assert_eq!(shown, None, "{upstream_revision} to {revision}");
                     assert!(carries_json(&answer, STRUCTURED), "{revision}, {tool}: {}", answer.raw);
-                    assert!(tool.ends_with("silent") || answer.result()["content"].as_array().is_some_and(|blocks| blocks.len() == 1), "told once: {}", answer.raw);
+                    assert!(
+                        tool.ends_with("silent")
+                            || answer.result()["content"].as_array().is_some_and(|blocks| blocks.len() == 1),
+                        "told once: {}",
+                        answer.raw
+                    );
                 }
             }
         }
@@ -317,7 +334,10 @@ async fn s_life_13_what_is_read_has_no_metadata_for_those_who_know_none() {
         } else {
             assert!(answer.result()["contents"][0].get("_meta").is_none(), "{revision}: {}", answer.raw);
             assert_eq!(answer.result()["contents"][0]["text"], "a");
-            assert_eq!(answer.result()["contents"][1], json!({ "uri": "test://one/static/part", "blob": "AAEC", "mimeType": "a/b" }));
+            assert_eq!(
+                answer.result()["contents"][1],
+                json!({ "uri": "test://one/static/part", "blob": "AAEC", "mimeType": "a/b" })
+            );
         }
         assert_eq!(answer.result()["_meta"]["com.example/r"], 1, "results carry metadata in every revision");
     }
@@ -328,7 +348,8 @@ async fn s_life_13_errors_of_tools_are_converted_like_their_results() {
     let upstream = http_upstream("one")
         .on("tools/call", |mut call| async move {
             let audio = json!({ "type": "audio", "data": "AAAA", "mimeType": "audio/ogg" });
-            call.result(json!({ "content": [audio], "isError": true, "structuredContent": { "why": "x" } })).await;
+            call.result(json!({ "content": [audio], "isError": true, "structuredContent": { "why": "x" } }))
+                .await;
         })
         .start()
         .await;

@@ -33,9 +33,12 @@ async fn s_elic_01_an_upstream_is_offered_exactly_the_modes_of_the_client() {
     for transport in TRANSPORTS {
         let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;
         let gateway = gateway().with("one", &upstream).start().await;
-        for (modes, takes_form, takes_url) in
-            [(&neither, true, false), (&form_only, true, false), (&url_only, false, true), (&both, true, true)]
-        {
+        for (modes, takes_form, takes_url) in [
+            (&neither, true, false),
+            (&form_only, true, false),
+            (&url_only, false, true),
+            (&both, true, true),
+        ] {
             let client = gateway.handshake_with(HANDSHAKE, json!({ "elicitation": modes })).await;
             client.until_tools(&["one__echo"]).await;
             for (params, takes, answer) in
@@ -106,7 +109,8 @@ async fn s_elic_02_a_client_of_the_first_elicitations_hears_nothing_of_modes() {
 const EVERYTHING: &str = r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"text":{"type":"string","title":"T","description":"d","minLength":1,"maxLength":50,"format":"email","pattern":"^a\u002b$","default":"a@b.c"},"whole":{"type":"integer","minimum":1,"maximum":10,"default":3},"broken":{"type":"number","minimum":0.50,"default":1.0},"yes":{"type":"boolean","default":true},"untitled":{"type":"string","enum":["b","a"],"default":"a"},"titled":{"type":"string","title":"Titled","oneOf":[{"const":"x","title":"The X"},{"const":"w","title":"The W"}],"default":"w"},"many":{"type":"array","minItems":1,"maxItems":2,"items":{"type":"string","enum":["p","o"]},"default":["o"]},"many_titled":{"type":"array","items":{"anyOf":[{"const":"m","title":"The M"}]},"default":["m"]},"legacy":{"type":"string","enum":["r","q"],"enumNames":["The R","The Q"],"default":"q"}},"required":["yes","text"]}"#;
 
 /// Not what was asked for; judging it is the asker's business.
-const ODD_CONTENT: &str = r#"{"action":"accept","content":{"whole":11,"text":"","many":["o","o","zz"],"unasked":"u","yes":false}}"#;
+const ODD_CONTENT: &str =
+    r#"{"action":"accept","content":{"whole":11,"text":"","many":["o","o","zz"],"unasked":"u","yes":false}}"#;
 
 #[tokio::test]
 async fn s_elic_03_04_forms_with_all_enums_and_defaults_pass_byte_for_byte_and_so_do_answers() {
@@ -115,9 +119,14 @@ async fn s_elic_03_04_forms_with_all_enums_and_defaults_pass_byte_for_byte_and_s
         let gateway = gateway().with("one", &upstream).start().await;
         let client = gateway.handshake_with(HANDSHAKE, json!({ "elicitation": {} })).await;
         client.until_tools(&["one__echo"]).await;
-        for answer in [ODD_CONTENT, r#"{"action":"accept","content":{}}"#, r#"{"action":"accept","content":{"text":"\u0041"}}"#] {
-            let arguments =
-                format!(r#"{{"method":"{METHOD}","params":{{"message":"All","requestedSchema":{EVERYTHING}}}}}"#);
+        for answer in [
+            ODD_CONTENT,
+            r#"{"action":"accept","content":{}}"#,
+            r#"{"action":"accept","content":{"text":"\u0041"}}"#,
+        ] {
+            let arguments = format!(
+                r#"{{"method":"{METHOD}","params":{{"message":"All","requestedSchema":{EVERYTHING}}}}}"#
+            );
             let mut running = client.open_raw_call("one__echo", &arguments).await;
             let asked = running.until_method(METHOD).await;
             assert_eq!(raw_at(&asked.raw, &["params", "requestedSchema"]), Some(EVERYTHING), "{transport:?}");
@@ -125,7 +134,11 @@ async fn s_elic_03_04_forms_with_all_enums_and_defaults_pass_byte_for_byte_and_s
             running.answer().await.result();
             let told = upstream.answers().pop().expect("it was answered");
             assert_eq!(raw_at(&told.raw, &["result", "action"]), Some(r#""accept""#));
-            assert_eq!(raw_at(&told.raw, &["result", "content"]), raw_at(answer, &["content"]), "{transport:?}");
+            assert_eq!(
+                raw_at(&told.raw, &["result", "content"]),
+                raw_at(answer, &["content"]),
+                "{transport:?}"
+            );
         }
     }
 }
@@ -134,13 +147,28 @@ async fn s_elic_03_04_forms_with_all_enums_and_defaults_pass_byte_for_byte_and_s
 async fn s_elic_05_older_clients_are_asked_in_the_words_of_their_revision() {
     let table = [
         // What the upstream asks, what the client is shown.
-        (json!({ "type": "string", "title": "T", "description": "d", "default": "x" }), json!({ "type": "string", "title": "T", "description": "d" })),
-        (json!({ "type": "string", "minLength": 1, "maxLength": 9, "format": "date", "pattern": "^a" }), json!({ "type": "string", "minLength": 1, "maxLength": 9, "format": "date" })),
-        (json!({ "type": "integer", "minimum": 1, "maximum": 5, "default": 3 }), json!({ "type": "integer", "minimum": 1, "maximum": 5 })),
+        (
+            json!({ "type": "string", "title": "T", "description": "d", "default": "x" }),
+            json!({ "type": "string", "title": "T", "description": "d" }),
+        ),
+        (
+            json!({ "type": "string", "minLength": 1, "maxLength": 9, "format": "date", "pattern": "^a" }),
+            json!({ "type": "string", "minLength": 1, "maxLength": 9, "format": "date" }),
+        ),
+        (
+            json!({ "type": "integer", "minimum": 1, "maximum": 5, "default": 3 }),
+            json!({ "type": "integer", "minimum": 1, "maximum": 5 }),
+        ),
         (json!({ "type": "number", "default": 2 }), json!({ "type": "number" })),
         (json!({ "type": "boolean", "default": true }), json!({ "type": "boolean", "default": true })),
-        (json!({ "type": "boolean", "title": "B", "default": false }), json!({ "type": "boolean", "title": "B", "default": false })),
-        (json!({ "type": "string", "enum": ["b", "a"], "default": "a" }), json!({ "type": "string", "enum": ["b", "a"] })),
+        (
+            json!({ "type": "boolean", "title": "B", "default": false }),
+            json!({ "type": "boolean", "title": "B", "default": false }),
+        ),
+        (
+            json!({ "type": "string", "enum": ["b", "a"], "default": "a" }),
+            json!({ "type": "string", "enum": ["b", "a"] }),
+        ),
         (
             json!({ "type": "string", "title": "T", "description": "d", "default": "x",
                 "oneOf": [{ "const": "y", "title": "The Y" }, { "const": "x", "title": "The X" }] }),
@@ -165,7 +193,11 @@ async fn s_elic_05_older_clients_are_asked_in_the_words_of_their_revision() {
     let mut whole = form_of(json!({ "b": { "type": "boolean" }, "a": { "type": "string", "default": "x" } }));
     whole["requestedSchema"]["required"] = json!(["a"]);
     let asked = client.asked("one__echo", question(METHOD, &whole), &accept()).await;
-    assert_eq!(asked.question().params()["requestedSchema"]["required"], json!(["a"]), "what is required stays");
+    assert_eq!(
+        asked.question().params()["requestedSchema"]["required"],
+        json!(["a"]),
+        "what is required stays"
+    );
 }
 
 #[tokio::test]
@@ -234,14 +266,21 @@ async fn s_elic_10_the_user_sees_who_asks() {
             let asked = client.asked(tool, question(METHOD, &params), &answer).await;
             let reached = asked.question().params();
             assert_eq!(reached["message"], format!("{prefix}{message}"));
-            assert_eq!(reached["_meta"]["switchyard/server"], title, "no server speaks as another: {reached}");
+            assert_eq!(
+                reached["_meta"]["switchyard/server"], title,
+                "no server speaks as another: {reached}"
+            );
             assert_eq!(reached["_meta"]["com.example/mark"], 1, "foreign metadata passes: {reached}");
         }
         let sampling = json!({ "messages": [{ "role": "user", "content": { "type": "text", "text": "?" } }], "maxTokens": 1 });
         let model = json!({ "role": "assistant", "content": { "type": "text", "text": "!" }, "model": "m" });
         let asked = client.asked(tool, question("sampling/createMessage", &sampling), &model).await;
         assert_eq!(asked.question().params()["_meta"]["switchyard/server"], title);
-        assert_eq!(asked.question().params()["messages"], sampling["messages"], "what the model reads is untouched");
+        assert_eq!(
+            asked.question().params()["messages"],
+            sampling["messages"],
+            "what the model reads is untouched"
+        );
     }
 }
 
@@ -249,7 +288,8 @@ async fn s_elic_10_the_user_sees_who_asks() {
 async fn s_elic_14_a_question_nobody_answers_is_cancelled_in_both_modes() {
     for transport in TRANSPORTS {
         let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;
-        let gateway = gateway().with("one", &upstream).config("bounds: { input_timeout: 400ms }").start().await;
+        let gateway =
+            gateway().with("one", &upstream).config("bounds: { input_timeout: 400ms }").start().await;
         let modes = json!({ "elicitation": { "form": {}, "url": {} } });
         let client = gateway.handshake_with(HANDSHAKE, modes).await;
         client.until_tools(&["one__echo"]).await;
@@ -279,7 +319,8 @@ async fn s_elic_14_a_flood_of_questions_reaches_the_user_as_a_few() {
                 for answer in answers {
                     told.push(within(Duration::from_secs(15), "every question to be answered", answer).await);
                 }
-                let accepted = told.iter().flatten().filter(|told| told["result"]["action"] == "accept").count();
+                let accepted =
+                    told.iter().flatten().filter(|told| told["result"]["action"] == "accept").count();
                 call.text(&accepted.to_string()).await;
             })
             .start()

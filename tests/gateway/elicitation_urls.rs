@@ -82,8 +82,7 @@ async fn s_elic_07_the_gateway_neither_opens_the_page_nor_logs_its_secrets() {
     let page = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let address = page.local_addr().expect("bound above");
     let upstream = http_upstream("one").asking().start().await;
-    let gateway =
-        gateway().with("one", &upstream).config("telemetry: { level: trace }").start().await;
+    let gateway = gateway().with("one", &upstream).config("telemetry: { level: trace }").start().await;
     let (client, _stream) = with_stream(&gateway, &["one__echo"]).await;
     let mut params = by_url("e-1");
     params["url"] = json!(format!("http://{address}/page?ticket=hush-hush-4711"));
@@ -188,9 +187,7 @@ async fn s_elic_08_s_trust_01_clients_with_equal_ids_hear_only_of_their_own() {
         let of_ada = sent_to_page(&ada, "one__echo", "same").await;
         let of_bob = sent_to_page(&bob, "one__echo", "same").await;
         assert_ne!(of_ada, of_bob);
-        for (nth, own, id, other) in
-            [(2, &mut to_bob, &of_bob, None), (1, &mut to_ada, &of_ada, Some(()))]
-        {
+        for (nth, own, id, other) in [(2, &mut to_bob, &of_bob, None), (1, &mut to_ada, &of_ada, Some(()))] {
             let call = upstream.until_received("tools/call", nth).await;
             upstream.until_standing_for(&call).await;
             upstream.tell(&call, COMPLETE, json!({ "elicitationId": "same" })).await;
@@ -206,8 +203,7 @@ async fn s_elic_08_s_trust_01_clients_with_equal_ids_hear_only_of_their_own() {
 async fn s_elic_08_on_a_shared_server_completion_finds_the_one_session_that_was_asked() {
     for transport in TRANSPORTS {
         let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;
-        let gateway =
-            gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
+        let gateway = gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
         let (ada, mut to_ada) = with_stream(&gateway, &["one__echo"]).await;
         let (bob, mut to_bob) = with_stream(&gateway, &["one__echo"]).await;
         let of_ada = sent_to_page(&ada, "one__echo", "for-ada").await;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, Transport, gateway, http_upstream, stdio_upstream, upstream};
+use crate::support::{
+    HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, Transport, gateway, http_upstream, stdio_upstream, upstream,
+};
 
 #[tokio::test]
 async fn s_res_02_every_revision_hears_of_a_missing_resource_in_its_own_code() {
@@ -24,7 +26,11 @@ async fn s_res_02_every_revision_hears_of_a_missing_resource_in_its_own_code() {
             let answer = client.request("resources/read", json!({ "uri": "test://one/item/9" })).await;
             let expected = if revision == STATELESS { -32602 } else { -32002 };
             answer.expect_error(200, expected);
-            assert_eq!(answer.error()["data"]["uri"], "test://one/item/9", "{upstream_revision} to {revision}");
+            assert_eq!(
+                answer.error()["data"]["uri"],
+                "test://one/item/9",
+                "{upstream_revision} to {revision}"
+            );
             assert_eq!(answer.error()["data"]["more"], 1.5, "{upstream_revision} to {revision}");
         }
     }
@@ -38,7 +44,9 @@ async fn s_res_04_the_most_specific_template_leads_and_nobody_else_is_asked() {
         .start()
         .await;
     let special = stdio_upstream("special")
-        .show(|shown| shown.templates = vec![template("x://special/{id}"), template("x://special/{id}/parts/{part}")])
+        .show(|shown| {
+            shown.templates = vec![template("x://special/{id}"), template("x://special/{id}/parts/{part}")]
+        })
         .start()
         .await;
     let gateway = gateway().with("general", &general).with("special", &special).start().await;
@@ -59,7 +67,11 @@ async fn s_res_04_the_most_specific_template_leads_and_nobody_else_is_asked() {
             general.received("resources/read").len() - before_general,
             special.received("resources/read").len() - before_special,
         );
-        assert_eq!(asked, if who == "general" { (1, 0) } else { (0, 1) }, "{uri} is asked of one server alone");
+        assert_eq!(
+            asked,
+            if who == "general" { (1, 0) } else { (0, 1) },
+            "{uri} is asked of one server alone"
+        );
     }
 }
 
@@ -71,7 +83,8 @@ async fn s_res_04_links_in_prompts_and_embedded_resources_are_learnt_too() {
             call.result(json!({ "messages": [{ "role": "user", "content": link }] })).await;
         })
         .on("tools/call", |mut call| async move {
-            let resource = json!({ "type": "resource", "resource": { "uri": "learnt:embedded", "text": "x" } });
+            let resource =
+                json!({ "type": "resource", "resource": { "uri": "learnt:embedded", "text": "x" } });
             call.result(json!({ "content": [resource] })).await;
         })
         .start()
@@ -82,7 +95,10 @@ async fn s_res_04_links_in_prompts_and_embedded_resources_are_learnt_too() {
         let client = gateway.client(revision).await;
         client.until_listed("prompts", &["one__greet", "two__greet"]).await;
         client.call("one__echo", json!({})).await.result();
-        client.request("prompts/get", json!({ "name": "one__greet", "arguments": { "who": "x" } })).await.result();
+        client
+            .request("prompts/get", json!({ "name": "one__greet", "arguments": { "who": "x" } }))
+            .await
+            .result();
         for uri in ["learnt:embedded", "learnt:from-prompt"] {
             let read = client.request("resources/read", json!({ "uri": uri })).await;
             assert_eq!(read.result()["contents"][0]["text"], format!("one reads \"{uri}\""), "{revision}");
@@ -102,7 +118,10 @@ async fn s_res_05_errors_and_templates_of_the_later_upstream_speak_in_its_expose
                 shown.resources = vec![listed()];
             })
             .on("resources/read", |mut call| async move {
-                if call.params()["uri"].as_str().is_some_and(|uri| uri.ends_with("missing") || uri == "x://listed") {
+                if call.params()["uri"]
+                    .as_str()
+                    .is_some_and(|uri| uri.ends_with("missing") || uri == "x://listed")
+                {
                     let data = json!({ "uri": call.params()["uri"] });
                     return call.error(-32002, "no such resource", data).await;
                 }
@@ -126,11 +145,21 @@ async fn s_res_05_errors_and_templates_of_the_later_upstream_speak_in_its_expose
         for (template, who) in [(&uris[0], "one"), (&uris[1], "two")] {
             let uri = template.replace("{id}", "7");
             let read = client.request("resources/read", json!({ "uri": uri })).await;
-            assert_eq!(read.result()["contents"][0]["text"], format!("{who} reads \"x://same/7\""), "{}", read.raw);
+            assert_eq!(
+                read.result()["contents"][0]["text"],
+                format!("{who} reads \"x://same/7\""),
+                "{}",
+                read.raw
+            );
             assert_eq!(read.result()["contents"][0]["uri"], json!(uri), "{}", read.raw);
             let missing = template.replace("{id}", "missing");
             let answer = client.request("resources/read", json!({ "uri": missing })).await;
-            assert_eq!(answer.error()["data"]["uri"], json!(missing), "in the client's words: {}", answer.raw);
+            assert_eq!(
+                answer.error()["data"]["uri"],
+                json!(missing),
+                "in the client's words: {}",
+                answer.raw
+            );
             let reference = json!({ "ref": { "type": "ref/resource", "uri": template }, "argument": { "name": "id", "value": "" } });
             let values = client.request("completion/complete", reference).await;
             assert_eq!(values.result()["completion"]["values"], json!([format!("-{who}")]), "{}", values.raw);
@@ -156,7 +185,14 @@ async fn s_res_08_an_update_of_a_part_reaches_those_who_watch_the_whole() {
         client.request("resources/subscribe", json!({ "uri": "test://one/dir" })).await.result();
         let subscribed = upstream.until_received("resources/subscribe", 1).await;
         upstream.until_standing_for(&subscribed).await;
-        for uri in ["test://one/dirty", "test://one/other", "test://one/di", "test://one/dir/x", "test://one/dir/x/y?q#f", "test://one/dir"] {
+        for uri in [
+            "test://one/dirty",
+            "test://one/other",
+            "test://one/di",
+            "test://one/dir/x",
+            "test://one/dir/x/y?q#f",
+            "test://one/dir",
+        ] {
             upstream.tell(&subscribed, "notifications/resources/updated", json!({ "uri": uri })).await;
         }
         let mut told = Vec::new();

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::question;
-use crate::support::{Gateway, HANDSHAKE, HANDSHAKE_REVISIONS, TRANSPORTS, Transport, Upstream, gateway, upstream};
+use crate::support::{
+    Gateway, HANDSHAKE, HANDSHAKE_REVISIONS, TRANSPORTS, Transport, Upstream, gateway, upstream,
+};
 
 const METHOD: &str = "roots/list";
 const CHANGED: &str = "notifications/roots/list_changed";
@@ -15,7 +17,8 @@ fn able() -> Value {
 }
 
 fn roots(paths: &[&str]) -> Value {
-    let roots: Vec<Value> = paths.iter().map(|path| json!({ "uri": format!("file://{path}"), "name": path })).collect();
+    let roots: Vec<Value> =
+        paths.iter().map(|path| json!({ "uri": format!("file://{path}"), "name": path })).collect();
     json!({ "roots": roots })
 }
 
@@ -68,8 +71,10 @@ async fn s_root_02_changes_are_told_and_the_next_answer_is_new() {
     for transport in TRANSPORTS {
         let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;
         let gateway = open(&upstream).await;
-        let [ada, bob] =
-            [gateway.handshake_with(HANDSHAKE, able()).await, gateway.handshake_with(HANDSHAKE, able()).await];
+        let [ada, bob] = [
+            gateway.handshake_with(HANDSHAKE, able()).await,
+            gateway.handshake_with(HANDSHAKE, able()).await,
+        ];
         ada.until_tools(&["one__echo"]).await;
         for (client, path) in [(&ada, "/ada"), (&bob, "/bob")] {
             let told = client.asked("one__echo", ask(), &roots(&[path])).await.told;

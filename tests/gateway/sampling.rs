@@ -93,9 +93,12 @@ async fn s_samp_02_older_clients_know_no_tools_whatever_they_declare() {
 #[tokio::test]
 async fn s_samp_03_context_of_other_servers_is_shared_only_where_allowed() {
     let (able, plain) = (json!({ "sampling": { "context": {} } }), json!({ "sampling": {} }));
-    for (allowed, capabilities, passes) in
-        [(None, &able, false), (Some(false), &able, false), (Some(true), &plain, false), (Some(true), &able, true)]
-    {
+    for (allowed, capabilities, passes) in [
+        (None, &able, false),
+        (Some(false), &able, false),
+        (Some(true), &plain, false),
+        (Some(true), &able, true),
+    ] {
         let upstream = upstream("one", HANDSHAKE, Transport::Http).asking().start().await;
         let more = allowed.map_or(json!({}), |context| json!({ "ask": { "context": context } }));
         let gateway = gateway().with_more("one", &upstream, more).start().await;
@@ -129,9 +132,16 @@ async fn s_samp_04_05_a_tool_loop_passes_byte_for_byte_between_peers_of_the_newe
         let arguments = format!(r#"{{"method":"{METHOD}","params":{LOOP}}}"#);
         let mut running = client.open_raw_call("one__echo", &arguments).await;
         let asked = running.until_method(METHOD).await;
-        for member in
-            ["messages", "systemPrompt", "modelPreferences", "tools", "toolChoice", "stopSequences", "metadata", "maxTokens"]
-        {
+        for member in [
+            "messages",
+            "systemPrompt",
+            "modelPreferences",
+            "tools",
+            "toolChoice",
+            "stopSequences",
+            "metadata",
+            "maxTokens",
+        ] {
             assert_eq!(
                 raw_at(&asked.raw, &["params", member]),
                 raw_at(LOOP, &[member]),
@@ -174,7 +184,9 @@ async fn s_samp_05_older_clients_get_joined_text_or_nothing() {
         } else {
             assert_eq!(ask(audio.clone()).await.question().params()["messages"][0]["content"], audio);
         }
-        for unknown in [json!([text("x"), image]), json!([used]), json!([result]), used.clone(), result.clone()] {
+        for unknown in
+            [json!([text("x"), image]), json!([used]), json!([result]), used.clone(), result.clone()]
+        {
             ask(unknown).await.expect_refused(-32602);
         }
     }
@@ -192,7 +204,8 @@ async fn s_samp_05_an_older_upstream_is_told_one_block_or_that_there_is_none() {
         let ask = question(METHOD, &user(text("?")));
         let many = json!({ "role": "assistant", "model": "m", "content": [text("first"), text("second")] });
         let told = client.asked("one__echo", ask.clone(), &many).await.told;
-        let said = told[0]["result"]["content"]["text"].as_str().unwrap_or_else(|| panic!("{revision}: {told}"));
+        let said =
+            told[0]["result"]["content"]["text"].as_str().unwrap_or_else(|| panic!("{revision}: {told}"));
         assert!(said.contains("first") && said.contains("second"), "{revision}: {said:?}");
         let strange = json!({ "role": "assistant", "model": "m", "content": [{ "type": "tool_use", "id": "u", "name": "n", "input": {} }] });
         let told = client.asked("one__echo", ask, &strange).await.told;
@@ -208,7 +221,9 @@ async fn s_samp_06_what_the_user_refuses_is_told_as_it_was_said() {
         for revision in HANDSHAKE_REVISIONS {
             let client = gateway.handshake_with(revision, json!({ "sampling": {} })).await;
             client.until_tools(&["one__echo"]).await;
-            for (code, message) in [(-1, "User rejected sampling request"), (-32603, "the model is out"), (7, "odd")] {
+            for (code, message) in
+                [(-1, "User rejected sampling request"), (-32603, "the model is out"), (7, "odd")]
+            {
                 let mut running = client.open_call("one__echo", question(METHOD, &user(text("?")))).await;
                 let asked = running.until_method(METHOD).await;
                 assert_eq!(client.refuse(&asked.json["id"], code, message).await, 202);

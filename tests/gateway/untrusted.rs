@@ -24,9 +24,15 @@ async fn s_base_16_unsafe_icons_are_dropped_and_no_icon_is_fetched() {
     let (canary, address) = canary().await;
     let safe = json!([{ "src": format!("{address}/i.png") }, { "src": "data:image/png;base64,AAAA" }, { "src": "https://example.com/i.svg" }]);
     let mut all = safe.as_array().expect("a list").clone();
-    for unsafe_source in
-        ["javascript:alert(1)", "JavaScript:alert(1)", "file:///etc/passwd", "ftp://example.com/i", "ws://example.com", "WSS://example.com", "vbscript:x"]
-    {
+    for unsafe_source in [
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        "file:///etc/passwd",
+        "ftp://example.com/i",
+        "ws://example.com",
+        "WSS://example.com",
+        "vbscript:x",
+    ] {
         all.insert(1, json!({ "src": unsafe_source, "mimeType": "image/png" }));
     }
     let only_unsafe = json!([{ "src": "javascript:alert(2)" }]);
@@ -41,10 +47,13 @@ async fn s_base_16_unsafe_icons_are_dropped_and_no_icon_is_fetched() {
         .show(|shown| {
             shown.prompts.push(with_icons(json!({ "name": "rich" })));
             shown.resources.push(with_icons(json!({ "uri": "test://one/rich", "name": "rich" })));
-            shown.templates.push(with_icons(json!({ "uriTemplate": "test://one/rich/{id}", "name": "rich" })));
+            shown
+                .templates
+                .push(with_icons(json!({ "uriTemplate": "test://one/rich/{id}", "name": "rich" })));
         })
         .on("tools/call", move |mut call| {
-            let link = with_icons(json!({ "type": "resource_link", "uri": "test://one/rich", "name": "rich" }));
+            let link =
+                with_icons(json!({ "type": "resource_link", "uri": "test://one/rich", "name": "rich" }));
             async move { call.result(json!({ "content": [link] })).await }
         })
         .start()
@@ -97,7 +106,8 @@ async fn s_base_14_references_in_schemas_are_never_followed() {
 
 #[tokio::test]
 async fn s_base_15_a_schema_of_ten_thousand_parts_holds_nobody_up() {
-    let parts: Vec<Value> = (0..10_000).map(|n| json!({ "properties": { format!("p{n}"): { "const": n } } })).collect();
+    let parts: Vec<Value> =
+        (0..10_000).map(|n| json!({ "properties": { format!("p{n}"): { "const": n } } })).collect();
     let wide = json!({ "type": "object", "allOf": parts });
     let nested = |depth: usize| {
         let open = r#"{"allOf":["#.repeat(depth);
@@ -135,7 +145,8 @@ async fn s_prompt_04_what_prompts_say_moves_nothing() {
     let one = http_upstream("one")
         .on("prompts/get", move |mut call| async move {
             let text = json!({ "type": "text", "text": hostile });
-            call.result(json!({ "description": hostile, "messages": [{ "role": "user", "content": text }] })).await;
+            call.result(json!({ "description": hostile, "messages": [{ "role": "user", "content": text }] }))
+                .await;
         })
         .start()
         .await;

@@ -124,8 +124,16 @@ async fn s_elic_09_a_client_that_cannot_is_told_in_words_it_understands() {
                 assert!(!answer.raw.contains("marker-"), "{}", answer.raw);
                 if method == "tools/call" {
                     assert_eq!(answer.result()["isError"], true, "{revision} {capabilities}: {}", answer.raw);
-                    assert!(answer.text().contains("Sign in at A"), "it names what is needed: {}", answer.raw);
-                    assert!(!answer.raw.contains("example.com"), "no page without the operator's leave: {}", answer.raw);
+                    assert!(
+                        answer.text().contains("Sign in at A"),
+                        "it names what is needed: {}",
+                        answer.raw
+                    );
+                    assert!(
+                        !answer.raw.contains("example.com"),
+                        "no page without the operator's leave: {}",
+                        answer.raw
+                    );
                 } else {
                     assert_eq!(answer.error_code(), -32603, "{revision} {capabilities}: {}", answer.raw);
                     assert!(!answer.raw.contains("hush"), "{}", answer.raw);
@@ -156,7 +164,12 @@ async fn s_elic_09_a_stateless_client_never_sees_the_code() {
 
 #[tokio::test]
 async fn s_elic_09_the_code_without_its_list_of_pages_is_the_upstream_s_mistake() {
-    for data in [json!(null), json!({}), json!({ "elicitations": "none" }), json!({ "elicitations": [{ "mode": "form" }] })] {
+    for data in [
+        json!(null),
+        json!({}),
+        json!({ "elicitations": "none" }),
+        json!({ "elicitations": [{ "mode": "form" }] }),
+    ] {
         let upstream = upstream("one", HANDSHAKE, Transport::Http)
             .on("tools/call", move |mut call| {
                 let data = data.clone();

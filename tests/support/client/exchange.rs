@@ -193,6 +193,11 @@ impl Exchange {
         }
     }
 
+    /// How many comments came so far, which is what keep-alives are.
+    pub(crate) fn comments(&self) -> usize {
+        self.events.comments
+    }
+
     /// Fail if any message comes within `limit`; comments and priming events may.
     pub(crate) async fn expect_quiet(&mut self, limit: Duration) {
         if let Ok(Some(message)) = tokio::time::timeout(limit, self.next()).await {

@@ -310,7 +310,9 @@ impl Upstream {
 
     /// Write raw text on the standing ways.
     pub(crate) async fn say(&self, message: &str, to: impl Fn(&Standing) -> bool) -> usize {
-        println!("   [{}] => (standing) {}", self.shared.name, clipped(message));
+        if !self.shared.is_quiet {
+            println!("   [{}] => (standing) {}", self.shared.name, clipped(message));
+        }
         let ways: Vec<_> = locked(&self.shared.standing)
             .iter()
             .filter(|standing| to(standing))

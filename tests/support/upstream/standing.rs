@@ -44,7 +44,10 @@ impl Upstream {
 
     /// What the gateway declared when it opened the session, or started the child, that sent `received`.
     pub(crate) fn declared_by(&self, received: &Received) -> Value {
-        locked(&self.shared.greeted).get(&way_of(received)).cloned().expect("every session begins with initialize")
+        locked(&self.shared.greeted)
+            .get(&way_of(received))
+            .cloned()
+            .expect("every session begins with initialize")
     }
 
     /// As [`Upstream::declared_by`], for the session of the last tool call.
@@ -54,7 +57,8 @@ impl Upstream {
 
     /// Every response that came to a question of this upstream.
     pub(crate) fn answers(&self) -> Vec<Received> {
-        let is_answer = |received: &Received| received.method().is_empty() && received.json.get("id").is_some();
+        let is_answer =
+            |received: &Received| received.method().is_empty() && received.json.get("id").is_some();
         self.ledger().into_iter().filter(is_answer).collect()
     }
 }
@@ -77,8 +81,9 @@ async fn ask_as_told(call: &mut Call) -> Vec<Value> {
     for _ in 0..arguments["times"].as_u64().unwrap_or(1) {
         let method = arguments["method"].as_str().unwrap_or_default();
         let (_, answer) = call.begin_to_ask_raw(method, &raw).await;
-        let mut answer =
-            patiently(&format!("the answer to {method}"), answer).await.expect("answers are kept until they come");
+        let mut answer = patiently(&format!("the answer to {method}"), answer)
+            .await
+            .expect("answers are kept until they come");
         answer.as_object_mut().expect("a message").retain(|name, _| name == "result" || name == "error");
         told.push(answer);
     }
