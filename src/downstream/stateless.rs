@@ -8,14 +8,15 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tracing::Instrument;
 
+use super::body::Framing;
 use super::edge::Edge;
 use super::events::EventWriter;
-use super::exchange::{Exchange, Finished, Work, json};
-use super::handshake::{ending, progress_token, server_info};
+use super::exchange::{Becomes, Exchange, Finished, Work, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
+use super::in_session::{ending, progress_token};
+use super::initialize::server_info;
 use super::respond::{
     self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
 };
@@ -29,6 +30,7 @@ use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::telemetry::spans::{self, Target, Transport};
+use crate::upstream::events::event_queue;
 
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
@@ -172,15 +174,15 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
     let trace = inbound.trace(&request.params);
     spans::set_parent(&span, &trace);
     let bounds = &edge.settings.bounds;
-    let (sink, events) = mpsc::channel(bounds.stream_queue);
+    let (sink, events) = event_queue(bounds.stream_queue);
     let progress_token = progress_token(&request.params);
     let exchange = Exchange {
         events,
-        writer: EventWriter::new(revision, progress_token.clone(), log_level),
+        writer: EventWriter::new(revision, progress_token.clone(), log_level, bounds),
         accepts: inbound.accepts,
-        stream_after: bounds.stream_after,
-        keep_alive: bounds.keep_alive,
-        outlives_client: false,
+        patience: bounds.stream_after,
+        becomes: Becomes::Alone(bounds.stream_buffer),
+        framing: Framing::plain(bounds),
     };
     let call = Call {
         client,

@@ -83,8 +83,8 @@ impl CallTable {
             activity.touch();
         }
         if let Some(events) = &call.events {
-            // A full sink means a slow reader; progress is what may be dropped.
-            let _ = events.try_send(CallEvent::Progress(Box::new(params)));
+            // Nobody reads it when the caller has left its answer to run without it.
+            let _ = events.push(CallEvent::Progress(Box::new(params)));
         }
     }
 
@@ -134,9 +134,8 @@ impl CallTable {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
+    use crate::upstream::events::event_queue;
 
     #[test]
     fn a_closed_table_fails_the_calls_it_has_and_takes_no_more() {
@@ -150,7 +149,7 @@ mod tests {
     #[test]
     fn the_gateway_s_own_requests_do_not_hide_whose_an_event_is() {
         let calls = CallTable::default();
-        let (events, _kept) = mpsc::channel(1);
+        let (events, _kept) = event_queue(1);
         let (first, _answer) = calls.open(Some(events.clone()), None).expect("open");
         let _own = calls.open(None, None).expect("open");
         assert!(calls.sink(None).is_some(), "one call can have caused it");

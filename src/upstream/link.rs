@@ -281,8 +281,8 @@ impl Link {
             "notifications/message" => match self.calls.sink(cause) {
                 Some(events) => {
                     let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
-                    // A full sink means a slow reader; logs are what may be dropped.
-                    let _ = events.try_send(log);
+                    // Nobody reads it when the caller has left its answer to run without it.
+                    let _ = events.push(log);
                 }
                 None => self.tell(notification),
             },

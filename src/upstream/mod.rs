@@ -1,6 +1,6 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `route` and `call` (what passes through), `shared` and `connections` (what
+//! Reading order: `handle` (what others use), `route`, `call` and `events` (what passes through), `shared` and `connections` (what
 //! is known and what is decided), `actor` (who does it), `connect`, `greeting` and `probe` (opening), `link` and `asking`
 //! (an open connection) over `http_wire` or `stdio`, `stateless` (calls that need none), `era_check` (doubts). Always: a
 //! call ends with one answer or one `UpstreamError` that says whether it may have run; dropping it cancels it upstream.
@@ -16,6 +16,7 @@ mod connections;
 mod encode;
 mod era_check;
 pub mod error;
+pub mod events;
 pub mod fleet;
 mod greeting;
 pub mod handle;
