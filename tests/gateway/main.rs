@@ -41,6 +41,7 @@ mod panics;
 mod profiles;
 mod progress_and_cancellation;
 mod prompts;
+mod questions_under_way;
 mod relay;
 mod resource_uris;
 mod resources;
