@@ -7,20 +7,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::Client;
 use super::error::UpstreamError;
 use super::greeting::HandshakeFailed;
-use super::http_wire::{Endpoint, HttpWire};
+use super::http_wire::{Endpoint, HttpWire, post_initialized};
+use super::incoming::Incoming;
 use super::link::{Link, LinkSettings, Reports, Wire};
 use super::probe::Facts;
+use super::sse_wire::SseWire;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
+use crate::config::servers::AskSettings;
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
-use crate::protocol::frame::Frame;
 use crate::protocol::json::Limits;
 
 /// What an attempt brought.
@@ -88,7 +91,11 @@ pub(super) struct Attempt {
     pub(super) client: Arc<Client>,
     pub(super) address: Address,
     pub(super) expected: Option<Expected>,
+    /// The configuration says HTTP+SSE, or the shared connection found it.
+    pub(super) over_sse: bool,
     pub(super) reports: Reports,
+    /// What the server may ask of the client.
+    pub(super) ask: AskSettings,
     pub(super) start_deadline: Duration,
     pub(super) probe_deadline: Duration,
     pub(super) input_timeout: Duration,
@@ -96,6 +103,10 @@ pub(super) struct Attempt {
     /// Where what outlives the attempt is waited for.
     pub(super) errands: TaskTracker,
 }
+
+/// Longest wait for a standing stream before calls go ahead (S-HTTPC-06): some servers say nothing, not even a status,
+/// until they have an event.
+const STANDING_WAIT: Duration = Duration::from_millis(250);
 
 /// Longest wait for an upstream that is told that its session ended.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -127,33 +138,74 @@ impl Attempt {
         endpoint: &Endpoint,
         stateless: &StatelessHttp,
     ) -> Result<Connected, AttemptFailed> {
+        if self.over_sse {
+            // The other half is for the handshake.
+            return Ok(self.open_sse(endpoint, self.start_deadline / 2).await?);
+        }
         if self.must_probe()
             && let Some(facts) = self.probe_http(stateless).await?
         {
             return Ok(Connected::Stateless { facts });
         }
-        let guard = EndOnDrop(Some(self.link(Wire::Http(HttpWire::new(endpoint.clone())), None)));
+        let wire = Wire::Http(HttpWire::new(endpoint.clone()));
+        let guard = EndOnDrop(Some(self.link(wire, None)));
         let link = guard.link();
         self.end_session_with(Arc::clone(link));
         let facts = match self.shake_hands(link).await {
-            Err(HandshakeFailed::Refused(error)) => {
-                let era_changed = self.is_found() && matches!(self.probe_http(stateless).await, Ok(Some(_)));
+            Err(HandshakeFailed::Refused(error)) if self.is_found() => {
+                let era_changed = matches!(self.probe_http(stateless).await, Ok(Some(_)));
                 return Err(AttemptFailed { error, era_changed });
             }
+            Err(HandshakeFailed::Refused(error)) => return self.fall_back(guard, endpoint, error).await,
             Err(HandshakeFailed::Other(error)) => return Err(error.into()),
             Ok(facts) => facts,
         };
         if let Wire::Http(wire) = &link.wire {
             wire.negotiated(facts.revision);
-            wire.post_initialized().await?;
+            post_initialized(&wire.endpoint, wire.headers()).await?;
         }
         link.opened(facts);
-        let standing = Arc::clone(link);
+        open_standing_stream(link).await;
+        Ok(Connected::Link(guard.keep()))
+    }
+
+    /// What does not know streamable HTTP may know the transport before it (S-HTTPC-11, S-SSE-05).
+    async fn fall_back(
+        &self,
+        refused: EndOnDrop,
+        endpoint: &Endpoint,
+        error: UpstreamError,
+    ) -> Result<Connected, AttemptFailed> {
+        if !matches!(&refused.link().wire, Wire::Http(wire) if wire.is_unknown_to_it()) {
+            return Err(error.into());
+        }
+        drop(refused);
+        self.open_sse(endpoint, self.probe_deadline).await.map_err(|other| {
+            let why = match error {
+                UpstreamError::Unavailable { why, .. } => why,
+                error => error.to_string(),
+            };
+            UpstreamError::unavailable(format!("{why}; as HTTP+SSE: {other}")).into()
+        })
+    }
+
+    async fn open_sse(&self, endpoint: &Endpoint, wait: Duration) -> Result<Connected, UpstreamError> {
+        let (wire, reader) = SseWire::open(endpoint, wait).await?;
+        let guard = EndOnDrop(Some(self.link(Wire::Sse(wire), None)));
+        let link = guard.link();
+        let (reading, json) = (Arc::clone(link), self.json);
         tokio::task::spawn_local(async move {
-            if let Wire::Http(wire) = &standing.wire {
-                wire.keep_standing_stream(&standing).await;
-            }
+            // If reading panics, the link must still end.
+            let guard = EndOnDrop(Some(reading));
+            SseWire::read(guard.link(), reader, &mut Incoming::of(guard.link(), json)).await;
         });
+        let facts = self.shake_hands(link).await.map_err(HandshakeFailed::error)?;
+        if let Wire::Sse(wire) = &link.wire {
+            wire.negotiated(facts.revision);
+            post_initialized(wire.endpoint(), wire.headers()).await?;
+        }
+        link.opened(facts);
+        tracing::info!(upstream = %self.upstream, "connected over HTTP+SSE, a transport of the past");
         Ok(Connected::Link(guard.keep()))
     }
 
@@ -231,32 +283,28 @@ impl Attempt {
     }
 }
 
-/// Messages that could not be read in a row before the server is taken for broken.
-const BAD_LINES: usize = 100;
+/// Asks for the standing stream, which is kept from then on, before any call is made.
+async fn open_standing_stream(link: &Arc<Link>) {
+    let (asked, first) = oneshot::channel();
+    let standing = Arc::clone(link);
+    tokio::task::spawn_local(async move {
+        if let Wire::Http(wire) = &standing.wire {
+            wire.keep_standing_stream(&standing, asked).await;
+        }
+    });
+    // Whether there is one, and whether that was told in time, makes no difference.
+    let _ = tokio::time::timeout(STANDING_WAIT, first).await;
+}
 
 async fn read_lines(link: &Arc<Link>, mut lines: LineReceiver, json: Limits) {
-    let mut bad = 0;
+    let mut incoming = Incoming::of(link, json);
     while let Some(line) = lines.recv().await {
-        let text = match line {
-            Line::Text(text) => text,
+        match line {
+            Line::Text(text) => incoming.take(text),
             Line::Ended(reason) => return link.end(reason.to_string()),
-        };
-        match Frame::parse_batch(text, json) {
-            Ok(frames) => {
-                bad = 0;
-                frames.into_iter().flatten().for_each(|frame| link.receive(frame, None));
-            }
-            Err(fault) => {
-                bad += 1;
-                tracing::warn!(upstream = %link.upstream, %fault, "skipped a line that is not a message");
-                if let Some(id) = fault.id.as_ref().and_then(|id| id.as_number()) {
-                    // The call it belongs to must not wait for its deadline.
-                    link.calls.settle(id, Err(fault.into()));
-                }
-                if bad >= BAD_LINES {
-                    return link.end("its output is not MCP");
-                }
-            }
+        }
+        if link.has_ended() {
+            return;
         }
     }
     link.end("its output ended");
