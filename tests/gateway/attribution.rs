@@ -268,7 +268,13 @@ async fn answer_if_asked(
         .filter(|message| message.method() == method)
         .collect();
     for question in &asked {
-        client.respond(&question.json["id"], i_am("here")).await;
+        let answer = match method {
+            SAMPLE => {
+                json!({ "role": "assistant", "content": { "type": "text", "text": "here" }, "model": "m" })
+            }
+            _ => i_am("here"),
+        };
+        client.respond(&question.json["id"], answer).await;
     }
     !asked.is_empty()
 }

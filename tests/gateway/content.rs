@@ -316,7 +316,7 @@ async fn s_tool_09_structured_results_that_are_no_objects_are_for_stateless_clie
 }
 
 #[tokio::test]
-async fn s_life_13_what_is_read_has_no_metadata_for_those_who_know_none() {
+async fn s_res_09_s_life_13_all_that_is_read_passes_without_metadata_for_those_who_know_none() {
     let contents = r#"[{"uri":"test://one/static","mimeType":"text/plain","text":"a","_meta":{"com.example/k":1.0}},{"uri":"test://one/static/part","blob":"AAEC","mimeType":"a/b"}]"#;
     let upstream = http_upstream("one")
         .on("resources/read", move |mut call| async move {

@@ -361,3 +361,45 @@ async fn s_life_05_methods_of_what_was_not_declared_do_not_exist() {
         }
     }
 }
+
+#[tokio::test]
+async fn s_tool_13_one_session_cannot_have_more_calls_than_its_share() {
+    for revision in [HANDSHAKE, "2024-11-05"] {
+        let go_on = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+        let gate = std::sync::Arc::clone(&go_on);
+        let upstream = http_upstream("one")
+            .on("tools/call", move |mut call| {
+                let gate = std::sync::Arc::clone(&gate);
+                async move {
+                    gate.acquire().await.expect("the story keeps it open").forget();
+                    call.default().await;
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).config("bounds: { session_calls: 3 }").start().await;
+        let greedy = gateway.handshake(revision).await;
+        let modest = gateway.handshake(revision).await;
+        greedy.until_tools(&["one__echo"]).await;
+        let mut running = Vec::new();
+        for n in 0..3 {
+            running.push(greedy.open_call("one__echo", json!({ "n": n })).await);
+        }
+        upstream.until_received("tools/call", 3).await;
+        let refused = greedy.call("one__echo", json!({ "n": 3 })).await;
+        refused.expect_failure("overloaded", "not_sent");
+        assert_eq!(upstream.received("tools/call").len(), 3, "what is refused is not sent");
+        let other = modest.open_call("one__echo", json!({ "n": 4 })).await;
+        upstream.until_received("tools/call", 4).await;
+        go_on.add_permits(5);
+        assert_eq!(
+            other.answer().await.text(),
+            r#"one echoes {"n":4}"#,
+            "its neighbour has a share of its own"
+        );
+        for exchange in running {
+            exchange.answer().await.text();
+        }
+        assert_eq!(greedy.call("one__echo", json!({ "n": 5 })).await.text(), r#"one echoes {"n":5}"#);
+    }
+}

@@ -351,3 +351,29 @@ async fn s_life_10_a_call_that_waits_for_its_user_does_not_run_out_of_time() {
         assert!(answer.text().contains("at last"), "{transport:?}: {}", answer.raw);
     }
 }
+
+#[tokio::test]
+async fn s_prog_05_stateless_clients_report_nothing_and_are_asked_for_nothing() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Http)
+        .on("tools/call", |mut call| async move {
+            let mut params = form("?");
+            params["_meta"] = json!({ "progressToken": "marker-token" });
+            let answer = call.ask(ELICIT, params).await;
+            call.text(&answer.to_string()).await;
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = Client::stateless(&gateway.endpoint, able());
+    client.until_tools(&["one__echo"]).await;
+    // The judge sees that no request reaches a stateless stream.
+    let answer = client.open_call_with_progress("one__echo", json!("mine")).await.answer().await;
+    assert!(!answer.before.iter().any(|message| message.raw.contains("marker-token")), "{answer:?}");
+    for token in ["mine", "marker-token"] {
+        let status =
+            client.notify("notifications/progress", json!({ "progressToken": token, "progress": 1 })).await;
+        assert_eq!(status, 202, "taken and ignored");
+    }
+    client.call("one__echo", json!({})).await.text();
+    assert_eq!(upstream.received("notifications/progress").len(), 0);
+}
