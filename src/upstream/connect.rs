@@ -2,23 +2,21 @@
 //!
 //! Always: an attempt ends within its deadline; what it started, process or session, ends when its link does, however
 //! that comes about, and is waited for among the upstream's errands. Not here: when to try again
-//! (`connections`), the greeting (`greeting`).
+//! (`connections`), the greeting (`greeting`), what is particular to HTTP (`connect_http`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::Client;
 use super::error::UpstreamError;
 use super::greeting::HandshakeFailed;
-use super::http_wire::{Endpoint, HttpWire, post_initialized};
+use super::http_wire::Endpoint;
 use super::incoming::Incoming;
 use super::link::{Link, LinkSettings, Reports, Wire};
 use super::probe::Facts;
-use super::sse_wire::SseWire;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
 use crate::config::servers::AskSettings;
@@ -104,13 +102,6 @@ pub(super) struct Attempt {
     pub(super) errands: TaskTracker,
 }
 
-/// Longest wait for a standing stream before calls go ahead (S-HTTPC-06): some servers say nothing, not even a status,
-/// until they have an event.
-const STANDING_WAIT: Duration = Duration::from_millis(250);
-
-/// Longest wait for an upstream that is told that its session ended.
-const FAREWELL: Duration = Duration::from_secs(2);
-
 impl Attempt {
     /// Runs the attempt to its end, which comes at once when it is abandoned.
     pub(super) async fn run(self, abandoned: CancellationToken) -> Result<Connected, AttemptFailed> {
@@ -131,94 +122,6 @@ impl Attempt {
             Address::Http { endpoint, stateless } => self.open_http(endpoint, stateless).await,
             Address::Stdio(settings) => self.open_stdio(settings).await,
         }
-    }
-
-    async fn open_http(
-        &self,
-        endpoint: &Endpoint,
-        stateless: &StatelessHttp,
-    ) -> Result<Connected, AttemptFailed> {
-        if self.over_sse {
-            // The other half is for the handshake.
-            return Ok(self.open_sse(endpoint, self.start_deadline / 2).await?);
-        }
-        if self.must_probe()
-            && let Some(facts) = self.probe_http(stateless).await?
-        {
-            return Ok(Connected::Stateless { facts });
-        }
-        let wire = Wire::Http(HttpWire::new(endpoint.clone()));
-        let guard = EndOnDrop(Some(self.link(wire, None)));
-        let link = guard.link();
-        self.end_session_with(Arc::clone(link));
-        let facts = match self.shake_hands(link).await {
-            Err(HandshakeFailed::Refused(error)) if self.is_found() => {
-                let era_changed = matches!(self.probe_http(stateless).await, Ok(Some(_)));
-                return Err(AttemptFailed { error, era_changed });
-            }
-            Err(HandshakeFailed::Refused(error)) => return self.fall_back(guard, endpoint, error).await,
-            Err(HandshakeFailed::Other(error)) => return Err(error.into()),
-            Ok(facts) => facts,
-        };
-        if let Wire::Http(wire) = &link.wire {
-            wire.negotiated(facts.revision);
-            post_initialized(&wire.endpoint, wire.headers()).await?;
-        }
-        link.opened(facts);
-        open_standing_stream(link).await;
-        Ok(Connected::Link(guard.keep()))
-    }
-
-    /// What does not know streamable HTTP may know the transport before it (S-HTTPC-11, S-SSE-05).
-    async fn fall_back(
-        &self,
-        refused: EndOnDrop,
-        endpoint: &Endpoint,
-        error: UpstreamError,
-    ) -> Result<Connected, AttemptFailed> {
-        if !matches!(&refused.link().wire, Wire::Http(wire) if wire.is_unknown_to_it()) {
-            return Err(error.into());
-        }
-        drop(refused);
-        self.open_sse(endpoint, self.probe_deadline).await.map_err(|other| {
-            let why = match error {
-                UpstreamError::Unavailable { why, .. } => why,
-                error => error.to_string(),
-            };
-            UpstreamError::unavailable(format!("{why}; as HTTP+SSE: {other}")).into()
-        })
-    }
-
-    async fn open_sse(&self, endpoint: &Endpoint, wait: Duration) -> Result<Connected, UpstreamError> {
-        let (wire, reader) = SseWire::open(endpoint, wait).await?;
-        let guard = EndOnDrop(Some(self.link(Wire::Sse(wire), None)));
-        let link = guard.link();
-        let (reading, json) = (Arc::clone(link), self.json);
-        tokio::task::spawn_local(async move {
-            // If reading panics, the link must still end.
-            let guard = EndOnDrop(Some(reading));
-            SseWire::read(guard.link(), reader, &mut Incoming::of(guard.link(), json)).await;
-        });
-        let facts = self.shake_hands(link).await.map_err(HandshakeFailed::error)?;
-        if let Wire::Sse(wire) = &link.wire {
-            wire.negotiated(facts.revision);
-            post_initialized(wire.endpoint(), wire.headers()).await?;
-        }
-        link.opened(facts);
-        tracing::info!(upstream = %self.upstream, "connected over HTTP+SSE, a transport of the past");
-        Ok(Connected::Link(guard.keep()))
-    }
-
-    /// However the link ends, the upstream's session ends with it (S-HTTPC-05).
-    fn end_session_with(&self, link: Arc<Link>) {
-        self.errands.spawn_local(async move {
-            link.until_ended().await;
-            if let Wire::Http(wire) = &link.wire
-                && tokio::time::timeout(FAREWELL, wire.delete_session()).await.is_err()
-            {
-                tracing::debug!(upstream = %link.upstream, "the upstream did not say that its session ended");
-            }
-        });
     }
 
     async fn open_stdio(&self, settings: &ProcessSettings) -> Result<Connected, AttemptFailed> {
@@ -269,7 +172,7 @@ impl Attempt {
         Ok((EndOnDrop(Some(link)), process.control))
     }
 
-    fn link(&self, wire: Wire, process: Option<ProcessControl>) -> Arc<Link> {
+    pub(super) fn link(&self, wire: Wire, process: Option<ProcessControl>) -> Arc<Link> {
         Link::new(LinkSettings {
             upstream: self.upstream.clone(),
             number: self.number,
@@ -281,19 +184,6 @@ impl Attempt {
             ask_deadline: self.start_deadline,
         })
     }
-}
-
-/// Asks for the standing stream, which is kept from then on, before any call is made.
-async fn open_standing_stream(link: &Arc<Link>) {
-    let (asked, first) = oneshot::channel();
-    let standing = Arc::clone(link);
-    tokio::task::spawn_local(async move {
-        if let Wire::Http(wire) = &standing.wire {
-            wire.keep_standing_stream(&standing, asked).await;
-        }
-    });
-    // Whether there is one, and whether that was told in time, makes no difference.
-    let _ = tokio::time::timeout(STANDING_WAIT, first).await;
 }
 
 async fn read_lines(link: &Arc<Link>, mut lines: LineReceiver, json: Limits) {
@@ -325,14 +215,14 @@ fn explained(error: UpstreamError, process: &ProcessControl) -> UpstreamError {
 }
 
 /// Ends a link unless it was kept.
-struct EndOnDrop(Option<Arc<Link>>);
+pub(super) struct EndOnDrop(pub(super) Option<Arc<Link>>);
 
 impl EndOnDrop {
-    fn link(&self) -> &Arc<Link> {
+    pub(super) fn link(&self) -> &Arc<Link> {
         self.0.as_ref().expect("taken only when it is consumed")
     }
 
-    fn keep(mut self) -> Arc<Link> {
+    pub(super) fn keep(mut self) -> Arc<Link> {
         self.0.take().expect("taken only here, and by value")
     }
 }

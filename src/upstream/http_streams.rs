@@ -15,26 +15,27 @@ use super::calls::Reply;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpFailure};
 use super::http_wire::{Headers, HttpWire};
+use super::incoming::Incoming;
 use super::link::Link;
 use super::stream_memory::StreamMemory;
-use crate::protocol::frame::{Answer, Frame};
-use crate::protocol::sse::SseEvent;
+use crate::protocol::frame::Answer;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A standing stream that lived this long was a good one, though it may have had nothing to say.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
-/// How far reading came.
-enum Read {
-    Answered(Answer),
-    /// The stream ended without the answer; this is how.
+/// Why reading a stream brought no answer.
+enum Unanswered {
+    /// It ended before; this is how.
     Broken(String),
+    /// What it brought ends the call.
+    Failed(UpstreamError),
 }
 
 /// What an attempt to open a stream came to.
 enum Opened {
-    Stream(EventReader),
+    Stream(Box<EventReader>),
     /// Perhaps the next attempt has more luck.
     NotNow(String),
     /// The server will have none of it.
@@ -49,15 +50,16 @@ impl HttpWire {
         &self,
         link: &Arc<Link>,
         id: u64,
-        mut reader: EventReader,
+        mut reader: Box<EventReader>,
         answer: &mut Reply,
     ) -> Result<Answer, UpstreamError> {
         let mut memory = StreamMemory::new(self.endpoint.retry);
         loop {
             let why = tokio::select! {
-                read = self.read(link, id, &mut reader, &mut memory) => match read? {
-                    Read::Answered(answer) => return Ok(answer),
-                    Read::Broken(why) => why,
+                read = self.read(link, id, &mut reader, &mut memory) => match read {
+                    Ok(answer) => return Ok(answer),
+                    Err(Unanswered::Failed(error)) => return Err(error),
+                    Err(Unanswered::Broken(why)) => why,
                 },
                 answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
             };
@@ -76,20 +78,21 @@ impl HttpWire {
         id: u64,
         reader: &mut EventReader,
         memory: &mut StreamMemory,
-    ) -> Result<Read, UpstreamError> {
+    ) -> Result<Answer, Unanswered> {
         loop {
             match reader.next().await {
                 Some(Ok(event)) => {
                     memory.note(&event);
                     if !event.data.is_empty()
-                        && let Some(answer) = self.take_json(link, id, event.data)?
+                        && let Some(answer) =
+                            self.take_json(link, id, event.data).map_err(Unanswered::Failed)?
                     {
-                        return Ok(Read::Answered(answer));
+                        return Ok(answer);
                     }
                 }
-                None => return Ok(Read::Broken("the stream ended before the answer".into())),
-                Some(Err(HttpFailure::Lost(why))) => return Ok(Read::Broken(why)),
-                Some(Err(failure)) => return Err(failure.into()),
+                None => return Err(Unanswered::Broken("the stream ended before the answer".into())),
+                Some(Err(HttpFailure::Lost(why))) => return Err(Unanswered::Broken(why)),
+                Some(Err(failure)) => return Err(Unanswered::Failed(failure.into())),
             }
         }
     }
@@ -100,7 +103,7 @@ impl HttpWire {
         link: &Arc<Link>,
         memory: &mut StreamMemory,
         mut why: String,
-    ) -> Result<EventReader, UpstreamError> {
+    ) -> Result<Box<EventReader>, UpstreamError> {
         while let Some((wait, last_id)) = memory.resume() {
             tracing::debug!(upstream = %link.upstream, %why, ?wait, "a stream is taken up again");
             tokio::time::sleep(wait).await;
@@ -125,7 +128,7 @@ impl HttpWire {
         let mut headers: Headers = self.headers();
         headers.extend(last_id.map(|id| (LAST_EVENT_ID, id)));
         match client::get(&self.endpoint.target, &headers, self.endpoint.limits).await {
-            Ok(HttpAnswer { body: AnswerBody::Events(reader), .. }) => Opened::Stream(*reader),
+            Ok(HttpAnswer { body: AnswerBody::Events(reader), .. }) => Opened::Stream(reader),
             Ok(reply) => match reply.status.as_u16() {
                 404 if self.has_session() => Opened::Forgotten,
                 // The broken stream may count as open yet (409), the server as busy.
@@ -149,6 +152,7 @@ impl HttpWire {
 
     async fn stand(&self, link: &Arc<Link>, asked: oneshot::Sender<()>) {
         let mut memory = StreamMemory::new(self.endpoint.retry);
+        let mut incoming = Incoming::of(link, self.endpoint.json);
         let (mut asked, mut last_id, mut stood) = (Some(asked), None, false);
         loop {
             let resumes = last_id.is_some();
@@ -158,7 +162,7 @@ impl HttpWire {
                 Opened::Stream(reader) => {
                     stood = true;
                     let since = Instant::now();
-                    self.read_standing(link, reader, &mut memory).await;
+                    read_standing(reader, &mut memory, &mut incoming).await;
                     if since.elapsed() >= GOOD_AFTER {
                         memory.was_good();
                     }
@@ -178,21 +182,13 @@ impl HttpWire {
             last_id = id;
         }
     }
+}
 
-    async fn read_standing(&self, link: &Arc<Link>, mut reader: EventReader, memory: &mut StreamMemory) {
-        while let Some(Ok(event)) = reader.next().await {
-            memory.note(&event);
-            self.take_standing(link, event);
-        }
-    }
-
-    fn take_standing(&self, link: &Arc<Link>, event: SseEvent) {
-        if event.data.is_empty() {
-            return;
-        }
-        match Frame::parse_batch(event.data, self.endpoint.json) {
-            Ok(frames) => frames.into_iter().flatten().for_each(|frame| link.receive(frame, None)),
-            Err(fault) => tracing::debug!(upstream = %link.upstream, %fault, "skipped an event"),
+async fn read_standing(mut reader: Box<EventReader>, memory: &mut StreamMemory, incoming: &mut Incoming<'_>) {
+    while let Some(Ok(event)) = reader.next().await {
+        memory.note(&event);
+        if !event.data.is_empty() {
+            incoming.take(event.data);
         }
     }
 }

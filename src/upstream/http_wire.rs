@@ -105,7 +105,8 @@ impl HttpWire {
         let post = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits);
         let reply = tokio::select! {
             reply = post => reply?,
-            () = link.until_ended() => return Err(link.lost()),
+            // On another stream of the session, or the link has ended.
+            answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
         };
         self.note_session(&reply);
         let status = reply.status;
@@ -127,10 +128,10 @@ impl HttpWire {
                 Err(error) => Err(error),
             },
             AnswerBody::Events(reader) if status.is_success() => {
-                self.read_until_answered(link, id, *reader, answer).await
+                self.read_until_answered(link, id, reader, answer).await
             }
             // The answer will come on another stream of the session.
-            AnswerBody::Empty if status.as_u16() == 202 => self.wait(link, answer).await,
+            AnswerBody::Empty if status.as_u16() == 202 => answer.await.unwrap_or_else(|_| Err(link.lost())),
             AnswerBody::Empty if status.is_success() => Err(UpstreamError::protocol("its answer is empty")),
             AnswerBody::Other(kind) if status.is_success() => {
                 Err(UpstreamError::protocol(format!("its answer has content type {kind:?}")))
@@ -164,15 +165,18 @@ impl HttpWire {
         body: Bytes,
     ) -> Result<Option<Answer>, UpstreamError> {
         let frames = Frame::parse_batch(body, self.endpoint.json)?;
-        let mut found = None;
+        let (mut found, mut fault) = (None, None);
         for frame in frames {
-            found = found.or(route(link, frame?, id, Some(id)));
+            match frame {
+                Ok(frame) => found = found.or(route(link, frame, id, Some(id))),
+                Err(other) => fault = Some(other),
+            }
         }
-        Ok(found)
-    }
-
-    async fn wait(&self, link: &Arc<Link>, answer: &mut Reply) -> Result<Answer, UpstreamError> {
-        answer.await.unwrap_or_else(|_| Err(link.lost()))
+        // What is wrong with another message of the batch does not undo the answer.
+        match (found, fault) {
+            (None, Some(fault)) => Err(fault.into()),
+            (found, _) => Ok(found),
+        }
     }
 
     /// Ends the session (S-HTTPC-05); a server may refuse that.
@@ -183,16 +187,27 @@ impl HttpWire {
     }
 }
 
+/// Messages of one link that may be under way without anybody waiting for them.
+pub(super) const IN_BACKGROUND: usize = 256;
+
 /// Posts a notification or an answer, without anybody waiting.
 pub(super) fn post_in_background(endpoint: &Endpoint, headers: Headers, link: &Arc<Link>, text: Bytes) {
+    // An upstream that provokes answers without end and takes none of them gets no more.
+    let Ok(place) = Arc::clone(&link.in_background).try_acquire_owned() else {
+        tracing::warn!(upstream = %link.upstream, "a message was dropped: too many are under way");
+        return;
+    };
     let (endpoint, link) = (endpoint.clone(), Arc::clone(link));
     tokio::task::spawn_local(async move {
-        match client::post(&endpoint.target, &headers, text, endpoint.limits).await {
-            Ok(reply) if reply.status.is_success() => {}
-            Ok(reply) => {
+        let _place = place;
+        let post = client::post(&endpoint.target, &headers, text, endpoint.limits);
+        match tokio::time::timeout(link.ask_deadline, post).await {
+            Ok(Ok(reply)) if reply.status.is_success() => {}
+            Ok(Ok(reply)) => {
                 tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
             }
-            Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
+            Ok(Err(failure)) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
+            Err(_) => tracing::debug!(upstream = %link.upstream, "message not acknowledged"),
         }
     });
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall
 use super::calls::CallTable;
 use super::connections::Connection;
 use super::error::UpstreamError;
-use super::http_wire::{HttpWire, post_in_background};
+use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::pings::Pings;
 use super::probe::Facts;
@@ -87,6 +88,8 @@ pub struct Link {
     opened: Instant,
     used_ms: AtomicU64,
     pub(super) pings: Pings,
+    /// Places for messages that nobody waits for, where each is an exchange of its own.
+    pub(super) in_background: Arc<Semaphore>,
 }
 
 impl Connection for Arc<Link> {
@@ -132,6 +135,7 @@ impl Link {
             opened: Instant::now(),
             used_ms: AtomicU64::new(0),
             pings: Pings::default(),
+            in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }
 

@@ -39,7 +39,7 @@ impl SseWire {
     pub(super) async fn open(
         base: &Endpoint,
         wait: Duration,
-    ) -> Result<(SseWire, EventReader), UpstreamError> {
+    ) -> Result<(SseWire, Box<EventReader>), UpstreamError> {
         let opened = tokio::time::timeout(wait, async {
             let mut reader = event_stream(base).await?;
             let said = endpoint_event(&mut reader).await?;
@@ -131,7 +131,7 @@ impl SseWire {
     }
 
     /// Reads the stream for as long as the link lives, which is no longer than the stream.
-    pub(super) async fn read(link: &Arc<Link>, mut reader: EventReader, incoming: &mut Incoming<'_>) {
+    pub(super) async fn read(link: &Arc<Link>, mut reader: Box<EventReader>, incoming: &mut Incoming<'_>) {
         loop {
             let event = tokio::select! {
                 event = reader.next() => event,
@@ -151,10 +151,10 @@ impl SseWire {
     }
 }
 
-async fn event_stream(base: &Endpoint) -> Result<EventReader, UpstreamError> {
+async fn event_stream(base: &Endpoint) -> Result<Box<EventReader>, UpstreamError> {
     let reply = client::get(&base.target, &[], base.limits).await?;
     match reply {
-        HttpAnswer { body: AnswerBody::Events(reader), .. } => Ok(*reader),
+        HttpAnswer { body: AnswerBody::Events(reader), .. } => Ok(reader),
         HttpAnswer { status, .. } if status.is_success() => {
             Err(UpstreamError::protocol("its answer to GET is no event stream"))
         }

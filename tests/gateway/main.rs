@@ -59,6 +59,7 @@ mod the_tools_of_these_stories;
 mod tools;
 mod trust;
 mod untrusted;
+mod upstream_http;
 mod upstream_resumption;
 mod upstream_sse;
 mod url_required;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::upstream::UpstreamPlan;
 use crate::support::{Call, HANDSHAKE, STATELESS, Upstream, gateway, http_upstream, within};

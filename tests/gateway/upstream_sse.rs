@@ -64,7 +64,7 @@ impl Default for Manner {
 }
 
 /// An event for a stream; `None` ends it.
-type Stream = mpsc::UnboundedSender<Option<String>>;
+type Stream = mpsc::Sender<Option<String>>;
 
 #[derive(Debug)]
 struct Inner {
@@ -125,7 +125,8 @@ impl OldServer {
     fn say(&self, session: &str, message: Option<&Value>) {
         let event = message.map(|message| format!("event: message\ndata: {message}\n\n"));
         if let Some(stream) = self.0.streams.lock().expect("nobody panics while holding it").get(session) {
-            stream.send(event).ok();
+            // Few events and a place for each; a stream that has ended takes none.
+            stream.try_send(event).ok();
         }
     }
 
@@ -153,7 +154,7 @@ impl OldServer {
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.get_mut().write_all(head.as_bytes()).await.ok()?;
-        let (out, mut events) = mpsc::unbounded_channel();
+        let (out, mut events) = mpsc::channel(64);
         let session = {
             let mut streams = self.0.streams.lock().expect("nobody panics while holding it");
             let gets = self.asked("GET ");
