@@ -49,6 +49,12 @@ impl Call {
         locked(&self.shared.ledger).iter().filter(|other| other.method() == self.method()).count()
     }
 
+    /// The newest message with this method that the upstream received.
+    pub(crate) fn latest(&self, method: &str) -> Received {
+        let ledger = locked(&self.shared.ledger);
+        ledger.iter().rfind(|received| received.method() == method).expect("it came before").clone()
+    }
+
     fn is_http(&self) -> bool {
         self.received.verb != "LINE"
     }

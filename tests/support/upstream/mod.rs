@@ -248,6 +248,11 @@ impl Upstream {
         locked(&self.shared.births).clone()
     }
 
+    /// How many connections the gateway has to it.
+    pub(crate) fn connections(&self) -> usize {
+        *self.shared.open.borrow()
+    }
+
     /// Sessions minted for the gateway and not forgotten.
     pub(crate) fn sessions(&self) -> Vec<String> {
         locked(&self.shared.sessions).iter().cloned().collect()
