@@ -10,6 +10,7 @@ pub mod changes;
 pub mod handle;
 mod in_flight;
 pub mod messages;
+mod questions;
 mod state;
 pub mod table;
 

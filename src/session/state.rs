@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
 use super::messages::{ListsChanged, StreamTaken};
+use super::questions::Questions;
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
@@ -19,30 +20,18 @@ use crate::protocol::splice::Edit;
 use crate::upstream::call::{CallEvent, EventSink};
 use crate::upstream::messages::{Question, QuestionRefused};
 
-/// Questions that may wait for answers at once.
-const QUESTIONS: usize = 64;
 /// Messages kept while no standing stream is open; the oldest go first.
 const KEPT: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct State {
-    revision: Revision,
-    capabilities: ClientCapabilities,
     queue: usize,
     ready: bool,
-    next_question: u64,
-    questions: HashMap<u64, PendingQuestion>,
+    questions: Questions,
     subscriptions: HashMap<String, Subscription>,
     stream: Option<mpsc::Sender<Bytes>>,
     changed: Arc<PendingChanges>,
     kept: VecDeque<Bytes>,
-}
-
-#[derive(Debug)]
-struct PendingQuestion {
-    answer: oneshot::Sender<Answer>,
-    /// The stream it was put on; what follows it goes there as well.
-    stream: Option<EventSink>,
 }
 
 #[derive(Debug)]
@@ -59,12 +48,9 @@ impl State {
         changed: Arc<PendingChanges>,
     ) -> Self {
         State {
-            revision,
-            capabilities,
             queue,
             ready: false,
-            next_question: 0,
-            questions: HashMap::new(),
+            questions: Questions::new(revision, capabilities),
             subscriptions: HashMap::new(),
             stream: None,
             changed,
@@ -99,48 +85,20 @@ impl State {
         request: &Request,
         stream: Option<EventSink>,
     ) -> Result<Question, QuestionRefused> {
-        self.questions.retain(|_, question| !question.answer.is_closed());
-        if !self.declared(request) {
-            return Err(QuestionRefused::NotDeclared);
-        }
-        if self.questions.len() >= QUESTIONS {
-            return Err(QuestionRefused::TooMany);
-        }
-        self.next_question += 1;
-        let number = self.next_question;
-        let (answer, answered) = oneshot::channel();
-        let text = question_text(number, request, self.revision);
+        let (question, text) = self.questions.ask(request, stream.clone())?;
         self.deliver_on(stream.as_ref(), text);
-        self.questions.insert(number, PendingQuestion { answer, stream });
-        Ok(Question { number, answer: answered })
-    }
-
-    fn declared(&self, request: &Request) -> bool {
-        match &*request.method {
-            "sampling/createMessage" => self.capabilities.sampling(),
-            "roots/list" => self.capabilities.roots(),
-            "elicitation/create" => {
-                let form = matches!(request.params.text("mode").as_deref(), None | Some("form"));
-                form && self.capabilities.elicitation_form()
-            }
-            _ => false,
-        }
+        Ok(question)
     }
 
     /// Hands an answer to whoever asked; one that nobody asked for is ignored.
     pub(super) fn answered(&mut self, number: u64, answer: Answer) {
-        if let Some(question) = self.questions.remove(&number) {
-            // The upstream may have withdrawn its question meanwhile.
-            let _ = question.answer.send(answer);
-        }
+        self.questions.answered(number, answer);
     }
 
     /// The upstream gave up on its question: the client is told, and its answer will be ignored.
     pub(super) fn withdraw(&mut self, number: u64) {
-        if let Some(question) = self.questions.remove(&number) {
-            let params = format!(r#"{{"requestId":{number},"reason":"no longer needed"}}"#);
-            let text = message::notification("notifications/cancelled", params.as_bytes()).into();
-            self.deliver_on(question.stream.as_ref(), text);
+        if let Some((text, stream)) = self.questions.withdraw(number) {
+            self.deliver_on(stream.as_ref(), text);
         }
     }
 
@@ -237,7 +195,7 @@ impl State {
     }
 
     pub(super) fn open_questions(&self) -> usize {
-        self.questions.len()
+        self.questions.open()
     }
 
     pub(super) fn subscriptions(&self) -> usize {
@@ -252,17 +210,6 @@ fn covers(subscribed: &str, updated: &str) -> bool {
         Some(rest) => subscribed.ends_with('/') || rest.starts_with(['/', '?', '#']),
         None => false,
     }
-}
-
-fn question_text(number: u64, request: &Request, revision: Revision) -> Bytes {
-    let mut params = Edit::of(&request.params);
-    params.remove_meta("progressToken").remove("task");
-    if revision < Revision::V2025_11_25 {
-        params.remove("mode");
-    }
-    let mut text = Vec::with_capacity(request.params.as_bytes().len() + 32);
-    params.write(&mut text);
-    message::request(number, &request.method, &text).into()
 }
 
 #[cfg(test)]
