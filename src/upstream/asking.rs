@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::calls::Reply;
 use super::error::UpstreamError;
 use super::link::{CallGuard, Link, Wire};
+use super::users::UNSAID;
 use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::quote;
@@ -43,7 +44,9 @@ impl Link {
 
     /// Makes the upstream at least this talkative before anything else is sent, as far as it lets itself be waited for.
     pub(super) async fn raise_level(self: &Arc<Self>, level: LogLevel) {
-        let known = LogLevel::from_number(self.level.load(Ordering::Relaxed));
+        let known = self.level();
+        // Who shares it and never said what he wants, wants warnings.
+        let level = if known.is_none() && self.client.port.is_none() { level.min(UNSAID) } else { level };
         if known.is_none_or(|known| level < known)
             && let Some(set) = self.begin_setting_level(level)
             && let Wire::Http(_) = self.wire
@@ -52,10 +55,19 @@ impl Link {
         }
     }
 
-    /// Sets the level that the session behind this link wants.
-    pub(super) fn set_level(self: &Arc<Self>, level: LogLevel) {
-        // Nobody waits for it here.
-        drop(self.begin_setting_level(level));
+    /// The level it was told last.
+    pub(super) fn level(&self) -> Option<LogLevel> {
+        LogLevel::from_number(self.level.load(Ordering::Relaxed))
+    }
+
+    /// Sets the level that those who use this link need; where nobody needs one any longer, the one that everybody has.
+    pub(super) fn settle_level(self: &Arc<Self>, needed: Option<LogLevel>) {
+        let known = self.level();
+        let level = needed.or(known.is_some().then_some(UNSAID));
+        if let Some(level) = level.filter(|level| known != Some(*level)) {
+            // Nobody waits for it here.
+            drop(self.begin_setting_level(level));
+        }
     }
 
     /// Never sent to upstreams without logging (S-LOG-02). Dropping what it returns leaves the request under way.
@@ -68,6 +80,11 @@ impl Link {
         let asked = self.begin_asking("logging/setLevel", &format!(r#"{{"level":{}}}"#, quote(level.text())));
         let link = Arc::clone(self);
         Some(tokio::task::spawn_local(async move {
+            let _turn = link.level_turn.lock().await;
+            // Where every message is an exchange of its own, what was overtaken is not sent at all.
+            if matches!(link.wire, Wire::Http(_)) && link.level() != Some(level) {
+                return;
+            }
             if let Err(error) = link.within_deadline(asked).await {
                 tracing::debug!(upstream = %link.upstream, %error, "log level not set");
             }
@@ -78,6 +95,14 @@ impl Link {
     async fn within_deadline(&self, asked: Result<Asked, UpstreamError>) -> Result<Answer, UpstreamError> {
         let answered = tokio::time::timeout(self.ask_deadline, asked?.answer()).await;
         answered.unwrap_or(Err(UpstreamError::Timeout(self.ask_deadline)))
+    }
+
+    /// Ends a subscription that nobody wants any longer.
+    pub(super) async fn unsubscribe(self: &Arc<Self>, uri: &str) {
+        let params = format!(r#"{{"uri":{}}}"#, quote(uri));
+        if let Err(error) = self.within_deadline(self.begin_asking("resources/unsubscribe", &params)).await {
+            tracing::debug!(upstream = %self.upstream, %error, "a subscription was not ended");
+        }
     }
 
     /// Subscribes to what an earlier link of the same affinity was subscribed to.

@@ -34,13 +34,16 @@ pub enum CallEvent {
 /// Where events of one call go. Bounded; progress and logs are dropped when it is full.
 pub type EventSink = mpsc::Sender<CallEvent>;
 
-/// Which connection of an upstream serves a caller.
+/// Which connection of an upstream this is, or which one serves a caller. Callers are [`Affinity::Shared`] or a session;
+/// `users` knows where sessions share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Affinity {
     /// The gateway's own one: listing, and callers that bring no session.
     Shared,
     /// One per client session, so that nothing an upstream keeps or asks reaches another session (S-STDIO-08).
     Session(SessionId),
+    /// One for all sessions of a principal that can be asked the same; numbered by `users`.
+    Principal(u64),
 }
 
 /// How an upstream's questions and news reach the client behind a session.

@@ -12,8 +12,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall};
-use super::calls::CallTable;
+use super::call::{
+    Activity, Affinity, CallEvent, Circumstances, Client, ClientPort, EventSink, UpstreamCall,
+};
+use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
@@ -21,6 +23,7 @@ use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient
 use super::probe::Facts;
 use super::questions;
 use super::stdio::{LineSender, ProcessControl};
+use super::subscriptions::Subscriptions;
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
 use crate::protocol::message;
@@ -39,6 +42,8 @@ pub(super) enum Wire {
 pub(super) struct Reports {
     pub(super) ended: EndRecipient,
     pub(super) news: NewsRecipient,
+    /// Who is told of updates.
+    pub(super) followers: Arc<Subscriptions>,
 }
 
 /// What a link is made of.
@@ -77,6 +82,8 @@ pub struct Link {
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
     pub(super) level: AtomicU8,
+    /// Held by whoever tells the upstream a log level, so that the newest is the last.
+    pub(super) level_turn: tokio::sync::Mutex<()>,
     reports: Reports,
     ended: CancellationToken,
     why: OnceLock<String>,
@@ -89,12 +96,9 @@ impl Connection for Arc<Link> {
         self.has_ended().then(|| self.end_reason())
     }
 
-    fn idle_for(&self) -> Option<Duration> {
-        if self.calls.len() > 0 {
-            return None;
-        }
-        let used = Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
-        Some(self.opened.elapsed().saturating_sub(used))
+    fn retires_after(&self, limit: Duration) -> bool {
+        // The table closes only while it is empty: no call is cut off that came a moment ago.
+        self.idle_for() >= limit && self.calls.close_if_empty()
     }
 }
 
@@ -103,6 +107,9 @@ impl std::fmt::Debug for Link {
         write!(f, "Link({} #{})", self.upstream, self.number)
     }
 }
+
+/// Characters kept of a log line that belongs to no call.
+const LOGGED: usize = 200;
 
 /// No level was set yet.
 const NO_LEVEL: u8 = u8::MAX;
@@ -121,6 +128,7 @@ impl Link {
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
             level: AtomicU8::new(NO_LEVEL),
+            level_turn: tokio::sync::Mutex::default(),
             reports: settings.reports,
             ended: CancellationToken::new(),
             why: OnceLock::new(),
@@ -157,6 +165,17 @@ impl Link {
     /// Resolves when it has ended.
     pub(super) fn until_ended(&self) -> impl Future<Output = ()> + '_ {
         self.ended.cancelled()
+    }
+
+    /// How long no caller made a call on it. What the gateway asks for itself is no use.
+    pub(super) fn idle_for(&self) -> Duration {
+        let used = Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
+        self.opened.elapsed().saturating_sub(used)
+    }
+
+    /// Whether it is ending, if it has not ended: a call that finds it so was not sent.
+    pub(super) fn takes_no_calls(&self) -> bool {
+        self.calls.is_closed()
     }
 
     fn touch(&self) {
@@ -205,11 +224,15 @@ impl Link {
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let revision = self.facts()?.revision;
-        self.touch();
+        let caller = self.caller(call.circumstances);
+        let is_used = caller.is_some();
+        if is_used {
+            self.touch();
+        }
         if let Some(level) = call.circumstances.log_level {
             self.raise_level(level).await;
         }
-        let opened = self.calls.open(call.circumstances.events.clone(), activity);
+        let opened = self.calls.open(caller, activity);
         let (id, mut answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
         let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
         let text = Bytes::from(call.encode(id, revision));
@@ -226,6 +249,9 @@ impl Link {
                 http.call(self, id, text, &mut answer, call).await
             }
         };
+        if is_used {
+            self.touch();
+        }
         // Answered, or never sent: there is nothing to cancel.
         if matches!(
             &answered,
@@ -234,6 +260,14 @@ impl Link {
             guard.sent = false;
         }
         answered
+    }
+
+    /// Whose call this is: nobody's where the gateway lists for itself.
+    fn caller(&self, circumstances: &Circumstances) -> Option<Caller> {
+        let is_own = circumstances.client.port.is_none() && Arc::ptr_eq(&circumstances.client, &self.client);
+        let caller =
+            || Caller { client: Arc::clone(&circumstances.client), events: circumstances.events.clone() };
+        (!is_own).then(caller)
     }
 
     /// Sends a message that awaits no answer. Errors end up in the log: there is nobody to tell.
@@ -278,14 +312,7 @@ impl Link {
                     self.calls.progress(token, notification.params);
                 }
             }
-            "notifications/message" => match self.calls.sink(cause) {
-                Some(events) => {
-                    let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
-                    // A full sink means a slow reader; logs are what may be dropped.
-                    let _ = events.try_send(log);
-                }
-                None => self.tell(notification),
-            },
+            "notifications/message" => self.logged(notification, cause),
             "notifications/tools/list_changed" => self.news(ListKind::Tools),
             "notifications/prompts/list_changed" => self.news(ListKind::Prompts),
             "notifications/resources/list_changed" => self.news(ListKind::Resources),
@@ -295,7 +322,7 @@ impl Link {
                     asked.moot.cancel();
                 }
             }
-            "notifications/resources/updated" => self.tell(notification),
+            "notifications/resources/updated" => self.updated(&notification),
             _ => {}
         }
     }
@@ -307,21 +334,52 @@ impl Link {
         }
     }
 
-    fn tell(&self, notification: Notification) {
-        let Some(port) = &self.client.port else {
-            // Without a session nobody can be named whom it concerns (S-LOG-04).
-            tracing::debug!(upstream = %self.upstream, method = %notification.method, "notification for no session");
+    /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
+    /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
+    fn logged(&self, notification: Notification, cause: Option<u64>) {
+        let caller = self.calls.caller(cause);
+        if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
+            let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
+            // A full sink means a slow reader; logs are what may be dropped.
+            let _ = events.try_send(log);
             return;
-        };
+        }
+        match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
+            Some(port) => self.tell(&port, notification),
+            None => {
+                let data = notification.params.get("data").map(String::from_utf8_lossy).unwrap_or_default();
+                let data: String = data.chars().take(LOGGED).collect();
+                tracing::debug!(upstream = %self.upstream, data, "a log line that belongs to no call");
+            }
+        }
+    }
+
+    /// Everybody who follows the resource is told, over whatever connection it is.
+    fn updated(&self, notification: &Notification) {
+        let Some(uri) = notification.params.text("uri") else { return };
+        for follower in self.reports.followers.followers(self.affinity(), &uri) {
+            if let Some(port) = &follower.port {
+                self.tell(port, notification.clone());
+            }
+        }
+    }
+
+    fn tell(&self, port: &ClientPort, notification: Notification) {
         let news = TellClient { upstream: self.upstream.clone(), notification };
         if port.tell.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
         }
     }
 
+    /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
+    pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
+        let caller = cause.and_then(|cause| self.calls.caller(Some(cause)));
+        caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone())
+    }
+
     /// The stream on which a question that this call caused should be asked.
     pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
-        self.calls.sink(cause)
+        self.calls.caller(cause)?.events
     }
 
     /// Nobody waits for this call any longer, so nobody is to be asked on its behalf (S-CANC-06).

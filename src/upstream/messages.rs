@@ -12,7 +12,6 @@ use super::link::Link;
 use crate::names::UpstreamName;
 use crate::protocol::era::Era;
 use crate::protocol::frame::{Answer, Notification, Request};
-use crate::protocol::log_level::LogLevel;
 
 /// Takes news of upstreams.
 pub type NewsRecipient = Recipient<UpstreamNews>;
@@ -45,10 +44,8 @@ pub type LinkProgress = Progress<Arc<Link>>;
 #[derive(Debug, Message)]
 #[rtype(result = "watch::Receiver<LinkProgress>")]
 pub struct OpenLink {
-    /// For whom.
+    /// For whom: a session, or who stands for those who share it (`users`).
     pub client: Arc<Client>,
-    /// Log level to set once it is open.
-    pub log_level: Option<LogLevel>,
 }
 
 /// The caller is gone: close what was its own.

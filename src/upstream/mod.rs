@@ -1,7 +1,7 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `route` and `call` (what passes through), `shared` and `connections` (what
-//! is known and what is decided), `actor` (who does it), `connect`, `greeting` and `probe` (opening), `link` and `asking`
+//! Reading order: `handle` (what others use), `route`, `follow` and `call` (what passes through), `shared`, `users`,
+//! `subscriptions` and `connections` (what is known and what is decided), `actor` (who does it), `connect`, `greeting` and `probe` (opening), `link` and `asking`
 //! (an open connection) over `http_wire` or `stdio`, `stateless` (calls that need none), `era_check` (doubts). Always: a
 //! call ends with one answer or one `UpstreamError` that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
@@ -18,6 +18,7 @@ mod encode;
 mod era_check;
 pub mod error;
 pub mod fleet;
+mod follow;
 mod greeting;
 pub mod handle;
 pub mod http;
@@ -32,6 +33,7 @@ mod stateless;
 pub mod stdio;
 mod subscriptions;
 mod supervisor;
+mod users;
 
 pub use link::Link;
 pub use shared::{State, Status};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::call::Affinity;
 use super::link::{Link, OpenQuestion};
 use super::messages::{AskClient, QuestionRefused, WithdrawQuestion};
 use crate::protocol::frame::{Answer, Request, RequestId};
@@ -51,7 +52,10 @@ async fn put(
     withdrawn: &CancellationToken,
 ) -> Vec<u8> {
     let (id, method) = (request.id.clone(), request.method.clone());
-    let Some(port) = link.client.port.clone() else {
+    let Some(port) = link.port_of(cause) else {
+        if link.affinity() == Affinity::Shared {
+            return error(&id, METHOD_NOT_FOUND, "a connection that all share declares no such capability");
+        }
         return unanswerable(&id, &method);
     };
     let stream = link.stream_of(cause);
