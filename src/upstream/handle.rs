@@ -271,6 +271,8 @@ fn unsent(error: UpstreamError) -> UpstreamError {
         UpstreamError::Lost { why }
         | UpstreamError::Protocol { why }
         | UpstreamError::BeyondLimits { why } => UpstreamError::unavailable(why),
-        UpstreamError::TooLarge | UpstreamError::Timeout(_) => UpstreamError::unavailable(error.to_string()),
+        UpstreamError::TooLarge | UpstreamError::Timeout(_) | UpstreamError::SessionLost => {
+            UpstreamError::unavailable(error.to_string())
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::calls::Reply;
 use super::encode::TRACE_KEYS;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpTarget};
-use super::link::Link;
+use super::link::{FORGOTTEN, Link};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::json::{Limits, string};
@@ -42,6 +42,9 @@ pub(super) struct HttpWire {
     session: OnceLock<HeaderValue>,
     revision: OnceLock<Revision>,
 }
+
+/// Longest wait for what a server that forgot the session says of calls that were on their way.
+const VERDICT: Duration = Duration::from_secs(2);
 
 /// Pause before the standing stream is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
@@ -102,15 +105,20 @@ impl HttpWire {
         headers: Headers,
     ) -> Result<Answer, UpstreamError> {
         let post = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits);
+        let mut post = std::pin::pin!(post);
         let reply = tokio::select! {
-            reply = post => reply?,
-            () = link.until_ended() => return Err(link.lost()),
+            reply = &mut post => reply?,
+            // What forgot the session says of this call, too, whether it was looked at.
+            () = link.until_ended() => match link.was_forgotten() {
+                true => tokio::time::timeout(VERDICT, post).await.map_err(|_| link.lost())??,
+                false => return Err(link.lost()),
+            },
         };
         self.note_session(&reply);
         let status = reply.status;
         if status.as_u16() == 404 && self.session.get().is_some() {
             // Nobody started the call: the server does not know the session (S-HTTPC-04).
-            link.end("the upstream forgot the session");
+            link.end(FORGOTTEN);
             return Err(UpstreamError::SessionForgotten);
         }
         let retry_after = seconds(reply.retry_after.as_ref());
@@ -228,7 +236,7 @@ impl HttpWire {
                     self.read_standing(link, reader).await;
                 }
                 Ok(reply) if reply.status.as_u16() == 404 => {
-                    return link.end("the upstream forgot the session");
+                    return link.end(FORGOTTEN);
                 }
                 Ok(_) => return,
                 Err(failure) => {

@@ -89,11 +89,17 @@ pub struct Link {
     why: OnceLock<String>,
     opened: Instant,
     used_ms: AtomicU64,
+    /// Whether a call was answered on it.
+    served: AtomicBool,
 }
 
 impl Connection for Arc<Link> {
     fn ended_because(&self) -> Option<String> {
         self.has_ended().then(|| self.end_reason())
+    }
+
+    fn ended_well(&self) -> bool {
+        self.was_forgotten() && self.served.load(Ordering::Relaxed)
     }
 
     fn retires_after(&self, limit: Duration) -> bool {
@@ -107,6 +113,9 @@ impl std::fmt::Debug for Link {
         write!(f, "Link({} #{})", self.upstream, self.number)
     }
 }
+
+/// Why a link ended whose session the upstream no longer knew.
+pub(super) const FORGOTTEN: &str = "the upstream forgot the session";
 
 /// Characters kept of a log line that belongs to no call.
 const LOGGED: usize = 200;
@@ -134,6 +143,7 @@ impl Link {
             why: OnceLock::new(),
             opened: Instant::now(),
             used_ms: AtomicU64::new(0),
+            served: AtomicBool::new(false),
         })
     }
 
@@ -212,7 +222,12 @@ impl Link {
     }
 
     pub(super) fn lost(&self) -> UpstreamError {
-        UpstreamError::lost(self.end_reason())
+        if self.was_forgotten() { UpstreamError::SessionLost } else { UpstreamError::lost(self.end_reason()) }
+    }
+
+    /// Whether it ended because the upstream no longer knew its session.
+    pub(super) fn was_forgotten(&self) -> bool {
+        self.why.get().is_some_and(|why| why == FORGOTTEN)
     }
 
     /// Makes a call and waits for its answer. Dropping the future cancels the call upstream. `sent` tells, while the
@@ -251,6 +266,9 @@ impl Link {
         };
         if is_used {
             self.touch();
+        }
+        if answered.is_ok() {
+            self.served.store(true, Ordering::Relaxed);
         }
         // Answered, or never sent: there is nothing to cancel.
         if matches!(

@@ -39,6 +39,7 @@ mod resources;
 mod revisions;
 mod server_requests;
 mod sessions;
+mod sharing;
 mod stateless;
 mod stdio_client;
 mod telemetry;

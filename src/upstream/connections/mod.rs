@@ -32,6 +32,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(10);
 pub(super) trait Connection: Clone {
     /// Why it can no longer be used, once that is so.
     fn ended_because(&self) -> Option<String>;
+    /// Whether its end, once it came, says nothing against opening another at once.
+    fn ended_well(&self) -> bool;
     /// Takes no more calls if none was made for `limit` and none is in flight, and says whether that is so.
     fn retires_after(&self, limit: Duration) -> bool;
 }
@@ -337,7 +339,8 @@ impl<L: Connection> Connections<L> {
     /// An attempt or a link failed: tell those who wait, and rest for a while.
     fn fail(&mut self, affinity: Affinity, error: UpstreamError, now: Instant, effects: &mut Vec<Effect<L>>) {
         let Some(slot) = self.slots.get_mut(&affinity) else { return };
-        if matches!(slot.stage, Stage::Open { since, .. } if now - since >= GOOD_AFTER) {
+        if matches!(&slot.stage, Stage::Open { link, since, .. } if now - *since >= GOOD_AFTER || link.ended_well())
+        {
             slot.backoff.reset();
         }
         let wait = slot.backoff.next();

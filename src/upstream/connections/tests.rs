@@ -39,6 +39,10 @@ impl Connection for Wire {
         self.ended.load(Ordering::Relaxed).then(|| "cut".into())
     }
 
+    fn ended_well(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
     fn retires_after(&self, limit: Duration) -> bool {
         limit <= Duration::from_secs(60) && !self.busy.load(Ordering::Relaxed)
     }
@@ -332,4 +336,17 @@ fn s_stdio_03_an_idle_shared_connection_sleeps_and_its_era_stays_known() {
     assert!(effects.is_empty(), "all who wait share one start: {effects:?}");
     assert_eq!(story.settles(Affinity::Shared, 3, Wire::named("again")), ["use again", "up"]);
     assert_eq!((state(&first), state(&second)), ("ready again".into(), "ready again".into()));
+}
+
+#[test]
+fn s_httpc_04_sessions_that_served_and_were_forgotten_are_opened_anew_without_waiting() {
+    let (mut story, client) = (Story::up(), session());
+    for number in 2..6 {
+        assert_eq!(story.opens(&client).1, [format!("attempt {number}")], "however often it happens");
+        let wire = Wire::named("good");
+        wire.busy.store(true, Ordering::Relaxed);
+        story.settles(client.affinity, number, wire.clone());
+        wire.ended.store(true, Ordering::Relaxed);
+        story.connections.ended(client.affinity, number, story.now);
+    }
 }
