@@ -38,8 +38,15 @@ impl UpstreamHandle {
             return Ok(Answer::Result(Object::empty()));
         }
         let mut entered = LeaveOnDrop { tidy: &tidy, session: client.affinity, accepted: false };
-        let answer = self.call_on_link(affinity, call, None, sent).await?;
-        entered.accepted = matches!(answer, Answer::Result(_));
+        let mut answer = self.call_on_link(affinity, call, None, sent).await?;
+        if matches!(answer, Answer::Result(_)) && link.has_ended() {
+            // The one that was opened meanwhile knew nothing of it.
+            answer = self.call_on_link(affinity, call, None, sent).await?;
+        }
+        if let Answer::Result(_) = answer {
+            subscriptions.accept(connection, uri);
+            entered.accepted = true;
+        }
         drop(entered);
         drop(held);
         Ok(answer)

@@ -52,10 +52,10 @@ async fn put(
     withdrawn: &CancellationToken,
 ) -> Vec<u8> {
     let (id, method) = (request.id.clone(), request.method.clone());
+    if link.affinity() == Affinity::Shared {
+        return error(&id, METHOD_NOT_FOUND, "this connection declares no such capability");
+    }
     let Some(port) = link.port_of(cause) else {
-        if link.affinity() == Affinity::Shared {
-            return error(&id, METHOD_NOT_FOUND, "a connection that all share declares no such capability");
-        }
         return unanswerable(&id, &method);
     };
     let stream = link.stream_of(cause);

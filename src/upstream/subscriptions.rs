@@ -36,6 +36,8 @@ struct Followed {
 #[derive(Debug, Default)]
 struct Resource {
     turn: Turn,
+    /// Whether the upstream has accepted it.
+    accepted: bool,
     followers: Vec<Arc<Client>>,
 }
 
@@ -53,11 +55,20 @@ impl Subscriptions {
         Arc::clone(&followed.resources.entry(uri.to_owned()).or_default().turn)
     }
 
-    /// Whether somebody follows it.
+    /// The upstream has accepted a subscription. To be called with the turn held.
+    pub(super) fn accept(&self, connection: Affinity, uri: &str) {
+        let mut table = self.lock();
+        let resources = table.connections.get_mut(&connection).map(|followed| &mut followed.resources);
+        if let Some(resource) = resources.and_then(|resources| resources.get_mut(uri)) {
+            resource.accepted = true;
+        }
+    }
+
+    /// Whether the upstream has accepted it and somebody follows it.
     pub(super) fn is_followed(&self, connection: Affinity, uri: &str) -> bool {
         let table = self.lock();
         let resource = table.connections.get(&connection).and_then(|followed| followed.resources.get(uri));
-        resource.is_some_and(|resource| resource.followers.iter().any(lives))
+        resource.is_some_and(Resource::is_followed)
     }
 
     /// Adds a follower that lives. To be called with the turn held.
@@ -86,6 +97,7 @@ impl Subscriptions {
         let before = resource.followers.len();
         resource.followers.retain(|follower| follower.affinity != session && lives(follower));
         let is_left = resource.followers.is_empty();
+        resource.accepted &= !is_left;
         if resource.followers.len() < before {
             count_down(&mut table.counts, session);
         }
@@ -118,6 +130,7 @@ impl Subscriptions {
                 let before = resource.followers.len();
                 resource.followers.retain(|follower| follower.affinity != session);
                 if resource.followers.is_empty() && before > 0 {
+                    resource.accepted = false;
                     left.push((Arc::clone(&followed.client), uri.clone()));
                 }
             }
@@ -130,11 +143,11 @@ impl Subscriptions {
         self.lock().connections.remove(&connection);
     }
 
-    /// What is followed over a connection.
+    /// What is followed over a connection and was accepted; whoever is asking now sees to it himself.
     pub(super) fn of(&self, connection: Affinity) -> Vec<String> {
         let table = self.lock();
         let Some(followed) = table.connections.get(&connection) else { return Vec::new() };
-        let wanted = followed.resources.iter().filter(|(_, resource)| resource.followers.iter().any(lives));
+        let wanted = followed.resources.iter().filter(|(_, resource)| resource.is_followed());
         wanted.map(|(uri, _)| uri.clone()).collect()
     }
 
@@ -170,6 +183,12 @@ impl Subscriptions {
     }
 }
 
+impl Resource {
+    fn is_followed(&self) -> bool {
+        self.accepted && self.followers.iter().any(lives)
+    }
+}
+
 impl Followed {
     fn is_wanted(&self) -> bool {
         let mut followers = self.resources.values().flat_map(|resource| &resource.followers);
@@ -198,6 +217,7 @@ mod tests {
     fn follow(kept: &Subscriptions, over: &Arc<Client>, follower: &Arc<Client>, uri: &str) {
         let _turn = kept.turn(over, uri);
         kept.add(over.affinity, follower, uri);
+        kept.accept(over.affinity, uri);
     }
 
     #[test]
@@ -236,6 +256,16 @@ mod tests {
         assert_eq!(left.iter().map(|(_, uri)| uri.as_str()).collect::<Vec<_>>(), ["test://a"]);
         kept.tidy(Affinity::Shared, "test://a");
         assert!(kept.lock().connections.is_empty() && kept.lock().counts.is_empty(), "nothing is kept");
+    }
+
+    #[test]
+    fn s_res_07_what_the_upstream_has_not_accepted_is_not_renewed_yet_updates_of_it_are_told() {
+        let kept = Subscriptions::default();
+        let session = session();
+        let _turn = kept.turn(&session, "test://a");
+        kept.add(session.affinity, &session, "test://a");
+        assert!(kept.of(session.affinity).is_empty() && !kept.is_followed(session.affinity, "test://a"));
+        assert_eq!(kept.followers(session.affinity, "test://a").len(), 1);
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl Story {
     fn follows(&self, client: &Arc<Client>) {
         let _turn = self.subscriptions.turn(client, "test://one");
         self.subscriptions.add(client.affinity, client, "test://one");
+        self.subscriptions.accept(client.affinity, "test://one");
     }
 
     fn opens(&mut self, client: &Arc<Client>) -> (watch::Receiver<Progress<Wire>>, Vec<String>) {
