@@ -4,7 +4,7 @@
 //! Not here: opening it (`connect`), deciding when (`actor`), stateless HTTP, which has no connection to keep.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
+use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::probe::Facts;
 use super::questions;
@@ -81,9 +82,7 @@ pub struct Link {
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
-    pub(super) level: AtomicU8,
-    /// Held by whoever tells the upstream a log level, so that the newest is the last.
-    pub(super) level_turn: tokio::sync::Mutex<()>,
+    pub(super) level: Level,
     reports: Reports,
     ended: CancellationToken,
     why: OnceLock<String>,
@@ -120,9 +119,6 @@ pub(super) const FORGOTTEN: &str = "the upstream forgot the session";
 /// Characters kept of a log line that belongs to no call.
 const LOGGED: usize = 200;
 
-/// No level was set yet.
-const NO_LEVEL: u8 = u8::MAX;
-
 impl Link {
     pub(super) fn new(settings: LinkSettings) -> Arc<Link> {
         Arc::new(Link {
@@ -136,8 +132,7 @@ impl Link {
             process: settings.process,
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
-            level: AtomicU8::new(NO_LEVEL),
-            level_turn: tokio::sync::Mutex::default(),
+            level: Level::default(),
             reports: settings.reports,
             ended: CancellationToken::new(),
             why: OnceLock::new(),

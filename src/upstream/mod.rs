@@ -1,8 +1,8 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
 //! Reading order: `handle` (what others use), `route`, `follow` and `call` (what passes through), `shared`, `users`,
-//! `subscriptions` and `connections` (what is known and what is decided), `actor` (who does it), `connect`, `greeting` and `probe` (opening), `link` and `asking`
-//! (an open connection) over `http_wire` or `stdio`, `stateless` (calls that need none), `era_check` (doubts). Always: a
+//! `subscriptions` and `connections` (what is known and what is decided), `actor` (who does it), `connect`, `greeting` and `probe` (opening), `link`,
+//! `asking` and `levels` (an open connection) over `http_wire` or `stdio`, `stateless` (calls that need none), `era_check` (doubts). Always: a
 //! call ends with one answer or one `UpstreamError` that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
 
@@ -23,6 +23,7 @@ mod greeting;
 pub mod handle;
 pub mod http;
 mod http_wire;
+mod levels;
 mod link;
 pub mod messages;
 pub mod probe;
