@@ -160,6 +160,8 @@ impl Link {
     /// Notes what the handshake or probe brought; the link is open from now on.
     pub(super) fn opened(&self, facts: Facts) {
         let _ = self.facts.set(facts);
+        // Being opened is no idleness.
+        self.touch();
     }
 
     /// Whether calls can no longer use it.

@@ -83,12 +83,12 @@ async fn s_stdio_03_all_who_wait_for_a_stopped_child_share_one_start() {
 async fn s_stdio_03_relisting_neither_keeps_a_child_awake_nor_wakes_it() {
     // It never says that its lists change, so it is listed again and again.
     let upstream = stdio_upstream("one").capabilities(json!({ "tools": {} })).start().await;
-    let more = json!({ "idle_stop": SOON });
+    let more = json!({ "idle_stop": "2s" });
     let gateway =
         gateway().with_more("one", &upstream, more).config("bounds: { relist_every: 200ms }").start().await;
     let client = gateway.stateless();
     client.until_tools(&["one__echo"]).await;
-    upstream.until_received("tools/list", 3).await;
+    upstream.until_received("tools/list", 2).await;
     until_stopped(&upstream, 0).await;
     let listed = upstream.received("tools/list").len();
     tokio::time::sleep(WELL_BEYOND).await;
