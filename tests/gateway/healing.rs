@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::support::client::Client;
-use crate::support::{HANDSHAKE, Upstream, gateway, http_upstream};
+use crate::support::{HANDSHAKE, STATELESS, Upstream, gateway, http_upstream};
 
 /// Callers at once.
 const CALLERS: usize = 20;
@@ -35,7 +35,8 @@ fn sent(upstream: &Upstream, round: usize) -> HashMap<u64, usize> {
     times
 }
 
-fn opened_with_calls(upstream: &Upstream) -> usize {
+/// How many sessions calls were made in.
+fn answered_sessions(upstream: &Upstream) -> usize {
     let mut sessions: Vec<_> =
         upstream.received("tools/call").iter().filter_map(|call| call.session().map(str::to_owned)).collect();
     sessions.sort_unstable();
@@ -45,19 +46,32 @@ fn opened_with_calls(upstream: &Upstream) -> usize {
 
 #[tokio::test]
 async fn s_httpc_04_f09_twenty_callers_of_a_forgotten_session_get_their_answers_from_one_new_one() {
-    let upstream = http_upstream("one").start().await;
-    let gateway = gateway().with("one", &upstream).start().await;
-    let client = gateway.handshake(HANDSHAKE).await;
-    client.until_tools(&["one__echo"]).await;
-    call_together(&client, 0).await;
-    // Again and again: a session that served well is replaced without a wait.
-    for round in 1..=3 {
-        upstream.forget_sessions();
-        call_together(&client, round).await;
-        let times = sent(&upstream, round);
-        assert_eq!(times.len(), CALLERS);
-        assert!(times.values().all(|times| *times <= 2), "repeated once at most: {times:?}");
-        assert_eq!(opened_with_calls(&upstream), round + 1, "one new session for all");
+    // A client of the stateless era has no session of its own: it uses the gateway's.
+    for (share, revision) in
+        [("session", HANDSHAKE), ("principal", HANDSHAKE), ("all", HANDSHAKE), ("session", STATELESS)]
+    {
+        println!("--- shared by {share}, client of {revision}");
+        let upstream = http_upstream("one")
+            .on("tools/call", |mut call| async move {
+                // Most are on their way when the first hears that the session is gone.
+                call.pause(call.params()["arguments"]["n"].as_u64().expect("a number") * 5).await;
+                call.default().await;
+            })
+            .start()
+            .await;
+        let gateway = gateway().with_more("one", &upstream, json!({ "share": share })).start().await;
+        let client = gateway.client(revision).await;
+        client.until_tools(&["one__echo"]).await;
+        call_together(&client, 0).await;
+        // Again and again: a session that served well is replaced without a wait.
+        for round in 1..=3 {
+            upstream.forget_sessions();
+            call_together(&client, round).await;
+            let times = sent(&upstream, round);
+            assert_eq!(times.len(), CALLERS);
+            assert!(times.values().all(|times| *times <= 2), "repeated once at most: {times:?}");
+            assert!(answered_sessions(&upstream) <= round + 1, "one new session for all");
+        }
     }
 }
 

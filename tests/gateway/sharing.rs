@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::support::client::{Client, Exchange};
+use crate::support::upstream::Received;
 use crate::support::{
     Call, Gateway, HANDSHAKE, TRANSPORTS, Transport, Upstream, eventually, gateway, upstream,
 };
@@ -204,6 +205,16 @@ async fn s_stdio_08_a_shared_connection_ends_with_the_last_of_its_sessions() {
         );
         assert_eq!(way(&upstream, 0), way(&upstream, 2), "it outlives the session for which it was opened");
         assert_eq!(last.delete().await, 204);
+        if transport == Transport::Http {
+            let own = way(&upstream, 0);
+            let ended = |ledger: &[Received]| {
+                ledger
+                    .iter()
+                    .any(|message| message.verb == "DELETE" && message.session() == Some(&own))
+                    .then_some(())
+            };
+            upstream.until("DELETE for the shared session (S-HTTPC-05)", ended).await;
+        }
         eventually("the connection to be closed", || async { (links(&gateway).await == 1).then_some(()) })
             .await;
     }
