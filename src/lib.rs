@@ -10,12 +10,12 @@
 //! | [`protocol`] | MCP as pure values: JSON as text, frames, splicing, revisions, translation | `names` |
 //! | [`config`] | `gateway.yaml` | |
 //! | [`telemetry`] | logs, spans, trace context | config |
-//! | [`store`] | sealed identifiers; the state traits come with the task registry | config |
+//! | [`store`] | sealed identifiers, logs of events; the other state traits come with the task registry | config |
 //! | [`auth`] | who calls | config, telemetry, store |
 //! | [`policy`] | may this caller do that; the only maker of permits | auth |
 //! | [`upstream`] | connections to MCP servers, in both eras | config, telemetry, auth, policy |
 //! | [`catalog`] | public names, merged lists, their one writer | config, store, policy, upstream |
-//! | [`session`] | clients of the handshake era | config, auth, upstream (its messages) |
+//! | [`session`] | clients of the handshake era | config, auth, store, upstream (its messages) |
 //! | [`dispatch`] | the story of each method | all above but session |
 //! | [`downstream`] | the client-facing edge: HTTP, both eras | config, telemetry, auth, upstream, catalog, session, dispatch |
 //! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch |

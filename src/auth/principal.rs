@@ -7,3 +7,12 @@ pub enum Principal {
     /// The local user.
     Local,
 }
+
+impl Principal {
+    /// What identifiers are bound to, so that they open for nobody else.
+    pub fn key(self) -> &'static str {
+        match self {
+            Principal::Local => "local",
+        }
+    }
+}

@@ -41,8 +41,24 @@ pub struct Bounds {
     pub stream_after: Duration,
     /// Comment lines on idle event streams, 15 s.
     pub keep_alive: Duration,
-    /// Events queued for one client stream, 256; the stream is cut.
+    /// Events of one call that wait to be written, 256; progress replaces older progress, logs are dropped.
     pub stream_queue: usize,
+    /// Unread bytes of one client stream, 256 KiB; progress and logs give way, questions are refused.
+    pub stream_buffer: usize,
+    /// Bytes kept for one session's streams, to be resumed, 1 MiB; the oldest are let go.
+    pub session_buffer: usize,
+    /// Bytes kept for the streams of all sessions, 64 MiB; as `session_buffer`.
+    pub replay_total: usize,
+    /// A stream that has ended can be resumed for this long, 5 min; `-32603` for its request, or HTTP 404.
+    pub replay_age: Duration,
+    /// Silence before a pending answer of a 2025-11-25 session becomes a stream that can be resumed, 500 ms.
+    pub prime_after: Duration,
+    /// Age at which a 2025-11-25 client's stream is closed, to be resumed, 1 h.
+    pub stream_age: Duration,
+    /// Pause before a stream is resumed, by clients and by the gateway where nobody named another, 1 s.
+    pub retry: Duration,
+    /// Progress notifications, and log messages, per second of one call, 100; progress is told as one.
+    pub event_rate: usize,
     /// Session without a request or open stream, 30 min; HTTP 404 afterwards.
     pub session_idle: Duration,
     /// Sessions held at once, 10,000; HTTP 503 with `Retry-After`.
@@ -61,8 +77,10 @@ pub struct Bounds {
     pub stop_term: Duration,
     /// Bytes queued towards one child's stdin, 16 MiB; `overloaded`.
     pub stdin_queue: usize,
-    /// A child that reads nothing for this long is restarted, 30 s.
+    /// A child that reads nothing for this long is restarted, a client is disconnected, 30 s.
     pub write_stall: Duration,
+    /// Idle connections of the handshake era are pinged this often, 30 s; two pings unanswered end the connection.
+    pub ping_every: Duration,
     /// Drain on SIGTERM, 30 s.
     pub drain: Duration,
     /// Slow request heads, 10 s; the connection is closed.
@@ -94,6 +112,14 @@ impl Default for Bounds {
             stream_after: seconds(10),
             keep_alive: seconds(15),
             stream_queue: 256,
+            stream_buffer: 256 * 1024,
+            session_buffer: MIB,
+            replay_total: 64 * MIB,
+            replay_age: seconds(5 * 60),
+            prime_after: Duration::from_millis(500),
+            stream_age: seconds(60 * 60),
+            retry: seconds(1),
+            event_rate: 100,
             session_idle: seconds(30 * 60),
             sessions: 10_000,
             session_calls: 256,
@@ -104,6 +130,7 @@ impl Default for Bounds {
             stop_term: seconds(2),
             stdin_queue: 16 * MIB,
             write_stall: seconds(30),
+            ping_every: seconds(30),
             drain: seconds(30),
             head_timeout: seconds(10),
             connections: 25_000,

@@ -17,7 +17,7 @@ use super::written::{At, Given, Table, given};
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 pub use ask::AskSettings;
-use written::{ServerType, WrittenServer};
+use written::{ProtocolWord, ServerType, WrittenServer};
 
 /// Checked: one upstream MCP server.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub struct ServerSettings {
 pub enum TransportSettings {
     /// A child process that speaks MCP on stdin and stdout.
     Stdio(StdioSettings),
-    /// Streamable HTTP.
+    /// Streamable HTTP, or HTTP+SSE.
     Http(HttpSettings),
 }
 
@@ -83,13 +83,15 @@ pub enum Share {
     All,
 }
 
-/// Checked: a streamable HTTP endpoint.
+/// Checked: an HTTP endpoint.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
     /// Absolute `http` or `https` URL without fragment or user info.
     pub url: String,
     /// Fixed headers, names lower case; never a hop-by-hop or `mcp-*` one.
     pub headers: Vec<(String, Secret)>,
+    /// HTTP+SSE of 2024-11-05 and nothing else; otherwise it is the last that is tried.
+    pub sse: bool,
 }
 
 /// `protocol:` of a server.
@@ -175,7 +177,8 @@ fn one(
         transport: transport?,
         share,
         ask,
-        protocol: given(&written.protocol).map_or(ProtocolChoice::Auto, |protocol| protocol.value.0),
+        protocol: given(&written.protocol)
+            .map_or(ProtocolChoice::Auto, |protocol| protocol.value.0.revision()),
         prefix: prefix?,
         timeout: timeout?,
         enabled: !is_off(written),
@@ -199,6 +202,9 @@ fn transport(at: &At<WrittenServer>, check: &mut Check<'_>) -> Option<TransportS
         (Some(_), None) => {
             if let Some(declared) = declared.filter(|declared| declared.value.0 != ServerType::Stdio) {
                 check.conflict::<()>(&declared.place, "this type needs `url`, but the server has `command`");
+            }
+            if let Some(protocol) = given(&written.protocol).filter(|at| at.value.0 == ProtocolWord::Sse) {
+                check.conflict::<()>(&protocol.place, "`sse` needs `url`, but the server has `command`");
             }
             StdioSettings::check(written, check).map(TransportSettings::Stdio)
         }

@@ -1,20 +1,28 @@
 //! Batches: arrays of messages, in sessions of revision 2025-03-26 and nowhere else (S-HTTPS-14, S-BASE-06, S-BASE-07).
 //!
-//! Always: every request of a batch is answered once, in one array; one that fails does not stop the others.
+//! Always: every request of a batch is judged, admitted and answered by itself, and the answers come in one array; one that
+//! fails does not stop the others; what the calls tell on the way comes before it.
+
+use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::web::Data;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 
+use super::body::Framing;
+use super::edge::Edge;
 use super::events::EventWriter;
-use super::exchange::{Exchange, Finished, Work, json};
-use super::handshake::{self, Streaming};
+use super::exchange::{Becomes, Exchange, Finished, Work, json};
+use super::handshake::{self, arrival, patience};
 use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted};
+use super::in_session::{self, Arrival, Begun};
 use super::respond::{self, INVALID_REQUEST};
 use crate::protocol::era::{Era, Revision};
-use crate::protocol::frame::{Frame, FrameFault, RequestId};
+use crate::protocol::frame::{Frame, FrameFault, Request, RequestId};
+use crate::session::SessionHandle;
+use crate::upstream::events::{EventSink, event_queue};
 
 /// Serves a POSTed array.
 pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
@@ -29,53 +37,47 @@ pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
         .and_then(|raw| Revision::parse(std::str::from_utf8(raw).ok()?.trim()))
         .is_some_and(|revision| revision.era() == Era::Stateless);
     if stateless || inbound.value(SESSION_HEADER).is_none() {
-        return refuse("this revision has no batches");
+        return refuse(NO_BATCHES);
     }
     let session = match handshake::session(inbound, None) {
         Ok(session) => session,
         Err(refusal) => return json(refusal),
     };
-    if session.revision() != Revision::V2025_03_26 {
-        return refuse("this revision has no batches");
-    }
-    if frames.is_empty() {
-        return refuse("a batch holds at least one message");
-    }
-    if frames.len() > inbound.edge.settings.bounds.batch_items {
-        return refuse("the batch is too long");
-    }
-    if let Some(why) = unlawful(&frames) {
+    if let Some(why) = unlawful(&session, &frames, inbound.edge) {
         return refuse(why);
     }
-    let mut works: Vec<Work> = Vec::new();
-    for frame in frames {
-        match frame {
-            Ok(Frame::Request(request)) => {
-                let prepared = handshake::prepare(inbound, session.clone(), request, Streaming::None).await;
-                works.push(match prepared {
-                    Ok((_, work)) => work,
-                    Err(refusal) => Box::pin(std::future::ready(refusal)),
-                });
-            }
-            Ok(Frame::Notification(notification)) => {
-                handshake::notified(inbound.edge, &session, notification).await;
-            }
-            Ok(Frame::Response(response)) => {
-                if let Some(number) = response.id.as_ref().and_then(RequestId::as_number) {
-                    session.answered(number, response.answer).await;
-                }
-            }
-            Err(fault) => works.push(Box::pin(std::future::ready(respond::not_a_message(&fault)))),
-        }
-    }
-    if works.is_empty() {
+    let begun = begin(inbound.edge, &session, frames, |request| arrival(inbound, request)).await;
+    let Some(Batch { begun: Begun { work, events, writer }, requests }) = begun else {
         return accepted();
-    }
-    together(inbound, session.revision(), works).await
+    };
+    let exchange = Exchange {
+        events,
+        writer,
+        accepts: inbound.accepts,
+        patience: patience(inbound, session.revision()),
+        framing: Framing::of(&session, &inbound.edge.settings.bounds),
+        becomes: Becomes::Kept { streams: Arc::clone(session.streams()), requests },
+    };
+    exchange.run(work).await
 }
 
-/// A batch holds requests and notifications, or responses; the handshake has no place in one.
-fn unlawful(frames: &[Result<Frame, FrameFault>]) -> Option<&'static str> {
+const NO_BATCHES: &str = "this revision has no batches";
+
+/// Why this is no batch, where it is none: of the wrong revision, empty, too long, or of messages that do not go together.
+pub(super) fn unlawful(
+    session: &SessionHandle,
+    frames: &[Result<Frame, FrameFault>],
+    edge: &Edge,
+) -> Option<&'static str> {
+    if session.revision() != Revision::V2025_03_26 {
+        return Some(NO_BATCHES);
+    }
+    if frames.is_empty() {
+        return Some("a batch holds at least one message");
+    }
+    if frames.len() > edge.settings.bounds.batch_items {
+        return Some("the batch is too long");
+    }
     let is_response = |frame: &Result<Frame, FrameFault>| matches!(frame, Ok(Frame::Response(_)));
     let initializes = |frame: &Result<Frame, FrameFault>| matches!(frame, Ok(Frame::Request(request)) if &*request.method == "initialize");
     if frames.iter().any(initializes) {
@@ -85,31 +87,82 @@ fn unlawful(frames: &[Result<Frame, FrameFault>]) -> Option<&'static str> {
     (responses > 0 && responses < frames.len()).then_some("a batch holds requests or responses, not both")
 }
 
-async fn together(inbound: &Inbound<'_>, revision: Revision, works: Vec<Work>) -> HttpResponse {
-    let bounds = &inbound.edge.settings.bounds;
-    let (_, events) = mpsc::channel(1);
-    let exchange = Exchange {
-        events,
-        writer: EventWriter::new(revision, None, None),
-        accepts: inbound.accepts,
-        stream_after: bounds.stream_after,
-        keep_alive: bounds.keep_alive,
-        outlives_client: true,
-    };
-    let work: Work = Box::pin(async move {
-        let responses: Vec<Vec<u8>> = join_all(works)
-            .await
-            .into_iter()
-            .filter_map(|finished| match finished {
-                Finished::Response { text, .. } => Some(text),
-                Finished::Withdrawn => None,
-            })
-            .collect();
-        if responses.is_empty() {
-            return Finished::Withdrawn;
+/// The requests of a batch as one: its work ends with the array of their answers.
+pub(super) struct Batch {
+    pub(super) begun: Begun,
+    pub(super) requests: Arc<[RequestId]>,
+}
+
+/// Takes every message of a lawful batch; `None` when none of them wants an answer.
+pub(super) async fn begin(
+    edge: &Data<Edge>,
+    session: &SessionHandle,
+    frames: Vec<Result<Frame, FrameFault>>,
+    arrival: impl Fn(&Request) -> Arrival,
+) -> Option<Batch> {
+    let bounds = &edge.settings.bounds;
+    let (sink, events) = event_queue(bounds.stream_queue);
+    let mut works: Vec<Work> = Vec::new();
+    let mut requests = Vec::new();
+    for frame in frames {
+        match frame {
+            Ok(Frame::Request(request)) => {
+                requests.push(request.id.clone());
+                let arrival = arrival(&request);
+                works.push(match in_session::begin(edge, session, request, arrival).await {
+                    Ok(begun) => Box::pin(item(begun, sink.clone())),
+                    Err(refusal) => Box::pin(std::future::ready(refusal)),
+                });
+            }
+            Ok(Frame::Notification(notification)) => {
+                in_session::notified(edge, session, notification).await;
+            }
+            Ok(Frame::Response(response)) => in_session::answered(session, response).await,
+            Err(fault) => works.push(Box::pin(std::future::ready(respond::not_a_message(&fault)))),
         }
-        let text = [&b"["[..], &responses.join(&b","[..]), b"]"].concat();
-        Finished::Response { status: StatusCode::OK, text }
-    });
-    exchange.run(work).await
+    }
+    if works.is_empty() {
+        return None;
+    }
+    let writer = EventWriter::new(session.revision(), None, None, bounds);
+    let work = Box::pin(together(works));
+    Some(Batch { begun: Begun { work, events, writer }, requests: requests.into() })
+}
+
+/// One request of a batch: what it tells is written for its own token and level, and put with what the others tell.
+async fn item(begun: Begun, told: EventSink) -> Finished {
+    let Begun { mut work, mut events, mut writer } = begun;
+    let tell = |message: Option<(Bytes, _)>| {
+        if let Some((text, _)) = message {
+            // Nobody reads it when the client has left.
+            let _ = told.push(crate::upstream::call::CallEvent::Message(text));
+        }
+    };
+    let finished = loop {
+        tokio::select! {
+            event = events.recv() => tell(writer.write(event)),
+            finished = &mut work => break finished,
+        }
+    };
+    while let Some(event) = events.try_recv() {
+        tell(writer.write(event));
+    }
+    tell(writer.release());
+    finished
+}
+
+async fn together(works: Vec<Work>) -> Finished {
+    let responses: Vec<Vec<u8>> = join_all(works)
+        .await
+        .into_iter()
+        .filter_map(|finished| match finished {
+            Finished::Response { text, .. } => Some(text),
+            Finished::Withdrawn => None,
+        })
+        .collect();
+    if responses.is_empty() {
+        return Finished::Withdrawn;
+    }
+    let text = [&b"["[..], &responses.join(&b","[..]), b"]"].concat();
+    Finished::Response { status: StatusCode::OK, text }
 }

@@ -1,23 +1,32 @@
 //! What a call tells before it is answered, as the client's revision and wishes want it.
 
-use bytes::Bytes;
+use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::config::bounds::Bounds;
 use crate::protocol::era::Revision;
 use crate::protocol::json::Object;
 use crate::protocol::log_level::{LogLevel, log_params};
 use crate::protocol::message::notification;
 use crate::protocol::splice::Edit;
+use crate::session::stream::Weight;
 use crate::upstream::call::CallEvent;
 
 /// Turns events of one call into messages for its client.
 #[derive(Debug)]
 pub(super) struct EventWriter {
-    pub(super) revision: Revision,
+    revision: Revision,
     /// The client's progress token, raw, with its JSON type (S-PROG-01).
-    pub(super) progress_token: Option<Bytes>,
+    progress_token: Option<Bytes>,
     /// The least severe level the client wants; `None` wants no logs.
-    pub(super) log_level: Option<LogLevel>,
-    pub(super) last_progress: f64,
+    log_level: Option<LogLevel>,
+    last_progress: f64,
+    /// Progress that came too fast; what comes next takes its place.
+    held: Option<Bytes>,
+    progress_rate: Rate,
+    log_rate: Rate,
 }
 
 impl EventWriter {
@@ -25,20 +34,51 @@ impl EventWriter {
         revision: Revision,
         progress_token: Option<Bytes>,
         log_level: Option<LogLevel>,
+        bounds: &Bounds,
     ) -> Self {
-        EventWriter { revision, progress_token, log_level, last_progress: f64::NEG_INFINITY }
+        EventWriter {
+            revision,
+            progress_token,
+            log_level,
+            last_progress: f64::NEG_INFINITY,
+            held: None,
+            progress_rate: Rate::per_second(bounds.event_rate),
+            log_rate: Rate::per_second(bounds.event_rate),
+        }
     }
 
-    /// The message on one line; `None` when the client is not to see it.
-    pub(super) fn write(&mut self, event: CallEvent) -> Option<Bytes> {
+    /// The message on one line; `None` when the client is not to see it, or not yet.
+    pub(super) fn write(&mut self, event: CallEvent) -> Option<(Bytes, Weight)> {
         match event {
-            CallEvent::Message(text) => Some(text),
+            CallEvent::Message(text) => Some((text, Weight::Lasting)),
             CallEvent::Log(upstream, params) => {
                 let params = log_params(upstream.as_str(), &params, self.log_level?)?;
-                Some(notification("notifications/message", &params).into())
+                // What is left out under a flood of logs is logs.
+                self.log_rate.take(Instant::now()).then_some(())?;
+                Some((notification("notifications/message", &params).into(), Weight::Passing))
             }
-            CallEvent::Progress(params) => self.progress(&params),
+            CallEvent::Progress(params) => {
+                let text = self.progress(&params)?;
+                if self.progress_rate.take(Instant::now()) {
+                    self.held = None;
+                    return Some((text, Weight::Passing));
+                }
+                self.held = Some(text);
+                None
+            }
         }
+    }
+
+    /// When progress that is held back may go.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.held.as_ref().and_then(|_| self.progress_rate.next())
+    }
+
+    /// Progress that was held back: the last word on it always arrives (S-PROG-06).
+    pub(super) fn release(&mut self) -> Option<(Bytes, Weight)> {
+        let text = self.held.take()?;
+        self.progress_rate.take(Instant::now());
+        Some((text, Weight::Passing))
     }
 
     /// Values only ever grow (S-PROG-02); `message` exists since 2025-03-26.
@@ -60,6 +100,37 @@ impl EventWriter {
     }
 }
 
+/// So many a second, as many at once (the generic cell rate algorithm, on the runtime's clock).
+#[derive(Debug)]
+struct Rate {
+    gap: Duration,
+    burst: Duration,
+    /// When the ones that were taken would have come at an even pace.
+    even: Option<Instant>,
+}
+
+impl Rate {
+    fn per_second(many: usize) -> Self {
+        let gap = Duration::from_secs(1) / u32::try_from(many).unwrap_or(u32::MAX).max(1);
+        Rate { gap, burst: Duration::from_secs(1), even: None }
+    }
+
+    /// Takes one now, if that is within the rate.
+    fn take(&mut self, now: Instant) -> bool {
+        let even = self.even.map_or(now, |even| even.max(now));
+        let within = even < now + self.burst;
+        if within {
+            self.even = Some(even + self.gap);
+        }
+        within
+    }
+
+    /// When one more is within the rate.
+    fn next(&self) -> Option<Instant> {
+        self.even.map(|even| even + self.gap - self.burst)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,12 +141,20 @@ mod tests {
         Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::default()).expect("valid")
     }
 
+    fn progress(text: &str) -> CallEvent {
+        CallEvent::Progress(Box::new(object(text)))
+    }
+
+    fn writer(revision: Revision, level: Option<LogLevel>) -> EventWriter {
+        EventWriter::new(revision, Some(Bytes::from_static(b"\"t\"")), level, &Bounds::default())
+    }
+
     #[test]
     fn s_prog_02_progress_only_grows_and_keeps_the_clients_token() {
-        let mut writer = EventWriter::new(Revision::V2024_11_05, Some(Bytes::from_static(b"\"t\"")), None);
+        let mut writer = writer(Revision::V2024_11_05, None);
         let mut write = |text: &str| {
-            let written = writer.write(CallEvent::Progress(Box::new(object(text))));
-            written.map(|text| String::from_utf8(text.to_vec()).expect("UTF-8"))
+            let written = writer.write(progress(text));
+            written.map(|(text, _)| String::from_utf8(text.to_vec()).expect("UTF-8"))
         };
         assert_eq!(
             write(r#"{"progressToken":9,"progress":0.5,"total":1.0,"message":"m"}"#).as_deref(),
@@ -89,14 +168,29 @@ mod tests {
         assert!(write(r#"{"progressToken":9,"progress":2}"#).is_some());
     }
 
+    #[tokio::test]
+    async fn s_prog_06_a_flood_of_progress_is_told_at_a_bounded_rate_and_the_last_is_told() {
+        let mut writer = writer(Revision::V2025_11_25, None);
+        let mut told = Vec::new();
+        for value in 0..10_000 {
+            told.extend(writer.write(progress(&format!(r#"{{"progress":{value}}}"#))));
+        }
+        let rate = Bounds::default().event_rate;
+        assert!((rate..2 * rate).contains(&told.len()), "{} were told at once", told.len());
+        let due = writer.due().expect("one is held back");
+        tokio::time::sleep_until(due).await;
+        let (last, _) = writer.release().expect("it was held back");
+        assert!(last.ends_with(br#""progress":9999,"progressToken":"t"}}"#), "{last:?}");
+        assert!(writer.due().is_none() && writer.release().is_none());
+    }
+
     #[test]
     fn s_log_03_no_level_means_no_logs() {
         let log =
             || CallEvent::Log(UpstreamName::new("up"), Box::new(object(r#"{"level":"error","data":1}"#)));
-        assert!(EventWriter::new(Revision::V2026_07_28, None, None).write(log()).is_none());
-        assert!(
-            EventWriter::new(Revision::V2026_07_28, None, Some(LogLevel::Critical)).write(log()).is_none()
-        );
-        assert!(EventWriter::new(Revision::V2026_07_28, None, Some(LogLevel::Error)).write(log()).is_some());
+        let written = |level| writer(Revision::V2026_07_28, level).write(log());
+        assert!(written(None).is_none());
+        assert!(written(Some(LogLevel::Critical)).is_none());
+        assert!(written(Some(LogLevel::Error)).is_some());
     }
 }

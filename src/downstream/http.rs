@@ -21,6 +21,8 @@ use crate::protocol::json::Object;
 use crate::telemetry::trace_context::TraceContext;
 
 pub(super) const SESSION_HEADER: &str = "mcp-session-id";
+/// The last event that reached the client of a stream to be resumed.
+pub(super) const EVENT_HEADER: &str = "last-event-id";
 pub(super) const VERSION_HEADER: &str = "mcp-protocol-version";
 pub(super) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 

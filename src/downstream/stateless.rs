@@ -8,19 +8,21 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tracing::Instrument;
 
+use super::body::Framing;
 use super::edge::Edge;
 use super::events::EventWriter;
-use super::exchange::{Exchange, Finished, Work, json};
-use super::handshake::{ending, progress_token, server_info};
+use super::exchange::{Becomes, Exchange, Finished, Work, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
+use super::in_session::{ending, progress_token};
+use super::initialize::server_info;
 use super::respond::{
     self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
 };
+use crate::config::revisions::ServedRevisions;
 use crate::dispatch::{Call, Failure, Outcome};
-use crate::protocol::era::{Era, REVISIONS, Revision};
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Frame, Request, RequestId};
 use crate::protocol::headers;
 use crate::protocol::json::{Object, quote};
@@ -29,6 +31,7 @@ use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::telemetry::spans::{self, Target, Transport};
+use crate::upstream::events::event_queue;
 
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
@@ -75,8 +78,10 @@ fn check(inbound: &Inbound<'_>, request: &Request) -> Result<Checked, Finished> 
         }
         Some(_) => {}
     }
-    let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Stateless);
-    let revision = revision.ok_or_else(|| unsupported(id, &version))?;
+    let served = &inbound.edge.settings.revisions;
+    let revision = Revision::parse(&version)
+        .filter(|revision| revision.era() == Era::Stateless && served.serve(*revision))
+        .ok_or_else(|| unsupported(id, &version, served))?;
     match single(inbound, "mcp-method").map_err(|text| mismatch(id, text))? {
         None => return Err(mismatch(id, "the Mcp-Method header is missing")),
         Some(header) if *header != *request.method => {
@@ -144,15 +149,15 @@ fn mismatch(id: &RequestId, text: &str) -> Finished {
     respond::error(Some(id), StatusCode::BAD_REQUEST, HEADER_MISMATCH, text, None)
 }
 
-fn unsupported(id: &RequestId, requested: &str) -> Finished {
-    let data = format!(r#"{{"supported":{},"requested":{}}}"#, served_revisions(), quote(requested));
+fn unsupported(id: &RequestId, requested: &str, served: &ServedRevisions) -> Finished {
+    let data = format!(r#"{{"supported":{},"requested":{}}}"#, names_of(served), quote(requested));
     let text = "unsupported protocol version";
     respond::error(Some(id), StatusCode::BAD_REQUEST, UNSUPPORTED_VERSION, text, Some(&data))
 }
 
 /// Every revision served, newest first, as a JSON array (S-META-10).
-fn served_revisions() -> String {
-    let names: Vec<String> = REVISIONS.iter().rev().map(|revision| quote(revision.text())).collect();
+fn names_of(served: &ServedRevisions) -> String {
+    let names: Vec<String> = served.newest_first().map(|revision| quote(revision.text())).collect();
     format!("[{}]", names.join(","))
 }
 
@@ -172,15 +177,15 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
     let trace = inbound.trace(&request.params);
     spans::set_parent(&span, &trace);
     let bounds = &edge.settings.bounds;
-    let (sink, events) = mpsc::channel(bounds.stream_queue);
+    let (sink, events) = event_queue(bounds.stream_queue);
     let progress_token = progress_token(&request.params);
     let exchange = Exchange {
         events,
-        writer: EventWriter::new(revision, progress_token.clone(), log_level),
+        writer: EventWriter::new(revision, progress_token.clone(), log_level, bounds),
         accepts: inbound.accepts,
-        stream_after: bounds.stream_after,
-        keep_alive: bounds.keep_alive,
-        outlives_client: false,
+        patience: bounds.stream_after,
+        becomes: Becomes::Alone(bounds.stream_buffer),
+        framing: Framing::plain(bounds),
     };
     let call = Call {
         client,
@@ -236,7 +241,7 @@ fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
         instructions.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default();
     let result = format!(
         r#"{{"supportedVersions":{},"capabilities":{{"completions":{{}},"logging":{{}},"prompts":{{}},"resources":{{}},"tools":{{}}}}{}}}"#,
-        served_revisions(),
+        names_of(&edge.settings.revisions),
         instructions
     );
     Ok(Outcome::Own(result.into()))

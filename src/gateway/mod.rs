@@ -6,6 +6,7 @@
 mod announcer;
 mod drain;
 
+use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
+use crate::config::bounds::Bounds;
 use crate::dispatch::Switchboard;
 use crate::dispatch::session_tools::SessionTools;
 use crate::downstream::guard::Guard;
@@ -55,9 +57,11 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     };
 
     let engine = Arbiter::new();
-    let sessions = SessionTable::new(bounds.clone());
+    // Cursors and event ids live as long as the process until keys can be configured.
+    let sealer = Arc::new(Sealer::ephemeral().context("no randomness for keys")?);
+    let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer));
     let fleet = Arc::new(fleet(&settings)?);
-    let (catalogue, news) = start_catalogue(&engine, &settings, &sessions, &fleet)?;
+    let (catalogue, news) = start_catalogue(&engine, &settings, sealer, &sessions, &fleet)?;
     let switchboard = Arc::new(Switchboard {
         catalogue: catalogue.clone(),
         policy: Policy::default(),
@@ -89,7 +93,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     let admin_handle = admin_server.as_ref().map(actix_web::dev::Server::handle);
     let data_task = actix_rt::spawn(data_server);
     let admin_task = admin_server.map(actix_rt::spawn);
-    let sweeper = actix_rt::spawn(sweep_sessions(Arc::clone(&sessions), bounds.session_idle));
+    let sweeper = actix_rt::spawn(sweep_sessions(Arc::clone(&sessions), bounds.clone()));
 
     // Installed before anybody is told where the gateway is, or a signal in between would kill it.
     let mut signals = drain::Signals::install()?;
@@ -132,6 +136,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn start_catalogue(
     engine: &Arbiter,
     settings: &Arc<Settings>,
+    sealer: Arc<Sealer>,
     sessions: &Arc<SessionTable>,
     fleet: &Arc<Fleet>,
 ) -> anyhow::Result<(CatalogueHandle, Recipient<UpstreamNews>)> {
@@ -140,8 +145,6 @@ fn start_catalogue(
         ctx.set_mailbox_capacity(announcer::MAILBOX);
         Announcer { sessions: table }
     });
-    // Cursors live as long as the process until keys can be configured.
-    let sealer = Arc::new(Sealer::ephemeral().context("no randomness for keys")?);
     let catalogue =
         CatalogueHandle::start_on(&engine.handle(), settings, sealer, announcer.recipient(), KEEP_LOST);
     let refresher = Refresher::new(Arc::clone(fleet), catalogue.clone(), settings.bounds.clone());
@@ -163,6 +166,7 @@ fn data_server(
     edge: &Arc<Edge>,
 ) -> anyhow::Result<actix_web::dev::Server> {
     let bounds = &settings.bounds;
+    let write_stall = bounds.write_stall;
     let edge: Data<Edge> = Data::from(Arc::clone(edge));
     let server = HttpServer::new(move || App::new().app_data(edge.clone()).configure(downstream::routes))
         // Small answers must not wait for an acknowledgement.
@@ -171,6 +175,7 @@ fn data_server(
         .h1_allow_half_closed(false)
         .client_request_timeout(bounds.head_timeout)
         .client_disconnect_timeout(Duration::from_secs(1))
+        .on_connect(move |connection, _| disconnect_stalled(connection, write_stall))
         .keep_alive(KEEP_ALIVE)
         .max_connections(bounds.connections)
         .shutdown_timeout(1)
@@ -178,6 +183,21 @@ fn data_server(
         .listen(listener)?
         .run();
     Ok(server)
+}
+
+/// A client that takes nothing for `limit` is disconnected by the system, whatever waits for it (S-HTTPS-17): a server
+/// that is not asked for more cannot see it by itself.
+fn disconnect_stalled(connection: &dyn Any, limit: Duration) {
+    let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, millis(limit)) {
+        tracing::debug!(%error, "a connection has no limit for stalled writes");
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn millis(limit: Duration) -> u32 {
+    u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// How long an idle client connection stays open.
@@ -196,11 +216,12 @@ fn admin_server(listener: TcpListener, inspection: Inspection) -> anyhow::Result
     Ok(server)
 }
 
-/// Ends sessions that nobody uses; looks often enough to be late by little.
-async fn sweep_sessions(sessions: Arc<SessionTable>, limit: Duration) {
-    let period = (limit / 4).clamp(Duration::from_millis(100), Duration::from_secs(30));
+/// Ends sessions that nobody uses, and lets go of old streams; looks often enough to be late by little.
+async fn sweep_sessions(sessions: Arc<SessionTable>, bounds: Bounds) {
+    let shortest = bounds.session_idle.min(bounds.replay_age);
+    let period = (shortest / 4).clamp(Duration::from_millis(100), Duration::from_secs(30));
     loop {
         tokio::time::sleep(period).await;
-        sessions.end_idle(limit).await;
+        sessions.sweep(bounds.session_idle).await;
     }
 }

@@ -211,14 +211,24 @@ fn decimal(value: &[u8]) -> Option<u64> {
 /// the same, so the data stays one line. Empty data makes an event that carries its id alone.
 pub fn write_event(out: &mut Vec<u8>, id: Option<&str>, event: Option<&str>, data: &[u8]) {
     out.reserve(data.len() + id.map_or(0, str::len) + event.map_or(0, str::len) + 32);
+    write_fields(out, id, event);
+    write_line(out, b"data: ", data);
+    out.push(b'\n');
+}
+
+/// Writes an event up to its data, which the caller sends after it, on one line and followed by an empty one.
+pub fn write_event_head(out: &mut Vec<u8>, id: Option<&str>, event: Option<&str>) {
+    write_fields(out, id, event);
+    out.extend_from_slice(b"data: ");
+}
+
+fn write_fields(out: &mut Vec<u8>, id: Option<&str>, event: Option<&str>) {
     if let Some(event) = event {
         write_line(out, b"event: ", event.as_bytes());
     }
     if let Some(id) = id {
         write_line(out, b"id: ", id.as_bytes());
     }
-    write_line(out, b"data: ", data);
-    out.push(b'\n');
 }
 
 /// Writes a comment, which keeps an idle stream alive.

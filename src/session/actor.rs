@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::handle::Session;
 use super::messages::{
-    ClientAnswered, ClientReady, EndSession, ListsChanged, LookAtStream, OpenStream, StreamTaken, Subscribed,
-    Unsubscribed,
+    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
+use super::stream::StreamReader;
 use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient, WithdrawQuestion};
 
 pub(super) struct SessionActor {
@@ -21,11 +19,7 @@ pub(super) struct SessionActor {
 
 impl SessionActor {
     fn publish(&self) {
-        self.session.observed(
-            self.state.has_stream(),
-            self.state.open_questions(),
-            self.state.subscriptions(),
-        );
+        self.session.observed(self.state.open_questions(), self.state.subscriptions());
     }
 }
 
@@ -85,12 +79,10 @@ impl Handler<ClientAnswered> for SessionActor {
 }
 
 impl Handler<OpenStream> for SessionActor {
-    type Result = Result<mpsc::Receiver<Bytes>, StreamTaken>;
+    type Result = Result<StreamReader, StreamTaken>;
 
-    fn handle(&mut self, _: OpenStream, _: &mut Self::Context) -> Self::Result {
-        let stream = self.state.open_stream();
-        self.publish();
-        stream
+    fn handle(&mut self, open: OpenStream, _: &mut Self::Context) -> Self::Result {
+        self.state.open_stream(open.resume)
     }
 }
 
@@ -117,15 +109,6 @@ impl Handler<ListsChanged> for SessionActor {
 
     fn handle(&mut self, changed: ListsChanged, _: &mut Self::Context) {
         self.state.lists_changed(changed);
-        self.publish();
-    }
-}
-
-impl Handler<LookAtStream> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, _: LookAtStream, _: &mut Self::Context) {
-        self.publish();
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,10 +13,11 @@ use super::actor::SessionActor;
 use super::changes::PendingChanges;
 use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 use super::messages::{
-    ClientAnswered, ClientReady, EndSession, ListsChanged, LookAtStream, OpenStream, StreamTaken, Subscribed,
-    Unsubscribed,
+    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
+use super::stream::{Stream, StreamReader};
+use super::streams::Streams;
 use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
 use crate::names::{ProfileName, SessionId};
@@ -39,6 +38,8 @@ pub struct Opening {
     pub capabilities: ClientCapabilities,
     /// What it calls itself, for people.
     pub client_name: String,
+    /// The one stream that carries everything to this client, on transports that have no other.
+    pub pipe: Option<Arc<Stream>>,
 }
 
 /// Called once with the id of a session that has ended.
@@ -57,7 +58,9 @@ pub(super) struct Session {
     closed: CancellationToken,
     opened: Instant,
     used: Arc<LastUse>,
-    stream_open: AtomicBool,
+    streams: Arc<Streams>,
+    /// Whether a client read one of the streams when it was last looked at.
+    attended: AtomicBool,
     questions: AtomicUsize,
     subscriptions: AtomicUsize,
     on_end: OnEnd,
@@ -68,17 +71,14 @@ impl Session {
         LogLevel::from_number(self.log_level.load(Ordering::Relaxed)).unwrap_or(LogLevel::Warning)
     }
 
-    pub(super) fn observed(&self, stream: bool, questions: usize, subscriptions: usize) {
-        if self.stream_open.swap(stream, Ordering::Relaxed) && !stream {
-            // Idleness begins when the stream is seen to have ended, not when it was opened.
-            self.touch();
-        }
+    pub(super) fn observed(&self, questions: usize, subscriptions: usize) {
         self.questions.store(questions, Ordering::Relaxed);
         self.subscriptions.store(subscriptions, Ordering::Relaxed);
     }
 
     pub(super) fn ended(&self) {
         self.closed.cancel();
+        self.streams.close();
         (self.on_end)(self.id);
     }
 
@@ -118,7 +118,13 @@ impl std::fmt::Debug for SessionHandle {
 
 impl SessionHandle {
     /// Starts a session's actor on this thread.
-    pub fn start(id: SessionId, opening: Opening, bounds: &Bounds, on_end: OnEnd) -> Self {
+    pub(super) fn start(
+        id: SessionId,
+        opening: Opening,
+        streams: Arc<Streams>,
+        bounds: &Bounds,
+        on_end: OnEnd,
+    ) -> Self {
         let mut session = None;
         let changed = Arc::<PendingChanges>::default();
         let actor = SessionActor::create(|ctx: &mut Context<SessionActor>| {
@@ -133,7 +139,7 @@ impl SessionHandle {
             let state = State::new(
                 opening.revision,
                 opening.capabilities.clone(),
-                bounds.stream_queue,
+                Arc::clone(&streams),
                 Arc::clone(&changed),
             );
             let closed = CancellationToken::new();
@@ -156,7 +162,8 @@ impl SessionHandle {
                 closed,
                 opened: Instant::now(),
                 used: Arc::new(LastUse::now()),
-                stream_open: AtomicBool::new(false),
+                streams,
+                attended: AtomicBool::new(false),
                 questions: AtomicUsize::new(0),
                 subscriptions: AtomicUsize::new(0),
                 on_end,
@@ -231,10 +238,15 @@ impl SessionHandle {
         let _ = self.actor.send(ClientAnswered { number, answer }).await;
     }
 
-    /// Opens the standing stream; `None` when the session has ended.
-    pub async fn open_stream(&self) -> Option<Result<mpsc::Receiver<Bytes>, StreamTaken>> {
+    /// Its streams.
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.session.streams
+    }
+
+    /// Opens the standing stream, from behind event `resume` where that is known; `None` when the session has ended.
+    pub async fn open_stream(&self, resume: Option<u64>) -> Option<Result<StreamReader, StreamTaken>> {
         self.session.touch();
-        self.actor.send(OpenStream).await.ok()
+        self.actor.send(OpenStream { resume }).await.ok()
     }
 
     /// Remembers a subscription.
@@ -266,17 +278,15 @@ impl SessionHandle {
         self.session.closed.cancel();
     }
 
-    /// How long nothing was heard of the client; `None` while a call runs or its stream is open.
+    /// How long nothing was heard of the client; `None` while a call runs or a stream is open.
     pub fn idle_for(&self) -> Option<Duration> {
-        let busy = self.session.in_flight.len() > 0 || self.session.stream_open.load(Ordering::Relaxed);
-        (!busy).then(|| self.session.used.ago())
-    }
-
-    /// Has the actor look whether its stream is still open.
-    pub fn look_at_stream(&self) {
-        if self.actor.try_send(LookAtStream).is_err() {
-            tracing::debug!(session = ?self.session.id, "its stream is looked at another time");
+        let attended = self.session.streams.are_attended();
+        if self.session.attended.swap(attended, Ordering::Relaxed) && !attended {
+            // Idleness begins when the stream is seen to have ended, not when it was opened.
+            self.session.touch();
         }
+        let busy = self.session.in_flight.len() > 0 || attended;
+        (!busy).then(|| self.session.used.ago())
     }
 
     /// For people and tests.
@@ -289,7 +299,7 @@ impl SessionHandle {
             age_seconds: self.session.opened.elapsed().as_secs(),
             idle_seconds: self.session.used.ago().as_secs(),
             calls_in_flight: self.session.in_flight.len(),
-            stream: self.session.stream_open.load(Ordering::Relaxed),
+            stream: self.session.streams.are_attended(),
             open_questions: self.session.questions.load(Ordering::Relaxed),
             subscriptions: self.session.subscriptions.load(Ordering::Relaxed),
         }

@@ -1,9 +1,8 @@
 //! The inbox of a session's actor, besides the questions and news of upstreams (`upstream::messages`).
 
 use actix::Message;
-use bytes::Bytes;
-use tokio::sync::mpsc;
 
+use super::stream::StreamReader;
 use crate::names::UpstreamName;
 use crate::protocol::frame::Answer;
 
@@ -24,8 +23,11 @@ pub struct ClientAnswered {
 
 /// The client opens its standing stream.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<mpsc::Receiver<Bytes>, StreamTaken>")]
-pub struct OpenStream;
+#[rtype(result = "Result<StreamReader, StreamTaken>")]
+pub struct OpenStream {
+    /// The last event that reached the client, where it says so.
+    pub resume: Option<u64>,
+}
 
 /// There is one standing stream per session, and it is open (S-HTTPS-11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,11 +65,6 @@ pub struct ListsChanged {
     /// `notifications/resources/list_changed`
     pub resources: bool,
 }
-
-/// Look whether the client still reads its standing stream, so that idleness is judged by what is.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct LookAtStream;
 
 /// The session ends: by DELETE, idleness or drain.
 #[derive(Debug, Message)]

@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
 use super::messages::{ListsChanged, StreamTaken};
 use super::questions::Questions;
+use super::stream::{StreamReader, Weight};
+use super::streams::Streams;
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
@@ -20,18 +21,24 @@ use crate::protocol::splice::Edit;
 use crate::upstream::call::{CallEvent, EventSink};
 use crate::upstream::messages::{Question, QuestionRefused};
 
-/// Messages kept while no standing stream is open; the oldest go first.
-const KEPT: usize = 64;
+/// Messages that may wait for the end of the client's handshake.
+const WAITING: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct State {
-    queue: usize,
-    ready: bool,
+    /// What comes before the client finished its handshake waits for that (S-LIFE-03).
+    waiting: Option<VecDeque<Waiting>>,
     questions: Questions,
     subscriptions: HashMap<String, Subscription>,
-    stream: Option<mpsc::Sender<Bytes>>,
+    streams: Arc<Streams>,
     changed: Arc<PendingChanges>,
-    kept: VecDeque<Bytes>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    text: Bytes,
+    weight: Weight,
+    stream: Option<EventSink>,
 }
 
 #[derive(Debug)]
@@ -44,39 +51,36 @@ impl State {
     pub(super) fn new(
         revision: Revision,
         capabilities: ClientCapabilities,
-        queue: usize,
+        streams: Arc<Streams>,
         changed: Arc<PendingChanges>,
     ) -> Self {
         State {
-            queue,
-            ready: false,
+            waiting: Some(VecDeque::new()),
             questions: Questions::new(revision, capabilities),
             subscriptions: HashMap::new(),
-            stream: None,
+            streams,
             changed,
-            kept: VecDeque::new(),
         }
     }
 
-    /// The client finished its handshake: what had to wait may go now (S-LIFE-03).
+    /// The client finished its handshake: what had to wait may go now.
     pub(super) fn client_is_ready(&mut self) {
-        self.ready = true;
-        self.flush();
+        for Waiting { text, weight, stream } in self.waiting.take().unwrap_or_default() {
+            self.send(text, weight, stream.as_ref());
+        }
+        self.tell_changes();
     }
 
-    /// Opens the standing stream. What waited for one goes first.
-    pub(super) fn open_stream(&mut self) -> Result<mpsc::Receiver<Bytes>, StreamTaken> {
-        if self.has_stream() {
+    /// Opens the standing stream: what waited for one goes first. One is enough, unless `resume` proves that the client
+    /// of the one before has lost it.
+    pub(super) fn open_stream(&mut self, resume: Option<u64>) -> Result<StreamReader, StreamTaken> {
+        let standing = self.streams.standing();
+        if resume.is_none() && standing.is_attended() {
             return Err(StreamTaken);
         }
-        let (sender, receiver) = mpsc::channel(self.queue);
-        self.stream = Some(sender);
-        self.flush();
-        Ok(receiver)
-    }
-
-    pub(super) fn has_stream(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| !stream.is_closed())
+        let reader = standing.read_after(resume);
+        self.tell_changes();
+        Ok(reader)
     }
 
     /// Puts a question to the client: on the causing call's stream, else on the standing one, else when that opens.
@@ -86,8 +90,11 @@ impl State {
         stream: Option<EventSink>,
     ) -> Result<Question, QuestionRefused> {
         let (question, text) = self.questions.ask(request, stream.clone())?;
-        self.deliver_on(stream.as_ref(), text);
-        Ok(question)
+        if self.deliver(text, Weight::Lasting, stream.as_ref()) {
+            return Ok(question);
+        }
+        self.questions.withdraw(question.number);
+        Err(QuestionRefused::TooMany)
     }
 
     /// Hands an answer to whoever asked; one that nobody asked for is ignored.
@@ -98,7 +105,7 @@ impl State {
     /// The upstream gave up on its question: the client is told, and its answer will be ignored.
     pub(super) fn withdraw(&mut self, number: u64) {
         if let Some((text, stream)) = self.questions.withdraw(number) {
-            self.deliver_on(stream.as_ref(), text);
+            self.deliver(text, Weight::Lasting, stream.as_ref());
         }
     }
 
@@ -115,7 +122,11 @@ impl State {
         match &*news.method {
             "notifications/message" => {
                 if let Some(params) = log_params(upstream.as_str(), &news.params, level) {
-                    self.deliver(message::notification("notifications/message", &params).into());
+                    self.deliver(
+                        message::notification("notifications/message", &params).into(),
+                        Weight::Passing,
+                        None,
+                    );
                 }
             }
             "notifications/resources/updated" => self.resource_updated(upstream, &news.params),
@@ -141,38 +152,41 @@ impl State {
             edit.set_text("uri", &public);
             let mut text = Vec::new();
             edit.write(&mut text);
-            self.deliver(message::notification("notifications/resources/updated", &text).into());
+            let text = message::notification("notifications/resources/updated", &text).into();
+            self.deliver(text, Weight::Lasting, None);
         }
     }
 
     /// Lists changed: told once for as long as the client has not heard of it.
     pub(super) fn lists_changed(&mut self, changed: ListsChanged) {
         self.changed.add(changed);
-        self.flush();
+        self.tell_changes();
     }
 
-    /// On a call's own stream where it has one that is still read, else on the standing one.
-    fn deliver_on(&mut self, stream: Option<&EventSink>, text: Bytes) {
-        let on_stream =
-            stream.is_some_and(|stream| stream.try_send(CallEvent::Message(text.clone())).is_ok());
-        if !on_stream {
-            self.deliver(text);
+    /// Sends a message now, or when the client is ready for it; says whether it will reach a stream.
+    fn deliver(&mut self, text: Bytes, weight: Weight, stream: Option<&EventSink>) -> bool {
+        let Some(waiting) = &mut self.waiting else { return self.send(text, weight, stream) };
+        let room = waiting.len() < WAITING;
+        if room {
+            waiting.push_back(Waiting { text, weight, stream: stream.cloned() });
         }
+        room
     }
 
-    fn deliver(&mut self, text: Bytes) {
-        if self.kept.len() >= KEPT {
-            self.kept.pop_front();
+    /// On a call's own stream where it has one, else on the standing one.
+    fn send(&self, text: Bytes, weight: Weight, stream: Option<&EventSink>) -> bool {
+        if stream.is_some_and(|stream| stream.push(CallEvent::Message(text.clone())).is_ok()) {
+            return true;
         }
-        self.kept.push_back(text);
-        self.flush();
+        let sent = self.streams.standing().push(text, weight).is_ok();
+        self.streams.keep_within_budget();
+        sent
     }
 
-    fn flush(&mut self) {
-        let Some(stream) = self.stream.clone().filter(|stream| !stream.is_closed()) else {
-            return;
-        };
-        if !self.ready {
+    /// A change is told when somebody listens, and once however often it happened before.
+    fn tell_changes(&self) {
+        let standing = self.streams.standing();
+        if self.waiting.is_some() || !standing.is_attended() {
             return;
         }
         for (kind, name) in [
@@ -180,16 +194,10 @@ impl State {
             (PROMPTS, "notifications/prompts/list_changed"),
             (RESOURCES, "notifications/resources/list_changed"),
         ] {
-            if self.changed.has(kind) && stream.try_send(message::notification(name, b"").into()).is_ok() {
+            if self.changed.has(kind)
+                && standing.push(message::notification(name, b"").into(), Weight::Lasting).is_ok()
+            {
                 self.changed.clear(kind);
-            }
-        }
-        while let Some(text) = self.kept.pop_front() {
-            if let Err(refused) = stream.try_send(text) {
-                // The reader is slow: the stream is cut and the client opens another (S-HTTPS-17).
-                self.kept.push_front(refused.into_inner());
-                self.stream = None;
-                return;
             }
         }
     }
@@ -214,19 +222,28 @@ fn covers(subscribed: &str, updated: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+    use crate::config::bounds::Bounds;
     use crate::protocol::json::Limits;
+    use crate::session::stream::Next;
 
     fn object(text: &str) -> Object {
         Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::default()).expect("valid")
     }
 
     fn session(capabilities: &str) -> State {
-        State::new(Revision::V2025_11_25, ClientCapabilities::new(object(capabilities)), 16, Arc::default())
+        let revision = Revision::V2025_11_25;
+        let streams = Arc::new(crate::session::streams::tests::streams(revision, Bounds::default()));
+        State::new(revision, ClientCapabilities::new(object(capabilities)), streams, Arc::default())
     }
 
-    fn next(stream: &mut mpsc::Receiver<Bytes>) -> Option<String> {
-        stream.try_recv().ok().map(|text| String::from_utf8(text.to_vec()).expect("UTF-8"))
+    fn next(stream: &mut StreamReader) -> Option<String> {
+        match stream.next().now_or_never()? {
+            Next::Event(_, text) => Some(String::from_utf8(text.to_vec()).expect("UTF-8")),
+            Next::End(_) => None,
+        }
     }
 
     fn sampling() -> Request {
@@ -248,7 +265,7 @@ mod tests {
         let mut state = session(r#"{"sampling":{}}"#);
         state.client_is_ready();
         let question = state.ask(&sampling(), None).expect("declared");
-        let mut stream = state.open_stream().expect("free");
+        let mut stream = state.open_stream(None).expect("free");
         let text = next(&mut stream).expect("the question");
         assert!(
             text.contains(r#""id":1,"method":"sampling/createMessage""#) && !text.contains("theirs"),
@@ -261,7 +278,7 @@ mod tests {
     #[test]
     fn s_list_01_changes_wait_for_the_handshake_and_the_stream_and_come_once() {
         let mut state = session("{}");
-        let mut stream = state.open_stream().expect("free");
+        let mut stream = state.open_stream(None).expect("free");
         let tools = ListsChanged { tools: true, ..ListsChanged::default() };
         state.lists_changed(tools);
         state.lists_changed(tools);
@@ -272,9 +289,9 @@ mod tests {
             Some(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)
         );
         assert_eq!(next(&mut stream), None);
-        assert_eq!(state.open_stream().err(), Some(StreamTaken));
+        assert_eq!(state.open_stream(None).err(), Some(StreamTaken));
         drop(stream);
-        assert!(state.open_stream().is_ok());
+        assert!(state.open_stream(None).is_ok());
     }
 
     #[test]
@@ -282,7 +299,7 @@ mod tests {
         let upstream = UpstreamName::new("files");
         let mut state = session("{}");
         state.client_is_ready();
-        let mut stream = state.open_stream().expect("free");
+        let mut stream = state.open_stream(None).expect("free");
         state.subscribe("file:///dir".into(), "file:///dir".into(), upstream.clone());
         let update = |uri: &str| Notification {
             method: "notifications/resources/updated".into(),

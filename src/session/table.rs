@@ -8,16 +8,23 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 
+use super::event_id::EventIds;
 use super::handle::{OnEnd, Opening, SessionHandle, SessionStatus};
 use super::messages::ListsChanged;
+use super::streams::Streams;
+use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
 use crate::names::{ProfileName, SessionId};
+use crate::store::seal::Sealer;
 
 /// The table gives clones, never guards.
 #[derive(Debug)]
 pub struct SessionTable {
     sessions: DashMap<SessionId, SessionHandle>,
     count: AtomicUsize,
+    /// Bytes kept on the streams of all sessions.
+    kept: Arc<AtomicUsize>,
+    sealer: Arc<Sealer>,
     bounds: Bounds,
 }
 
@@ -33,13 +40,14 @@ pub enum NotOpened {
 }
 
 impl SessionTable {
-    /// Empty.
-    pub fn new(bounds: Bounds) -> Arc<Self> {
-        Arc::new(SessionTable { sessions: DashMap::new(), count: AtomicUsize::new(0), bounds })
+    /// Empty. `sealer` makes the event ids.
+    pub fn new(bounds: Bounds, sealer: Arc<Sealer>) -> Arc<Self> {
+        let (count, kept) = (AtomicUsize::new(0), Arc::default());
+        Arc::new(SessionTable { sessions: DashMap::new(), count, kept, sealer, bounds })
     }
 
     /// Opens a session on this thread; `released` is called once when it has ended.
-    pub fn open(self: &Arc<Self>, opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
+    pub fn open(self: &Arc<Self>, mut opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.bounds.sessions {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(NotOpened::TooMany);
@@ -58,7 +66,10 @@ impl SessionTable {
             }
             released(id);
         });
-        let handle = SessionHandle::start(id, opening, &self.bounds, on_end);
+        let ids = EventIds::new(Arc::clone(&self.sealer), id, Principal::Local);
+        let streams = Streams::new(ids, opening.revision, &self.bounds, Arc::clone(&self.kept));
+        let streams = streams.over(opening.pipe.take());
+        let handle = SessionHandle::start(id, opening, Arc::new(streams), &self.bounds, on_end);
         self.sessions.insert(id, handle.clone());
         Ok(handle)
     }
@@ -79,13 +90,12 @@ impl SessionTable {
         }
     }
 
-    /// Ends sessions that nobody uses.
-    pub async fn end_idle(&self, limit: Duration) {
+    /// Ends sessions that nobody uses, and lets go of streams that nobody will resume.
+    pub async fn sweep(&self, limit: Duration) {
         for handle in self.all() {
             match handle.idle_for() {
                 Some(idle) if idle >= limit => handle.end("idle").await,
-                Some(_) => {}
-                None => handle.look_at_stream(),
+                _ => handle.streams().tidy(),
             }
         }
     }

@@ -1,6 +1,6 @@
-//! What outlives a request: for now the sealing of identifiers that clients hold for the gateway.
+//! What must be kept: sealed identifiers that clients keep for the gateway, and the events of their streams.
 //!
-//! Always: what is handed out is sealed, so unknown, foreign and altered values look the same. Not here yet: records,
-//! streams and leases; their trait and its back ends come with the task registry, which is their first user.
+//! Not here: what is kept in them.
 
+pub mod event_log;
 pub mod seal;

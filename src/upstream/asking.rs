@@ -27,8 +27,8 @@ impl Link {
         let text = Bytes::from(message::request(id, method, params.as_bytes()));
         if let Wire::Pipe(pipe) = &self.wire {
             pipe.send(text.clone())?;
-            // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
-            guard.sent = !matches!(method, "initialize" | "server/discover");
+            // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe or ping is dropped by its id.
+            guard.sent = !matches!(method, "initialize" | "server/discover" | "ping");
         }
         Ok(Asked { guard, answer, text })
     }
@@ -86,6 +86,7 @@ impl Asked {
         match &link.wire {
             Wire::Pipe(_) => answer.await.unwrap_or_else(|_| Err(link.lost())),
             Wire::Http(http) => http.ask(link, guard.id, text, &mut answer).await,
+            Wire::Sse(sse) => sse.ask(link, text, &mut answer).await,
         }
     }
 }

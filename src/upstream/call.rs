@@ -7,32 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use super::events::{CallEvent, EventSink};
 use super::messages::{QuestionRecipient, TellRecipient, WithdrawalRecipient};
 use crate::auth::principal::Principal;
-use crate::names::{ProfileName, SessionId, UpstreamName};
+use crate::names::{ProfileName, SessionId};
 use crate::protocol::capability::ClientCapabilities;
-use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
-
-/// What happens to a call before its answer. Small, because every call has a queue of them and few calls have any.
-#[derive(Debug)]
-pub enum CallEvent {
-    /// Parameters of a `notifications/progress`, still with the upstream's token.
-    Progress(Box<Object>),
-    /// Parameters of a `notifications/message`, and whose it is.
-    Log(UpstreamName, Box<Object>),
-    /// A whole message of the session, a question or its withdrawal, for the call's own stream.
-    Message(bytes::Bytes),
-}
-
-/// Where events of one call go. Bounded; progress and logs are dropped when it is full.
-pub type EventSink = mpsc::Sender<CallEvent>;
 
 /// Which connection of an upstream this is, or which one serves a caller. Callers are [`Affinity::Shared`] or a session;
 /// `users` knows where sessions share.

@@ -91,8 +91,8 @@ impl CallTable {
             activity.touch();
         }
         if let Some(events) = call.caller.as_ref().and_then(|caller| caller.events.as_ref()) {
-            // A full sink means a slow reader; progress is what may be dropped.
-            let _ = events.try_send(CallEvent::Progress(Box::new(params)));
+            // Nobody reads it when the caller has left its answer to run without it.
+            let _ = events.push(CallEvent::Progress(Box::new(params)));
         }
     }
 
@@ -122,6 +122,11 @@ impl CallTable {
         table.closed
     }
 
+    /// Whether no call is in flight.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().pending.is_empty()
+    }
+
     /// Whether it takes no more calls.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
@@ -149,10 +154,9 @@ impl CallTable {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::upstream::connections::tests::session;
+    use crate::upstream::events::event_queue;
 
     #[test]
     fn a_closed_table_fails_the_calls_it_has_and_takes_no_more() {
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn the_gateway_s_own_requests_do_not_hide_whose_an_event_is() {
         let calls = CallTable::default();
-        let (events, _kept) = mpsc::channel(1);
+        let (events, _kept) = event_queue(1);
         let (one, other) = (session(), session());
         let caller = Caller { client: Arc::clone(&one), events: Some(events) };
         let (first, _answer) = calls.open(Some(caller), None).expect("open");

@@ -81,7 +81,7 @@ impl Link {
             self.tell_level(if is_shared { level.min(UNSAID) } else { level });
         }
         // On a pipe it precedes what is sent from now on by itself.
-        if matches!(self.wire, Wire::Http(_)) && self.level.under_way.load(Ordering::Relaxed) > 0 {
+        if !matches!(self.wire, Wire::Pipe(_)) && self.level.under_way.load(Ordering::Relaxed) > 0 {
             let _ = tokio::time::timeout(WAIT, self.level.settled()).await;
         }
     }
@@ -108,7 +108,7 @@ impl Link {
             let link = &under_way.0;
             let _turn = link.level.turn.lock().await;
             // Where every message is an exchange of its own, what was overtaken is not sent at all.
-            if matches!(link.wire, Wire::Http(_)) && link.level.told() != Some(level) {
+            if !matches!(link.wire, Wire::Pipe(_)) && link.level.told() != Some(level) {
                 return;
             }
             if let Err(error) = link.within_deadline(asked).await {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +19,13 @@ use super::call::{
 use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
-use super::http_wire::HttpWire;
+use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::pings::Pings;
 use super::probe::Facts;
 use super::questions;
+use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
 use crate::names::UpstreamName;
@@ -36,6 +39,8 @@ pub(super) enum Wire {
     Pipe(LineSender),
     /// POSTs of one session.
     Http(HttpWire),
+    /// POSTs whose answers come on one event stream.
+    Sse(SseWire),
 }
 
 /// Whom a link reports to.
@@ -90,6 +95,9 @@ pub struct Link {
     used_ms: AtomicU64,
     /// Whether a call was answered on it.
     served: AtomicBool,
+    pub(super) pings: Pings,
+    /// Places for messages that nobody waits for, where each is an exchange of its own.
+    pub(super) in_background: Arc<Semaphore>,
 }
 
 impl Connection for Arc<Link> {
@@ -139,12 +147,19 @@ impl Link {
             opened: Instant::now(),
             used_ms: AtomicU64::new(0),
             served: AtomicBool::new(false),
+            pings: Pings::default(),
+            in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }
 
     /// The process behind it, where there is one.
     pub(super) fn process(&self) -> Option<&ProcessControl> {
         self.process.as_ref()
+    }
+
+    /// Whether it is an HTTP+SSE one.
+    pub(super) fn is_over_sse(&self) -> bool {
+        matches!(self.wire, Wire::Sse(_))
     }
 
     /// Whose link it is.
@@ -186,8 +201,17 @@ impl Link {
     }
 
     fn touch(&self) {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.store(elapsed, Ordering::Relaxed);
+        self.used_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since it was made.
+    pub(super) fn age_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When it was last used, in milliseconds of its age.
+    pub(super) fn used_ms(&self) -> u64 {
+        self.used_ms.load(Ordering::Relaxed)
     }
 
     /// Ends it: calls fail, questions are dropped, the actor is told. The first reason stays.
@@ -260,6 +284,11 @@ impl Link {
                 sent.store(true, Ordering::Relaxed);
                 http.call(self, id, text, &mut answer, call).await
             }
+            Wire::Sse(sse) => {
+                guard.sent = true;
+                sent.store(true, Ordering::Relaxed);
+                sse.call(self, text, &mut answer, call).await
+            }
         };
         if is_used {
             self.touch();
@@ -294,7 +323,8 @@ impl Link {
                     tracing::debug!(upstream = %self.upstream, "a message could not be queued");
                 }
             }
-            Wire::Http(http) => http.post_in_background(self, text),
+            Wire::Http(http) => post_in_background(&http.endpoint, http.headers(), self, text),
+            Wire::Sse(sse) => post_in_background(sse.endpoint(), sse.headers(), self, text),
         }
     }
 
@@ -305,6 +335,7 @@ impl Link {
 
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
     pub(super) fn receive(self: &Arc<Self>, frame: Frame, cause: Option<u64>) {
+        self.pings.heard();
         match frame {
             Frame::Response(response) => {
                 let id = response.id.as_ref().and_then(RequestId::as_number);
@@ -355,8 +386,8 @@ impl Link {
         let caller = self.calls.caller(cause);
         if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
             let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
-            // A full sink means a slow reader; logs are what may be dropped.
-            let _ = events.try_send(log);
+            // Nobody reads it when the caller has left its answer to run without it.
+            let _ = events.push(log);
             return;
         }
         match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {

@@ -2,6 +2,7 @@
 //!
 //! Always: reads take no lock that is held across an await. Only the upstream's actor writes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub enum State {
 pub struct Status {
     /// Key in the configuration.
     pub name: String,
-    /// `stdio` or `http`.
+    /// `stdio`, `http` or `sse`.
     pub transport: &'static str,
     /// `starting`, `ready`, `idle`, `down` or `stopped`.
     pub state: &'static str,
@@ -101,6 +102,8 @@ pub(super) struct Shared {
     facts: ArcSwapOption<Facts>,
     state: Mutex<State>,
     process: Mutex<Option<ProcessControl>>,
+    /// The shared connection is over HTTP+SSE.
+    found_sse: AtomicBool,
 }
 
 impl Shared {
@@ -141,6 +144,7 @@ impl Shared {
             facts: ArcSwapOption::empty(),
             state: Mutex::new(State::Starting),
             process: Mutex::new(None),
+            found_sse: AtomicBool::new(false),
         }))
     }
 
@@ -154,6 +158,7 @@ impl Shared {
             upstream: self.settings.name.clone(),
             number,
             expected: self.pinned().map(Expected::Pinned).or(found.map(Expected::Found)),
+            over_sse: self.sse_is_pinned() || (client.affinity != Affinity::Shared && self.is_over_sse()),
             client,
             address: self.address.clone(),
             reports,
@@ -172,6 +177,20 @@ impl Shared {
             ProtocolChoice::Pinned(revision) => Some(revision),
             ProtocolChoice::Auto => None,
         }
+    }
+
+    fn sse_is_pinned(&self) -> bool {
+        matches!(&self.settings.transport, TransportSettings::Http(http) if http.sse)
+    }
+
+    /// Whether it is reached over HTTP+SSE, by configuration or because nothing else was found.
+    pub(super) fn is_over_sse(&self) -> bool {
+        self.sse_is_pinned() || self.found_sse.load(Ordering::Relaxed)
+    }
+
+    /// Notes over what the shared connection is.
+    pub(super) fn set_over_sse(&self, found: bool) {
+        self.found_sse.store(found, Ordering::Relaxed);
     }
 
     /// Under which affinity the link that serves this client is found; its session may share that link.
@@ -261,6 +280,7 @@ impl Shared {
             name: self.settings.name.to_string(),
             transport: match self.address {
                 Address::Stdio(_) => "stdio",
+                Address::Http { .. } if self.is_over_sse() => "sse",
                 Address::Http { .. } => "http",
             },
             state,
@@ -302,5 +322,6 @@ fn endpoint(http: &HttpSettings, bounds: &Bounds) -> Result<Endpoint, String> {
         target: HttpTarget::new(&uri, headers).map_err(|fault| fault.to_string())?,
         limits: HttpLimits { result: bounds.upstream_result, connect: bounds.start_deadline },
         json: json_limits(bounds),
+        retry: bounds.retry,
     })
 }

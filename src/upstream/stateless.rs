@@ -63,7 +63,7 @@ impl StatelessHttp {
             }
             if let Some(events) = &call.circumstances.events {
                 // A full sink means a slow reader; progress and logs are what may be dropped.
-                let _ = events.try_send(event);
+                let _ = events.push(event);
             }
         })
         .await

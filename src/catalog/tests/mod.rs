@@ -18,6 +18,7 @@ use crate::config::bounds::Bounds;
 use crate::config::listen::ListenSettings;
 use crate::config::names::NameSettings;
 use crate::config::profiles::ProfileSettings;
+use crate::config::revisions::ServedRevisions;
 use crate::config::servers::{
     AskSettings, HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings,
 };
@@ -36,6 +37,7 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
         transport: TransportSettings::Http(HttpSettings {
             url: "http://127.0.0.1:1/".into(),
             headers: vec![],
+            sse: false,
         }),
         protocol: ProtocolChoice::Auto,
         prefix: (*prefix).into(),
@@ -44,6 +46,7 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
     };
     let data = "127.0.0.1:0".parse().expect("an address");
     Settings {
+        revisions: ServedRevisions::default(),
         listen: ListenSettings { data, admin: None, public_url: None, origins: vec![], hosts: vec![] },
         servers: servers.iter().map(server).collect(),
         profiles: vec![],

@@ -63,9 +63,33 @@ section! {
         /// Comment lines on idle event streams.
         #[schemars(extend("default" = "15s"))]
         "keep_alive" keep_alive: TimeSpan,
-        /// Events queued for one client stream; the stream is cut.
+        /// Events of one call that wait to be written; progress replaces older progress, logs are dropped.
         #[schemars(extend("default" = 256))]
         "stream_queue" stream_queue: u64,
+        /// Unread bytes of one client stream; progress and logs give way, questions are refused.
+        #[schemars(extend("default" = "256KiB"))]
+        "stream_buffer" stream_buffer: ByteSize,
+        /// Bytes kept for one session's streams, to be resumed; the oldest are let go.
+        #[schemars(extend("default" = "1MiB"))]
+        "session_buffer" session_buffer: ByteSize,
+        /// Bytes kept for the streams of all sessions; as `session_buffer`.
+        #[schemars(extend("default" = "64MiB"))]
+        "replay_total" replay_total: ByteSize,
+        /// A stream that has ended can be resumed for this long; `-32603` for its request, or HTTP 404.
+        #[schemars(extend("default" = "5m"))]
+        "replay_age" replay_age: TimeSpan,
+        /// Silence before a pending answer of a 2025-11-25 session becomes a stream that can be resumed.
+        #[schemars(extend("default" = "500ms"))]
+        "prime_after" prime_after: TimeSpan,
+        /// Age at which a 2025-11-25 client's stream is closed, to be resumed.
+        #[schemars(extend("default" = "1h"))]
+        "stream_age" stream_age: TimeSpan,
+        /// Pause before a stream is resumed, by clients and by the gateway where nobody named another.
+        #[schemars(extend("default" = "1s"))]
+        "retry" retry: TimeSpan,
+        /// Progress notifications, and log messages, per second of one call; progress is told as one.
+        #[schemars(extend("default" = 100))]
+        "event_rate" event_rate: u64,
         /// Session without a request or open stream; HTTP 404 afterwards.
         #[schemars(extend("default" = "30m"))]
         "session_idle" session_idle: TimeSpan,
@@ -93,9 +117,12 @@ section! {
         /// Bytes queued towards one child's stdin; `overloaded`.
         #[schemars(extend("default" = "16MiB"))]
         "stdin_queue" stdin_queue: ByteSize,
-        /// A child that reads nothing for this long is restarted.
+        /// A child that reads nothing for this long is restarted, a client is disconnected.
         #[schemars(extend("default" = "30s"))]
         "write_stall" write_stall: TimeSpan,
+        /// Idle connections of the handshake era are pinged this often; two pings unanswered end the connection.
+        #[schemars(extend("default" = "30s"))]
+        "ping_every" ping_every: TimeSpan,
         /// Drain on SIGTERM.
         #[schemars(extend("default" = "30s"))]
         "drain" drain: TimeSpan,
@@ -141,6 +168,14 @@ impl Bounds {
             stream_after,
             keep_alive,
             stream_queue,
+            stream_buffer,
+            session_buffer,
+            replay_total,
+            replay_age,
+            prime_after,
+            stream_age,
+            retry,
+            event_rate,
             session_idle,
             sessions,
             session_calls,
@@ -151,6 +186,7 @@ impl Bounds {
             stop_term,
             stdin_queue,
             write_stall,
+            ping_every,
             drain,
             head_timeout,
             connections,

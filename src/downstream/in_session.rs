@@ -1,0 +1,232 @@
+//! Requests, notifications and answers inside a session of the handshake era, whatever transport they came by.
+//!
+//! Always: a request is admitted before anything of it runs, and a call ends when its session does. Not here: which
+//! session a message belongs to (each transport's matter), what methods do (`dispatch`), how an answer travels
+//! (`exchange`, `pump`).
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use bytes::Bytes;
+use tracing::Instrument;
+
+use super::edge::Edge;
+use super::events::EventWriter;
+use super::exchange::{Finished, Work};
+use super::initialize::client_view;
+use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
+use crate::dispatch::{Call, Failure, Outcome};
+use crate::protocol::era::Era;
+use crate::protocol::failure::{FailureRecord, Ran, Reason};
+use crate::protocol::frame::{Notification, Request, RequestId, Response};
+use crate::protocol::json::Object;
+use crate::protocol::log_level::LogLevel;
+use crate::protocol::method::Method;
+use crate::protocol::translate::ResultKind;
+use crate::session::changes;
+use crate::session::messages::Subscribed;
+use crate::session::{Admission, NotAdmitted, SessionHandle};
+use crate::telemetry::spans::{self, Ending, Target, Transport};
+use crate::telemetry::trace_context::TraceContext;
+use crate::upstream::events::{Events, event_queue};
+
+pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification: Notification) {
+    match &*notification.method {
+        "notifications/initialized" => session.client_is_ready().await,
+        "notifications/cancelled" => {
+            if let Some(id) = notification.params.share("requestId").and_then(RequestId::from_raw) {
+                session.cancel(&id);
+            }
+        }
+        "notifications/roots/list_changed" if session.client().capabilities.roots_list_changed() => {
+            let affinity = session.client().affinity;
+            let upstreams = edge.switchboard.upstreams.iter();
+            for upstream in upstreams.filter(|upstream| upstream.settings().ask.roots) {
+                upstream.notify(affinity, "notifications/roots/list_changed", b"{}");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A response of the client: to a question, or to nothing, which is nobody's loss (S-HTTPS-04).
+pub(super) async fn answered(session: &SessionHandle, response: Response) {
+    if let Some(number) = response.id.as_ref().and_then(RequestId::as_number) {
+        session.answered(number, response.answer).await;
+    }
+}
+
+/// How a request came, as far as its work depends on it.
+pub(super) struct Arrival {
+    pub(super) trace: TraceContext,
+    pub(super) transport: Transport,
+    /// Whether what it tells before its answer has a way to its client; its questions go to the standing stream then.
+    pub(super) streams: bool,
+}
+
+/// A request admitted: its work, not yet begun, and what it will tell on the way.
+pub(super) struct Begun {
+    pub(super) work: Work,
+    pub(super) events: Events,
+    pub(super) writer: EventWriter,
+}
+
+/// Admits a request and makes its work.
+pub(super) async fn begin(
+    edge: &Data<Edge>,
+    session: &SessionHandle,
+    request: Request,
+    arrival: Arrival,
+) -> Result<Begun, Finished> {
+    #[cfg(debug_assertions)]
+    if edge.panic_session_at.as_deref() == Some(&*request.method) {
+        session.panic_now().await;
+        if session.has_ended() {
+            return Err(respond::cut_short(&request.id, "the session ended"));
+        }
+    }
+    let admission = match session.admit(&request.id) {
+        Ok(admission) => admission,
+        Err(refused) => return Err(not_admitted(&request.id, refused)),
+    };
+    let Some(method) = Method::of(&request.method, Era::Handshake) else {
+        let text = "method not found";
+        return Err(respond::error(Some(&request.id), StatusCode::OK, METHOD_NOT_FOUND, text, None));
+    };
+    let Arrival { trace, transport, streams } = arrival;
+    let revision = session.revision();
+    let span = spans::request_span(method.name(), Target::None, revision.text(), transport);
+    spans::set_parent(&span, &trace);
+    spans::record_session(&span, session.id());
+    let bounds = &edge.settings.bounds;
+    let (sink, events) = event_queue(bounds.stream_queue);
+    let progress_token = progress_token(&request.params);
+    let log_level = Some(session.log_level());
+    let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
+    let call = Call {
+        client: Arc::clone(session.client()),
+        params: request.params,
+        progress: progress_token.is_some(),
+        log_level: session.wants_logs(),
+        trace,
+        events: streams.then_some(sink),
+        span: span.clone(),
+    };
+    let counted = Edge::count_request(edge);
+    let (edge, session) = (edge.clone(), session.clone());
+    let work = async move {
+        let _counted = counted;
+        admitted(&edge, &session, &admission, request.id, method, call).await
+    };
+    Ok(Begun { work: Box::pin(work.instrument(span)), events, writer })
+}
+
+fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
+    match refused {
+        NotAdmitted::Duplicate => {
+            respond::error(Some(id), StatusCode::BAD_REQUEST, INVALID_REQUEST, &refused.to_string(), None)
+        }
+        NotAdmitted::TooMany => {
+            let data = FailureRecord::of_gateway(Reason::Overloaded, true, None, Ran::NotSent).json();
+            respond::error(Some(id), StatusCode::OK, INTERNAL_ERROR, &refused.to_string(), Some(&data))
+        }
+    }
+}
+
+/// Runs a request for as long as its session lives and its client wants it.
+async fn admitted(
+    edge: &Edge,
+    session: &SessionHandle,
+    admission: &Admission,
+    id: RequestId,
+    method: Method,
+    call: Call,
+) -> Finished {
+    tokio::select! {
+        biased;
+        // First, so that a call of a session that has just ended opens nothing upstream.
+        () = session.until_ended() => respond::cut_short(&id, "the session ended"),
+        finished = story(edge, session, &id, method, &call) => finished,
+        () = admission.cancelled() => Finished::Withdrawn,
+        () = edge.until_stopped() => respond::cut_short(&id, "the gateway stops"),
+    }
+}
+
+async fn story(
+    edge: &Edge,
+    session: &SessionHandle,
+    id: &RequestId,
+    method: Method,
+    call: &Call,
+) -> Finished {
+    let revision = session.revision();
+    match method {
+        Method::ListTools => session.lists(changes::TOOLS),
+        Method::ListPrompts => session.lists(changes::PROMPTS),
+        Method::ListResources | Method::ListTemplates => session.lists(changes::RESOURCES),
+        _ => {}
+    }
+    let ended = match method {
+        Method::Ping => Ok(nothing()),
+        Method::SetLevel => set_level(edge, session, call),
+        Method::Subscribe => subscribe(edge, session, call).await,
+        Method::Unsubscribe => unsubscribe(edge, session, call).await,
+        method => edge.switchboard.tell(method, call, revision).await,
+    };
+    spans::record_ending(&call.span, ending(&ended));
+    let view = client_view(revision);
+    let declares = |capability: &str| match capability {
+        "sampling" => call.client.capabilities.sampling(),
+        "roots" => call.client.capabilities.roots(),
+        "elicitation" => call.client.capabilities.elicitation_form(),
+        _ => false,
+    };
+    let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declares: &declares };
+    respond::respond(&to, ended)
+}
+
+fn nothing() -> Outcome {
+    Outcome::Own(Bytes::from_static(b"{}"))
+}
+
+/// The client's progress token, raw; what is neither string nor integer is none (S-PROG-01).
+pub(super) fn progress_token(params: &Object) -> Option<Bytes> {
+    let raw = Bytes::copy_from_slice(params.meta("progressToken")?);
+    RequestId::from_raw(raw.clone()).map(|_| raw)
+}
+
+/// How a story ended, for its span.
+pub(super) fn ending(ended: &Result<Outcome, Failure>) -> Ending {
+    match ended {
+        Ok(Outcome::Relayed { answer: crate::protocol::frame::Answer::Error(error), .. }) => {
+            Ending::RpcError(error.code)
+        }
+        Ok(_) => Ending::Result,
+        Err(Failure::Upstream { error, .. }) => Ending::Failure(error.reason().text()),
+        Err(_) => Ending::Failure("refused"),
+    }
+}
+
+fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
+    let level = call.params.get("level").and_then(LogLevel::from_raw);
+    let level = level.ok_or(Failure::InvalidParams("level must be one of the eight log levels"))?;
+    session.set_log_level(level);
+    for upstream in edge.switchboard.upstreams.iter() {
+        upstream.set_level(session.client().affinity, level);
+    }
+    Ok(nothing())
+}
+
+async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
+    let subscription = edge.switchboard.subscribe(call).await?;
+    let (public, local, upstream) = (subscription.public, subscription.local, subscription.upstream);
+    session.subscribed(Subscribed { public, local, upstream }).await;
+    Ok(nothing())
+}
+
+async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
+    let subscription = edge.switchboard.unsubscribe(call).await?;
+    session.unsubscribed(subscription.public).await;
+    Ok(nothing())
+}

@@ -1,0 +1,115 @@
+//! `initialize`: a client of the handshake era and the gateway meet (S-LIFE-01, S-LIFE-06).
+//!
+//! Always: every revision asked for gets an answer, and a session is open when it is written. Not here: how the session's
+//! id travels, which is each transport's own matter.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+
+use super::edge::Edge;
+use super::exchange::Finished;
+use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
+use crate::names::ProfileName;
+use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::era::Revision;
+use crate::protocol::frame::Request;
+use crate::protocol::json::{Object, quote};
+use crate::protocol::translate::{ClientView, ResultKind};
+use crate::session::SessionHandle;
+use crate::session::handle::Opening;
+use crate::session::stream::Stream;
+use crate::session::table::NotOpened;
+use crate::upstream::call::Affinity;
+
+/// No session was opened.
+pub(super) struct NotInitialized {
+    pub(super) answer: Finished,
+    /// Seconds after which another try may do.
+    pub(super) retry_after: Option<u32>,
+}
+
+/// Opens a session and gives it with the answer. Where one stream carries everything of a client, `pipe` is that stream.
+pub(super) fn initialize(
+    edge: &Edge,
+    profile: Option<&ProfileName>,
+    request: &Request,
+    pipe: Option<Arc<Stream>>,
+) -> Result<(SessionHandle, Finished), NotInitialized> {
+    let refuse = |status, code, text: &str| {
+        let answer = respond::error(Some(&request.id), status, code, text, None);
+        Err(NotInitialized { answer, retry_after: None })
+    };
+    let Some(asked) = request.params.text("protocolVersion") else {
+        return refuse(StatusCode::OK, INVALID_PARAMS, "protocolVersion must be a string");
+    };
+    // An unknown or stateless revision is not an error: another one is offered (S-LIFE-01).
+    let Some(revision) = edge.settings.revisions.negotiate(&asked) else {
+        return refuse(StatusCode::BAD_REQUEST, INVALID_REQUEST, "no revision with a handshake is served");
+    };
+    let introduction = match edge.switchboard.introduce(profile) {
+        Ok(introduction) => introduction,
+        Err(failure) => return refuse(StatusCode::NOT_FOUND, INVALID_REQUEST, &failure.to_string()),
+    };
+    let upstreams = Arc::clone(&edge.switchboard.upstreams);
+    let released = Arc::new(move |id| upstreams.release(Affinity::Session(id)));
+    let session = match edge.sessions.open(opening(profile, request, revision, pipe), released) {
+        Ok(session) => session,
+        Err(NotOpened::TooMany) => {
+            let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, "too many sessions");
+            return refused.map_err(|refused| NotInitialized { retry_after: Some(5), ..refused });
+        }
+        Err(NotOpened::NoRandomness) => {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "no session can be made");
+        }
+    };
+    let result = result(revision, introduction.instructions.as_deref());
+    let view = client_view(revision);
+    let to = Addressee { id: &request.id, view: &view, kind: ResultKind::Other, declares: &|_| false };
+    Ok((session, respond::own_result(&to, result.as_bytes())))
+}
+
+fn opening(
+    profile: Option<&ProfileName>,
+    request: &Request,
+    revision: Revision,
+    pipe: Option<Arc<Stream>>,
+) -> Opening {
+    let client = request.params.object("clientInfo").unwrap_or_else(Object::empty);
+    let capabilities = request.params.object("capabilities").unwrap_or_else(Object::empty);
+    Opening {
+        revision,
+        profile: profile.cloned(),
+        capabilities: ClientCapabilities::new(capabilities),
+        client_name: client.text("name").map(|name| name.chars().take(64).collect()).unwrap_or_default(),
+        pipe,
+    }
+}
+
+/// Everything the gateway can serve, whichever upstreams are there now: a session learns of no more later.
+fn result(revision: Revision, instructions: Option<&str>) -> String {
+    let instructions =
+        instructions.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default();
+    let completions = if revision >= Revision::V2025_03_26 { r#""completions":{},"# } else { "" };
+    format!(
+        concat!(
+            r#"{{"protocolVersion":"{}","capabilities":{{{}"logging":{{}},"prompts":{{"listChanged":true}},"#,
+            r#""resources":{{"listChanged":true,"subscribe":true}},"tools":{{"listChanged":true}}}},"#,
+            r#""serverInfo":{}{}}}"#
+        ),
+        revision,
+        completions,
+        server_info(),
+        instructions
+    )
+}
+
+/// The gateway as a server names itself (S-LIFE-08: fields that every revision has).
+pub(super) fn server_info() -> &'static str {
+    concat!(r#"{"name":"switchyard","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
+}
+
+pub(super) fn client_view(revision: Revision) -> ClientView {
+    ClientView { revision, server: Bytes::from_static(server_info().as_bytes()), list_ttl_ms: 0 }
+}

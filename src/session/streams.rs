@@ -1,0 +1,329 @@
+//! The streams of one session: the standing one, and those of requests, open or kept to be resumed.
+//!
+//! Always: what is kept is bounded in bytes, count and age (S-RESUM-05), and what had to go is remembered by its request
+//! for a while, so that its client is told. The locks are held for a few instructions: streams are opened and resumed on
+//! whatever thread a request came in. Not here: one stream's order (`stream`), ids (`event_id`).
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::event_id::{EventIds, Place};
+use super::stream::{End, Ledger, Stream, StreamReader};
+use crate::config::bounds::Bounds;
+use crate::protocol::era::Revision;
+use crate::protocol::frame::RequestId;
+
+/// Streams of requests that are kept after their end.
+const ENDED: usize = 64;
+/// Requests remembered whose streams are gone.
+const GONE: usize = 64;
+/// The standing stream's number.
+const STANDING: u64 = 0;
+
+/// See the module head.
+#[derive(Debug)]
+pub struct Streams {
+    standing: Arc<Stream>,
+    ids: EventIds,
+    /// Streams can be resumed since 2025-03-26.
+    resumable: bool,
+    limits: Limits,
+    ledger: Arc<Ledger>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    stream: usize,
+    session: usize,
+    total: usize,
+    age: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    last: u64,
+    /// Oldest first.
+    kept: VecDeque<Kept>,
+    gone: VecDeque<(u64, Arc<[RequestId]>)>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    stream: Arc<Stream>,
+    requests: Arc<[RequestId]>,
+}
+
+/// What an event id leads to.
+#[derive(Debug)]
+pub enum Resumed {
+    /// The stream of a request, behind the place that the client has got to.
+    Request(StreamReader),
+    /// The standing stream, to be read again from behind this event.
+    Standing(u64),
+    /// The stream of these requests, whose answers are no longer kept.
+    Gone(Arc<[RequestId]>),
+}
+
+impl Streams {
+    pub(super) fn new(ids: EventIds, revision: Revision, bounds: &Bounds, total: Arc<AtomicUsize>) -> Self {
+        let ledger = Ledger::new(total);
+        let limits = Limits {
+            stream: bounds.stream_buffer,
+            session: bounds.session_buffer,
+            total: bounds.replay_total,
+            age: bounds.replay_age,
+        };
+        let resumable = revision >= Revision::V2025_03_26;
+        let keep = if resumable { limits.session } else { 0 };
+        let standing = Stream::new(STANDING, limits.stream, keep, Arc::clone(&ledger));
+        Streams { standing, ids, resumable, limits, ledger, table: Mutex::default() }
+    }
+
+    /// With `pipe` as the one stream for everything; nothing on it can be resumed.
+    pub(super) fn over(mut self, pipe: Option<Arc<Stream>>) -> Self {
+        if let Some(pipe) = pipe {
+            self.standing = pipe;
+            self.resumable = false;
+        }
+        self
+    }
+
+    /// The stream of what belongs to no request.
+    pub fn standing(&self) -> &Arc<Stream> {
+        &self.standing
+    }
+
+    /// How this session's events are named; `None` where they have no ids.
+    pub fn ids(&self) -> Option<&EventIds> {
+        self.resumable.then_some(&self.ids)
+    }
+
+    /// Opens the stream of these requests.
+    pub fn open(&self, requests: Arc<[RequestId]>) -> Arc<Stream> {
+        let mut table = self.lock();
+        table.last += 1;
+        let keep = if self.resumable { self.limits.session } else { 0 };
+        let stream = Stream::new(table.last, self.limits.stream, keep, Arc::clone(&self.ledger));
+        if table.closed {
+            stream.end(End::Closed);
+        }
+        table.kept.push_back(Kept { stream: Arc::clone(&stream), requests });
+        stream
+    }
+
+    /// Finds what an event id leads to; `None` for one that this session never gave out or has forgotten.
+    pub fn resume(&self, id: &str) -> Option<Resumed> {
+        let Place { stream, number } = self.ids()?.open(id)?;
+        if stream == STANDING {
+            let whole = self.standing.has_reached(number) && !self.standing.has_lost_since(number);
+            return whole.then_some(Resumed::Standing(number));
+        }
+        let table = self.lock();
+        if let Some(kept) = table.kept.iter().find(|kept| kept.stream.number() == stream) {
+            return kept.stream.has_reached(number).then(|| match kept.stream.has_lost_since(number) {
+                true => Resumed::Gone(Arc::clone(&kept.requests)),
+                false => Resumed::Request(kept.stream.read_after(Some(number))),
+            });
+        }
+        let gone = table.gone.iter().find(|(number, _)| *number == stream)?;
+        Some(Resumed::Gone(Arc::clone(&gone.1)))
+    }
+
+    /// To be called after something was put on a stream: lets go of what is over the budget.
+    pub fn keep_within_budget(&self) {
+        if !self.is_over_budget() {
+            return;
+        }
+        let mut table = self.lock();
+        self.standing.forget_history();
+        table.kept.iter().for_each(|kept| kept.stream.forget_history());
+        while self.is_over_budget() {
+            let unread = |kept: &Kept| kept.stream.ended_for().is_some() && !kept.stream.is_attended();
+            let Some(at) = table.kept.iter().position(unread) else { return };
+            table.let_go(at);
+        }
+    }
+
+    fn is_over_budget(&self) -> bool {
+        self.ledger.session() > self.limits.session || self.ledger.total() > self.limits.total
+    }
+
+    /// Lets go of what nobody will resume any longer. To be called now and then, and when a stream has ended.
+    pub fn tidy(&self) {
+        let mut table = self.lock();
+        if !self.resumable {
+            table.kept.retain(|kept| kept.stream.ended_for().is_none());
+            return;
+        }
+        let ended = |kept: &Kept| kept.stream.ended_for();
+        let old = |kept: &Kept| ended(kept).is_some_and(|age| age >= self.limits.age);
+        while let Some(at) = table.kept.iter().position(|kept| old(kept) && !kept.stream.is_attended()) {
+            table.let_go(at);
+        }
+        while table.kept.iter().filter(|kept| ended(kept).is_some()).count() > ENDED {
+            let Some(at) = table.kept.iter().position(|kept| ended(kept).is_some()) else { return };
+            table.let_go(at);
+        }
+    }
+
+    /// Whether a client reads any of them.
+    pub fn are_attended(&self) -> bool {
+        self.standing.is_attended() || self.lock().kept.iter().any(|kept| kept.stream.is_attended())
+    }
+
+    /// The session is over: every reader is told.
+    pub(super) fn close(&self) {
+        let mut table = self.lock();
+        table.closed = true;
+        self.standing.end(End::Closed);
+        table.kept.drain(..).for_each(|kept| kept.stream.end(End::Closed));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn let_go(&mut self, at: usize) {
+        let Some(kept) = self.kept.remove(at) else { return };
+        kept.stream.forget();
+        if self.gone.len() >= GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((kept.stream.number(), kept.requests));
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::auth::principal::Principal;
+    use crate::names::SessionId;
+    use crate::session::stream::{Next, Weight};
+    use crate::store::seal::Sealer;
+
+    pub(in crate::session) fn streams(revision: Revision, bounds: Bounds) -> Streams {
+        let sealer = Arc::new(Sealer::ephemeral().expect("randomness"));
+        let ids = EventIds::new(sealer, SessionId(1), Principal::Local);
+        Streams::new(ids, revision, &bounds, Arc::default())
+    }
+
+    fn text(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn read(reader: &mut StreamReader) -> Vec<String> {
+        let next = || match reader.next().now_or_never()? {
+            Next::Event(_, text) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Next::End(_) => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    fn id(streams: &Streams, stream: u64, number: u64) -> String {
+        streams.ids().expect("it has ids").seal(Place { stream, number })
+    }
+
+    fn request(number: u64) -> Arc<[RequestId]> {
+        Arc::from([RequestId::number(number)])
+    }
+
+    #[test]
+    fn s_resum_02_a_place_leads_to_the_rest_of_its_own_stream() {
+        let streams = streams(Revision::V2025_11_25, Bounds::default());
+        let (one, other) = (streams.open(request(1)), streams.open(request(2)));
+        for message in ["a", "b", "c"] {
+            one.push(text(message), Weight::Passing).expect("room");
+        }
+        other.push(text("x"), Weight::Passing).expect("room");
+        let mut first = one.read();
+        assert_eq!(read(&mut first), ["a", "b", "c"]);
+        one.push(text("answer"), Weight::Answer).expect("always room");
+        one.finish();
+
+        let Some(Resumed::Request(mut again)) = streams.resume(&id(&streams, one.number(), 2)) else {
+            panic!("it is kept");
+        };
+        assert_eq!(first.next().now_or_never(), Some(Next::End(End::Replaced)));
+        assert_eq!(read(&mut again), ["c", "answer"]);
+        assert_eq!(again.next().now_or_never(), Some(Next::End(End::Finished)));
+        assert!(streams.resume(&id(&streams, one.number(), 9)).is_none(), "it never got that far");
+        assert!(streams.resume(&id(&streams, 77, 0)).is_none(), "there is no such stream");
+    }
+
+    #[test]
+    fn s_https_09_what_nobody_read_waits_for_the_next_reader_and_nothing_is_said_twice() {
+        let streams = streams(Revision::V2025_11_25, Bounds::default());
+        let standing = streams.standing();
+        standing.push(text("a"), Weight::Lasting).expect("room");
+        let mut reader = standing.read();
+        assert_eq!(read(&mut reader), ["a"]);
+        drop(reader);
+        standing.push(text("b"), Weight::Lasting).expect("room");
+        assert_eq!(read(&mut standing.read()), ["b"]);
+        assert!(matches!(streams.resume(&id(&streams, 0, 1)), Some(Resumed::Standing(1))));
+        assert_eq!(read(&mut standing.read_after(Some(1))), ["b"]);
+    }
+
+    #[test]
+    fn s_resum_05_a_result_that_is_no_longer_kept_is_told_by_its_request() {
+        let bounds = Bounds { session_buffer: 10, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let stream = streams.open(request(7));
+        stream.push(text("a longer answer"), Weight::Answer).expect("always room");
+        stream.finish();
+        streams.keep_within_budget();
+        assert_eq!(streams.ledger.session(), 0);
+        let Some(Resumed::Gone(requests)) = streams.resume(&id(&streams, stream.number(), 0)) else {
+            panic!("its request is remembered");
+        };
+        assert_eq!(&*requests, [RequestId::number(7)]);
+    }
+
+    #[test]
+    fn s_resum_05_streams_are_forgotten_with_age() {
+        let after_its_end = |replay_age| {
+            let streams = streams(Revision::V2025_11_25, Bounds { replay_age, ..Bounds::default() });
+            let stream = streams.open(request(1));
+            stream.push(text("answer"), Weight::Answer).expect("always room");
+            stream.finish();
+            streams.tidy();
+            streams.resume(&id(&streams, stream.number(), 0))
+        };
+        assert!(matches!(after_its_end(Duration::from_secs(60)), Some(Resumed::Request(_))));
+        assert!(matches!(after_its_end(Duration::ZERO), Some(Resumed::Gone(_))));
+    }
+
+    #[test]
+    fn s_https_17_what_waits_is_bounded_and_questions_outlast_what_passes() {
+        let bounds = Bounds { stream_buffer: 10, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let stream = streams.open(request(1));
+        let mut reader = stream.read();
+        for _ in 0..100 {
+            let _ = stream.push(text("passes"), Weight::Passing);
+        }
+        stream.push(text("question"), Weight::Lasting).expect("progress gives way");
+        assert!(stream.push(text("another"), Weight::Lasting).is_err(), "a slow reader is not waited for");
+        stream.push(text("a long answer"), Weight::Answer).expect("always room");
+        assert_eq!(read(&mut reader), ["question", "a long answer"]);
+    }
+
+    #[test]
+    fn s_resum_01_streams_of_the_first_revision_have_no_ids() {
+        let streams = streams(Revision::V2024_11_05, Bounds::default());
+        assert!(streams.ids().is_none() && streams.resume("anything").is_none());
+        let stream = streams.open(request(1));
+        stream.finish();
+        streams.tidy();
+        assert!(streams.lock().kept.is_empty());
+    }
+}
