@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use super::events::EventWriter;
 use super::exchange::{Finished, Work};
-use crate::protocol::frame::RequestId;
 use crate::protocol::message::one_line;
 use crate::session::stream::{Stream, Weight};
-use crate::session::streams::Streams;
+use crate::session::streams::{Requests, Streams};
 use crate::upstream::events::Events;
 
 /// Runs work and puts what comes of it on a stream.
@@ -86,7 +85,7 @@ impl Outlet {
     }
 
     /// A new stream of a session, for these requests.
-    pub(super) fn kept(streams: &Arc<Streams>, requests: Arc<[RequestId]>) -> Self {
+    pub(super) fn kept(streams: &Arc<Streams>, requests: Requests) -> Self {
         Outlet { stream: streams.open(requests), streams: Some(Arc::clone(streams)), shared: false }
     }
 

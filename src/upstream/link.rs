@@ -22,9 +22,10 @@ use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
-use super::questions;
+use super::questions::{self, QuestionRules};
 use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
@@ -60,7 +61,7 @@ pub(super) struct LinkSettings {
     pub(super) wire: Wire,
     pub(super) process: Option<ProcessControl>,
     pub(super) reports: Reports,
-    pub(super) input_timeout: Duration,
+    pub(super) questions: Arc<QuestionRules>,
     /// Longest wait for an answer that no caller waits for.
     pub(super) ask_deadline: Duration,
 }
@@ -83,7 +84,8 @@ pub struct Link {
     pub(super) calls: CallTable,
     /// Questions of the upstream that wait for a client, by the upstream's id.
     pub(super) questions: Mutex<HashMap<RequestId, OpenQuestion>>,
-    pub(super) input_timeout: Duration,
+    pub(super) question_rules: Arc<QuestionRules>,
+    pub(super) pages: Mutex<Pages>,
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
@@ -136,7 +138,8 @@ impl Link {
             wire: settings.wire,
             calls: CallTable::default(),
             questions: Mutex::default(),
-            input_timeout: settings.input_timeout,
+            question_rules: settings.questions,
+            pages: Mutex::default(),
             process: settings.process,
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
@@ -296,6 +299,7 @@ impl Link {
         if answered.is_ok() {
             self.served.store(true, Ordering::Relaxed);
         }
+        self.note_required_pages(&answered, &call.circumstances.client);
         // Answered, or never sent: there is nothing to cancel.
         if matches!(
             &answered,
@@ -369,6 +373,7 @@ impl Link {
                 }
             }
             "notifications/resources/updated" => self.updated(&notification),
+            "notifications/elicitation/complete" => self.page_completed(&notification),
             _ => {}
         }
     }
