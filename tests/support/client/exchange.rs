@@ -251,6 +251,11 @@ impl Exchange {
         }
     }
 
+    /// How many comments came so far, which is what keep-alives are.
+    pub(crate) fn comments(&self) -> usize {
+        self.events.comments
+    }
+
     /// Fail if any message comes within `limit`; comments and priming events may.
     pub(crate) async fn expect_quiet(&mut self, limit: Duration) {
         if let Ok(Some(message)) = tokio::time::timeout(limit, self.next()).await {
@@ -269,6 +274,13 @@ impl Exchange {
     /// Where the client is, without leaving.
     pub(crate) fn here(&self) -> Place {
         Place { asked: self.asked.clone(), ..self.place.clone() }
+    }
+
+    /// Fail if a message with this method comes within `limit`.
+    pub(crate) async fn never(&mut self, method: &str, limit: Duration) {
+        for message in self.messages_within(limit).await {
+            assert_ne!(message.method(), method, "nobody should have been told: {}", message.raw);
+        }
     }
 
     /// The messages that come within `limit`.
@@ -319,6 +331,11 @@ impl Exchange {
                 break;
             }
         }
+        self.answered().await
+    }
+
+    /// The answer, when its response was already read.
+    pub(crate) async fn answered(mut self) -> Answer {
         let extra =
             within(Duration::from_secs(10), "the stream to end after its response", self.next()).await;
         assert!(extra.is_none(), "something followed the response: {extra:?}");

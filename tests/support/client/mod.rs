@@ -5,6 +5,7 @@
 //! expectations of a story, beyond what no revision allows.
 
 mod answer;
+mod asked;
 mod endpoint;
 mod exchange;
 
@@ -17,6 +18,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 pub(crate) use answer::Answer;
+pub(crate) use asked::question;
 pub(crate) use endpoint::{Connection, Endpoint, Whole};
 pub(crate) use exchange::{Exchange, Message, Place};
 
