@@ -19,6 +19,7 @@ mod initialize;
 mod pump;
 mod respond;
 mod stateless;
+mod url_required;
 
 pub use edge::Edge;
 pub use http::routes;

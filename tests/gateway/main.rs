@@ -49,6 +49,7 @@ mod pings;
 mod profiles;
 mod progress_and_cancellation;
 mod prompts;
+mod questions;
 mod questions_under_way;
 mod relay;
 mod replay_bounds;

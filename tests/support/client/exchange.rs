@@ -283,6 +283,13 @@ impl Exchange {
         Place { asked: self.asked.clone(), ..self.place.clone() }
     }
 
+    /// Fail if a message with this method comes within `limit`.
+    pub(crate) async fn never(&mut self, method: &str, limit: Duration) {
+        for message in self.messages_within(limit).await {
+            assert_ne!(message.method(), method, "nobody should have been told: {}", message.raw);
+        }
+    }
+
     /// The messages that come within `limit`.
     pub(crate) async fn messages_within(&mut self, limit: Duration) -> Vec<Message> {
         let deadline = tokio::time::Instant::now() + limit;
