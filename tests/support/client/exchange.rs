@@ -263,13 +263,6 @@ impl Exchange {
         }
     }
 
-    /// Fail if a message with this method comes within `limit`.
-    pub(crate) async fn never(&mut self, method: &str, limit: Duration) {
-        for message in self.messages_within(limit).await {
-            assert_ne!(message.method(), method, "nobody should have been told: {}", message.raw);
-        }
-    }
-
     /// As [`Exchange::expect_quiet`], but lists may have changed meanwhile, which belongs to no call.
     pub(crate) async fn expect_no_more_than_changes(&mut self, limit: Duration) {
         for message in self.messages_within(limit).await {
