@@ -90,9 +90,11 @@ impl CallTable {
         }
     }
 
-    /// The deadline of a call, where it can move.
-    pub(super) fn activity(&self, id: u64) -> Option<Arc<Activity>> {
-        self.lock().pending.get(&id)?.activity.clone()
+    /// The deadline of a call, where it can move; without its id, those of all that could be meant.
+    pub(super) fn activities(&self, id: Option<u64>) -> Vec<Arc<Activity>> {
+        let table = self.lock();
+        let meant = table.pending.iter().filter(|(call, _)| id.is_none_or(|id| id == **call));
+        meant.filter_map(|(_, call)| call.activity.clone()).collect()
     }
 
     /// Counts a question that a call causes, and gives how many those are now; 0 when the call is over.

@@ -153,7 +153,7 @@ async fn put(
         Ok(Err(QuestionRefused::TooOften)) => return unanswerable(&id, &method, TOO_OFTEN),
         Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method, NOBODY),
     };
-    let _held = cause.and_then(|call| link.calls.activity(call)).map(Activity::hold);
+    let _held: Vec<_> = link.calls.activities(cause).into_iter().map(Activity::hold).collect();
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
     let answered = wait(link, question, progress, withdrawn).await;
     withdraw.settled = answered.is_some();

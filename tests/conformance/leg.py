@@ -1,6 +1,6 @@
 """One leg of the official conformance suite: suite -> gateway (names as they are) -> the demo server's conformance set.
 
-    python3 tests/conformance/leg.py 2025-http | 2025-stdio | 2025-beside | 2025-06-18 | 2025-03-26 | 2026-http
+    python3 tests/conformance/leg.py 2025-http | 2025-stdio | 2025-beside | 2025-polling | 2025-06-18 | 2025-03-26 | 2026-http
 
 Prints a row per scenario. Those that the suite runs without scoring count here as well, except at 2026-07-28, where they are
 noted.
@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -38,12 +38,21 @@ class Leg:
     also: str | None = None
     # Another server stands beside the fixture, with a prefix.
     beside: bool = False
+    # Settings of the gateway.
+    bounds: dict[str, str] = field(default_factory=dict)
 
 
 LEGS = {
     "2025-http": Leg("2025-11-25", "http", "expected-2025-11-25.yml"),
     "2025-stdio": Leg("2025-11-25", "stdio", "expected-2025-11-25.yml"),
     "2025-beside": Leg("2025-11-25", "http", "expected-2025-11-25.yml", beside=True),
+    # Streams are primed at once and closed soon, so that the suite's client must come back for what it asked.
+    "2025-polling": Leg(
+        "2025-11-25",
+        "http",
+        "expected-2025-11-25.yml",
+        bounds={"prime_after": "10ms", "stream_age": "400ms", "retry": "50ms"},
+    ),
     "2025-06-18": Leg("2025-06-18", "http", "expected-2025-11-25.yml", frozen=False),
     "2025-03-26": Leg("2025-03-26", "http", "expected-2025-11-25.yml", frozen=False, also="2025-06-18"),
     "2026-http": Leg("2026-07-28", "http", "expected-2026-07-28.yml"),
@@ -72,7 +81,7 @@ def main(name: str) -> None:
             servers = {"fixture": {**upstream, "prefix": ""}}
             if leg.beside:
                 servers["beside"] = {"command": "${exe}", "args": ["demo-server"]}
-            front = gateway.Gateway(Path(folder), servers, logs)
+            front = gateway.Gateway(Path(folder), servers, logs, bounds=leg.bounds)
             run_suite(suite, leg, chosen, front.endpoint.replace("127.0.0.1", "localhost"), logs)
         finally:
             ended = front.stop() if front else None

@@ -162,6 +162,12 @@ STEPS = [
         script("conformance/leg.py", "2025-beside"),
     ),
     Step(
+        "conformance-2025-polling",
+        "official suite, 2025-11-25, every stream closed early and taken up again",
+        900,
+        script("conformance/leg.py", "2025-polling"),
+    ),
+    Step(
         "conformance-2025-06-18",
         "official suite, all of 2025-06-18, upstream over HTTP",
         900,
@@ -204,6 +210,7 @@ NEEDS = {
     "conformance-2025-http": ["build"],
     "conformance-2025-stdio": ["build"],
     "conformance-2025-beside": ["build"],
+    "conformance-2025-polling": ["build"],
     "conformance-2025-06-18": ["build"],
     "conformance-2025-03-26": ["build"],
     "conformance-client-2025": ["build"],

@@ -1,8 +1,10 @@
 //! Questions of servers, as clients that understand less or more of them are asked; pages to visit, and progress on both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::support::client::{Client, Exchange, Message};
 use crate::support::upstream::Call;
@@ -293,6 +295,36 @@ async fn s_elic_08_a_completed_page_is_told_once_to_the_session_that_was_shown_i
                 assert_ne!(message.method(), complete, "{}", message.raw);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn s_elic_08_while_its_call_runs_a_page_is_completed_on_the_stream_of_the_call() {
+    for transport in TRANSPORTS {
+        let seen = Arc::new(Notify::new());
+        let told = Arc::clone(&seen);
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("tools/call", move |mut call| {
+                let told = Arc::clone(&told);
+                async move {
+                    call.ask("elicitation/create", page("p1", "https://example.com/p1")).await;
+                    call.notify("notifications/elicitation/complete", json!({ "elicitationId": "p1" })).await;
+                    told.notified().await;
+                    call.text("done").await;
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, json!({ "elicitation": { "url": {} } })).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut running = client.open_call("one__echo", json!({})).await;
+        let accepted = json!({ "action": "accept" });
+        let asked = asked_and_answered(&client, &mut running, "elicitation/create", accepted).await;
+        let completed = running.until_method("notifications/elicitation/complete").await;
+        seen.notify_one();
+        assert_eq!(completed.params()["elicitationId"], asked.params()["elicitationId"]);
+        assert_eq!(running.answer().await.text(), "done");
     }
 }
 

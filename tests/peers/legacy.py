@@ -1,6 +1,6 @@
 """Step `peers-legacy`: the older transports and everything a session allows, judged by independent SDKs.
 
-    python3 tests/peers/legacy.py [TOPIC...]    # batches, pipe, questions, resumption, sse
+    python3 tests/peers/legacy.py [TOPIC...]    # batches, children, pipe, questions, resumption, sse
 """
 
 import sys
@@ -15,9 +15,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from gate import gateway, processes, rows  # noqa: E402
 from gate.places import LOGS  # noqa: E402
 from peers.stage import Packages, Stage  # noqa: E402
-from peers.topics import batches, pipe, questions, resumption, sse  # noqa: E402
+from peers.topics import batches, children, pipe, questions, resumption, sse  # noqa: E402
 
-TOPICS = {"sse": sse, "pipe": pipe, "questions": questions, "resumption": resumption, "batches": batches}
+TOPICS = {
+    "sse": sse,
+    "pipe": pipe,
+    "questions": questions,
+    "resumption": resumption,
+    "batches": batches,
+    "children": children,
+}
 
 
 def main(words: list[str]) -> None:
