@@ -78,6 +78,9 @@ section! {
         "origins" origins: Vec<Given<Text>>,
         /// Host names by which the gateway may be called, besides those of this machine.
         "hosts" hosts: Vec<Given<Text>>,
+        /// Whether clients of the deprecated HTTP+SSE transport of 2024-11-05 are served, at `/sse` and `/messages`.
+        #[schemars(extend("default" = true))]
+        "http_sse" http_sse: bool,
         /// The MCP servers behind the gateway. A key is 1 to 32 of `A-Z a-z 0-9 _ -`.
         #[schemars(extend("propertyNames" = { "pattern": KEY_PATTERN }))]
         "servers" servers: Table<WrittenServer>,

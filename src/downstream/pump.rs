@@ -55,8 +55,11 @@ impl Pump {
         self.close(finished);
     }
 
-    /// Puts what was told last, and the answer, on the stream.
+    /// Puts what was told last, and the answer, on the stream; of a request that was withdrawn, nothing more (S-CANC-05).
     pub(super) fn close(mut self, finished: Finished) {
+        if matches!(finished, Finished::Withdrawn) {
+            return;
+        }
         while let Some(event) = self.events.try_recv() {
             if let Some((text, weight)) = self.writer.write(event) {
                 self.outlet.put(text, weight);
@@ -83,6 +86,11 @@ impl Outlet {
     /// A stream that belongs to no session.
     pub(super) fn own(stream: Arc<Stream>) -> Self {
         Outlet { stream, streams: None, shared: false }
+    }
+
+    /// A client's one stream, which carries this request's messages among others.
+    pub(super) fn shared(stream: Arc<Stream>) -> Self {
+        Outlet { stream, streams: None, shared: true }
     }
 
     /// A new stream of a session, for these requests.
