@@ -121,7 +121,7 @@ pub(super) async fn begin(
     Ok(Begun { work: Box::pin(work.instrument(span)), events, writer })
 }
 
-fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
+pub(super) fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
     match refused {
         NotAdmitted::Duplicate => {
             respond::error(Some(id), StatusCode::BAD_REQUEST, INVALID_REQUEST, &refused.to_string(), None)

@@ -16,8 +16,10 @@ mod handshake;
 mod http;
 mod in_session;
 mod initialize;
+mod pipe;
 mod pump;
 mod respond;
+mod sse_transport;
 mod stateless;
 
 pub use edge::Edge;

@@ -168,20 +168,22 @@ fn data_server(
     let bounds = &settings.bounds;
     let write_stall = bounds.write_stall;
     let edge: Data<Edge> = Data::from(Arc::clone(edge));
-    let server = HttpServer::new(move || App::new().app_data(edge.clone()).configure(downstream::routes))
-        // Small answers must not wait for an acknowledgement.
-        .tcp_nodelay(true)
-        // With half-closed connections a client that left would go unnoticed until its answer is written.
-        .h1_allow_half_closed(false)
-        .client_request_timeout(bounds.head_timeout)
-        .client_disconnect_timeout(Duration::from_secs(1))
-        .on_connect(move |connection, _| disconnect_stalled(connection, write_stall))
-        .keep_alive(KEEP_ALIVE)
-        .max_connections(bounds.connections)
-        .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+    let listen = settings.listen.clone();
+    let server =
+        HttpServer::new(move || App::new().app_data(edge.clone()).configure(downstream::routes(&listen)))
+            // Small answers must not wait for an acknowledgement.
+            .tcp_nodelay(true)
+            // With half-closed connections a client that left would go unnoticed until its answer is written.
+            .h1_allow_half_closed(false)
+            .client_request_timeout(bounds.head_timeout)
+            .client_disconnect_timeout(Duration::from_secs(1))
+            .on_connect(move |connection, _| disconnect_stalled(connection, write_stall))
+            .keep_alive(KEEP_ALIVE)
+            .max_connections(bounds.connections)
+            .shutdown_timeout(1)
+            .disable_signals()
+            .listen(listener)?
+            .run();
     Ok(server)
 }
 

@@ -85,11 +85,7 @@ impl InFlightTable {
     }
 
     /// Admits a call under its id; its end counts as use.
-    pub fn admit(
-        self: &Arc<Self>,
-        id: &RequestId,
-        used: &Arc<LastUse>,
-    ) -> Result<Admission, NotAdmitted> {
+    pub fn admit(self: &Arc<Self>, id: &RequestId, used: &Arc<LastUse>) -> Result<Admission, NotAdmitted> {
         let cancelled = CancellationToken::new();
         let mut calls = self.lock();
         if calls.len() >= self.limit {
