@@ -20,8 +20,9 @@ pub(super) fn run(config: &Path) -> ExitCode {
         .servers
         .iter()
         .map(|server| {
-            let transport = match server.transport {
+            let transport = match &server.transport {
                 TransportSettings::Stdio(_) => "stdio",
+                TransportSettings::Http(http) if http.sse => "sse",
                 TransportSettings::Http(_) => "http",
             };
             format!("server {} {}", server.name, if server.enabled { transport } else { "disabled" })

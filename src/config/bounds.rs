@@ -55,7 +55,7 @@ pub struct Bounds {
     pub prime_after: Duration,
     /// Age at which a 2025-11-25 client's stream is closed, to be resumed, 1 h.
     pub stream_age: Duration,
-    /// Pause that clients are asked to make before they resume a stream, 1 s.
+    /// Pause before a stream is resumed, by clients and by the gateway where nobody named another, 1 s.
     pub retry: Duration,
     /// Progress notifications, and log messages, per second of one call, 100; progress is told as one.
     pub event_rate: usize,
@@ -81,6 +81,8 @@ pub struct Bounds {
     pub stdin_queue: usize,
     /// A child that reads nothing for this long is restarted, a client is disconnected, 30 s.
     pub write_stall: Duration,
+    /// Idle connections of the handshake era are pinged this often, 30 s; two pings unanswered end the connection.
+    pub ping_every: Duration,
     /// Drain on SIGTERM, 30 s.
     pub drain: Duration,
     /// Slow request heads, 10 s; the connection is closed.
@@ -131,6 +133,7 @@ impl Default for Bounds {
             stop_term: seconds(2),
             stdin_queue: 16 * MIB,
             write_stall: seconds(30),
+            ping_every: seconds(30),
             drain: seconds(30),
             head_timeout: seconds(10),
             connections: 25_000,

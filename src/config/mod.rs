@@ -15,6 +15,7 @@ pub mod problem;
 pub mod profiles;
 mod quantity;
 pub mod reference;
+pub mod revisions;
 pub mod secret;
 mod section;
 pub mod servers;
@@ -35,6 +36,7 @@ use node::Value;
 use problem::{Place, ProblemKind, Problems};
 use profiles::{ProfileSettings, WrittenProfile};
 use reference::{Environment, ProcessEnvironment};
+use revisions::ServedRevisions;
 use section::section;
 use servers::ServerSettings;
 use servers::written::WrittenServer;
@@ -42,12 +44,15 @@ use telemetry::{TelemetrySettings, WrittenTelemetry};
 use written::{At, Given, Ignored, Table, Text, Written, given};
 
 use crate::names::UpstreamName;
+use crate::protocol::era::{REVISIONS, Revision};
 
 /// Checked configuration; nothing in it needs a further default.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Listeners.
     pub listen: ListenSettings,
+    /// Revisions that clients may speak.
+    pub revisions: ServedRevisions,
     /// Upstreams in the order of the file.
     pub servers: Vec<ServerSettings>,
     /// Profiles in the order of the file.
@@ -81,6 +86,9 @@ section! {
         /// Whether clients of the deprecated HTTP+SSE transport of 2024-11-05 are served, at `/sse` and `/messages`.
         #[schemars(extend("default" = true))]
         "http_sse" http_sse: bool,
+        /// Protocol revisions that clients may speak; all of them by default.
+        #[schemars(extend("items" = { "enum": REVISIONS.map(Revision::text) }))]
+        "revisions" revisions: Vec<Given<Text>>,
         /// The MCP servers behind the gateway. A key is 1 to 32 of `A-Z a-z 0-9 _ -`.
         #[schemars(extend("propertyNames" = { "pattern": KEY_PATTERN }))]
         "servers" servers: Table<WrittenServer>,
@@ -182,6 +190,7 @@ impl Settings {
     /// Checks all sections; what is absent has its default, and so may have what is wrong: errors discard the settings.
     fn check(written: &WrittenSettings, check: &mut Check<'_>) -> Option<Self> {
         let listen = ListenSettings::check(written, check);
+        let revisions = ServedRevisions::check(&written.revisions, check);
         let names = NameSettings::check(&written.names, check);
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
         let bounds = Bounds::check(&written.bounds, check);
@@ -191,7 +200,7 @@ impl Settings {
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();
         let profiles = profiles::check_all(&written.profiles, &keys, check);
-        Some(Settings { listen: listen?, servers, profiles, names, telemetry, bounds })
+        Some(Settings { listen: listen?, revisions, servers, profiles, names, telemetry, bounds })
     }
 }
 

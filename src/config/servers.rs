@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod ask;
 mod http;
 mod stdio;
 pub(super) mod written;
@@ -15,15 +16,22 @@ use super::secret::Secret;
 use super::written::{At, Given, Table, given};
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
-use written::{ServerType, WrittenServer};
+pub use ask::AskSettings;
+use written::{ProtocolWord, ServerType, WrittenServer};
 
 /// Checked: one upstream MCP server.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     /// The key in `servers`.
     pub name: UpstreamName,
+    /// What people are shown as its name.
+    pub title: String,
     /// How it is reached.
     pub transport: TransportSettings,
+    /// Who shares one connection.
+    pub share: Share,
+    /// What it may ask of clients.
+    pub ask: AskSettings,
     /// Era and revision: found out, or pinned.
     pub protocol: ProtocolChoice,
     /// Prefix of public names; `""` shows original names.
@@ -39,7 +47,7 @@ pub struct ServerSettings {
 pub enum TransportSettings {
     /// A child process that speaks MCP on stdin and stdout.
     Stdio(StdioSettings),
-    /// Streamable HTTP.
+    /// Streamable HTTP, or HTTP+SSE.
     Http(HttpSettings),
 }
 
@@ -54,8 +62,6 @@ pub struct StdioSettings {
     pub env: BTreeMap<String, Secret>,
     /// Working directory; default: the gateway's.
     pub cwd: Option<PathBuf>,
-    /// Who shares one process.
-    pub share: Share,
     /// Stop a process that nobody used for this long.
     pub idle_stop: Duration,
     /// Resident memory of the whole process tree, bytes; `None` is unlimited.
@@ -66,24 +72,26 @@ pub struct StdioSettings {
     pub max_open_files: Option<u64>,
 }
 
-/// Who shares one child process (S-STDIO-08).
+/// Who shares one connection of the handshake era: a child process or an HTTP session (S-STDIO-08, S-LIFE-07).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Share {
-    /// One process per client session (default).
+    /// One per client session (default).
     Session,
-    /// One per principal.
+    /// One per principal and set of capabilities.
     Principal,
-    /// One for all; no server-initiated requests then.
+    /// One for all; the server can ask nothing then.
     All,
 }
 
-/// Checked: a streamable HTTP endpoint.
+/// Checked: an HTTP endpoint.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
     /// Absolute `http` or `https` URL without fragment or user info.
     pub url: String,
     /// Fixed headers, names lower case; never a hop-by-hop or `mcp-*` one.
     pub headers: Vec<(String, Secret)>,
+    /// HTTP+SSE of 2024-11-05 and nothing else; otherwise it is the last that is tried.
+    pub sse: bool,
 }
 
 /// `protocol:` of a server.
@@ -158,12 +166,19 @@ fn one(
         }
     }
     let transport = transport(at, check);
+    let share = given(&written.share).map_or(Share::Session, |share| share.value.0);
+    let ask = AskSettings::check(&written.ask, written.command.is_some(), share, check);
+    let title = title(name, written, check);
     let prefix = prefix(name, written, names, check);
     let timeout = timeout(written, bounds, check);
     Some(ServerSettings {
         name: UpstreamName::new(name.value.as_str()),
+        title: title?,
         transport: transport?,
-        protocol: given(&written.protocol).map_or(ProtocolChoice::Auto, |protocol| protocol.value.0),
+        share,
+        ask,
+        protocol: given(&written.protocol)
+            .map_or(ProtocolChoice::Auto, |protocol| protocol.value.0.revision()),
         prefix: prefix?,
         timeout: timeout?,
         enabled: !is_off(written),
@@ -188,6 +203,9 @@ fn transport(at: &At<WrittenServer>, check: &mut Check<'_>) -> Option<TransportS
             if let Some(declared) = declared.filter(|declared| declared.value.0 != ServerType::Stdio) {
                 check.conflict::<()>(&declared.place, "this type needs `url`, but the server has `command`");
             }
+            if let Some(protocol) = given(&written.protocol).filter(|at| at.value.0 == ProtocolWord::Sse) {
+                check.conflict::<()>(&protocol.place, "`sse` needs `url`, but the server has `command`");
+            }
             StdioSettings::check(written, check).map(TransportSettings::Stdio)
         }
         (None, Some(_)) => {
@@ -197,6 +215,22 @@ fn transport(at: &At<WrittenServer>, check: &mut Check<'_>) -> Option<TransportS
             HttpSettings::check(written, check).map(TransportSettings::Http)
         }
     }
+}
+
+/// The name for people, by default the key.
+fn title(name: &At<String>, written: &WrittenServer, check: &mut Check<'_>) -> Option<String> {
+    /// It stands before every question of the server.
+    const LONGEST: usize = 64;
+    let title = match &written.title {
+        None => return Some(name.value.clone()),
+        Some(title) => title.read()?,
+    };
+    let text = check.resolve(title)?;
+    let length = text.chars().count();
+    if text.trim().is_empty() || length > LONGEST || text.chars().any(char::is_control) {
+        return check.bad(&title.place, format!("a title is one line of 1 to {LONGEST} characters"));
+    }
+    Some(text)
 }
 
 /// The prefix, with room for a shortened name behind it.

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::problem::Severity;
 use super::reference::Environment;
 use super::secret::Secret;
-use super::servers::{ProtocolChoice, Share, TransportSettings};
+use super::servers::{AskSettings, ProtocolChoice, Share, TransportSettings};
 use super::telemetry::LogForm;
 use super::*;
 use crate::protocol::era::Revision;
@@ -242,7 +242,8 @@ fn what_the_file_says_is_what_the_gateway_gets() {
     assert_eq!(args[2..], ["/home/ada", "--token=file-value", "${literal}"]);
     assert_eq!((stdio.env["LOG"].expose(), stdio.env["API_TOKEN"].expose()), ("debug", "t0ken-value"));
     assert_eq!(stdio.cwd.as_deref(), Some(Path::new("/etc/mcp/work")));
-    assert_eq!((stdio.share, stdio.idle_stop), (Share::All, Duration::from_mins(15)));
+    assert_eq!((files.share, stdio.idle_stop), (Share::All, Duration::from_mins(15)));
+    assert_eq!((files.title.as_str(), files.ask), ("Project files", AskSettings::default_for(true)));
     assert_eq!(
         (stdio.max_memory, stdio.max_cpu_seconds, stdio.max_open_files),
         (Some(512 << 20), Some(600), Some(256))
@@ -254,6 +255,9 @@ fn what_the_file_says_is_what_the_gateway_gets() {
     assert_eq!(http.url, "https://mcp.github.example:8443/mcp?toolsets=all");
     let headers: Vec<_> = http.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(headers, [("authorization", "Bearer t0ken-value"), ("x-tenant", "acme")]);
+    assert_eq!((github.title.as_str(), github.share), ("github", Share::Principal));
+    assert_eq!(github.ask, AskSettings { roots: true, sampling: true, elicitation: false, context: false });
+    assert!(!old.ask.roots, "an endpoint need not learn local paths");
     assert_eq!((github.prefix.as_str(), github.timeout), ("github", Duration::from_millis(500)));
     assert!(!old.enabled && old.timeout == Duration::from_mins(1));
 

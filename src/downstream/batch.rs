@@ -20,8 +20,9 @@ use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted};
 use super::in_session::{self, Arrival, Begun};
 use super::respond::{self, INVALID_REQUEST};
 use crate::protocol::era::{Era, Revision};
-use crate::protocol::frame::{Frame, FrameFault, Request, RequestId};
+use crate::protocol::frame::{Frame, FrameFault, Request};
 use crate::session::SessionHandle;
+use crate::session::streams::Requests;
 use crate::upstream::events::{EventSink, event_queue};
 
 /// Serves a POSTed array.
@@ -90,7 +91,7 @@ pub(super) fn unlawful(
 /// The requests of a batch as one: its work ends with the array of their answers.
 pub(super) struct Batch {
     pub(super) begun: Begun,
-    pub(super) requests: Arc<[RequestId]>,
+    pub(super) requests: Requests,
 }
 
 /// Takes every message of a lawful batch; `None` when none of them wants an answer.
@@ -103,7 +104,7 @@ pub(super) async fn begin(
     let bounds = &edge.settings.bounds;
     let (sink, events) = event_queue(bounds.stream_queue);
     let mut works: Vec<Work> = Vec::new();
-    let mut requests = Vec::new();
+    let mut requests = Requests::new();
     for frame in frames {
         match frame {
             Ok(Frame::Request(request)) => {
@@ -126,7 +127,7 @@ pub(super) async fn begin(
     }
     let writer = EventWriter::new(session.revision(), None, None, bounds);
     let work = Box::pin(together(works));
-    Some(Batch { begun: Begun { work, events, writer }, requests: requests.into() })
+    Some(Batch { begun: Begun { work, events, writer }, requests })
 }
 
 /// One request of a batch: what it tells is written for its own token and level, and put with what the others tell.

@@ -19,9 +19,8 @@ use super::body::{EventStream, Framing, stream_head};
 use super::events::EventWriter;
 use super::pump::{Outlet, Pump};
 use crate::protocol::accept::Accepts;
-use crate::protocol::frame::RequestId;
 use crate::session::stream::Stream;
-use crate::session::streams::Streams;
+use crate::session::streams::{Requests, Streams};
 use crate::upstream::events::Events;
 
 /// How the work of a request ended.
@@ -51,7 +50,7 @@ pub(super) enum Becomes {
     /// One that ends with its client, and the work with it; at most so many bytes wait on it.
     Alone(usize),
     /// One that its session keeps, so that the work goes on when the client leaves.
-    Kept { streams: Arc<Streams>, requests: Arc<[RequestId]> },
+    Kept { streams: Arc<Streams>, requests: Requests },
 }
 
 impl Exchange {
@@ -109,7 +108,7 @@ impl Becomes {
     fn outlet(&self) -> Outlet {
         match self {
             Becomes::Alone(limit) => Outlet::own(Stream::alone(*limit)),
-            Becomes::Kept { streams, requests } => Outlet::kept(streams, Arc::clone(requests)),
+            Becomes::Kept { streams, requests } => Outlet::kept(streams, requests.clone()),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Frame, Request, RequestId};
 use crate::session::SessionHandle;
 use crate::session::stream::{Stream, StreamReader, Weight};
-use crate::session::streams::Resumed;
+use crate::session::streams::{Requests, Resumed};
 use crate::session::table::id_text;
 use crate::telemetry::spans::Transport;
 
@@ -204,7 +204,10 @@ async fn serve_request(inbound: &Inbound<'_>, session: SessionHandle, request: R
                 accepts: inbound.accepts,
                 patience: patience(inbound, session.revision()),
                 framing: Framing::of(&session, &inbound.edge.settings.bounds),
-                becomes: Becomes::Kept { streams: Arc::clone(session.streams()), requests: [id].into() },
+                becomes: Becomes::Kept {
+                    streams: Arc::clone(session.streams()),
+                    requests: Requests::from_iter([id]),
+                },
             };
             exchange.run(work).await
         }

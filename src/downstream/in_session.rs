@@ -41,7 +41,8 @@ pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification:
         }
         "notifications/roots/list_changed" if session.client().capabilities.roots_list_changed() => {
             let affinity = session.client().affinity;
-            for upstream in edge.switchboard.upstreams.iter() {
+            let upstreams = edge.switchboard.upstreams.iter();
+            for upstream in upstreams.filter(|upstream| upstream.settings().ask.roots) {
                 upstream.notify(affinity, "notifications/roots/list_changed", b"{}");
             }
         }

@@ -13,7 +13,7 @@ use super::exchange::Finished;
 use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
 use crate::names::ProfileName;
 use crate::protocol::capability::ClientCapabilities;
-use crate::protocol::era::{Era, NEWEST_HANDSHAKE, Revision};
+use crate::protocol::era::Revision;
 use crate::protocol::frame::Request;
 use crate::protocol::json::{Object, quote};
 use crate::protocol::translate::{ClientView, ResultKind};
@@ -45,8 +45,9 @@ pub(super) fn initialize(
         return refuse(StatusCode::OK, INVALID_PARAMS, "protocolVersion must be a string");
     };
     // An unknown or stateless revision is not an error: another one is offered (S-LIFE-01).
-    let revision = Revision::parse(&asked).filter(|revision| revision.era() == Era::Handshake);
-    let revision = revision.unwrap_or(NEWEST_HANDSHAKE);
+    let Some(revision) = edge.settings.revisions.negotiate(&asked) else {
+        return refuse(StatusCode::BAD_REQUEST, INVALID_REQUEST, "no revision with a handshake is served");
+    };
     let introduction = match edge.switchboard.introduce(profile) {
         Ok(introduction) => introduction,
         Err(failure) => return refuse(StatusCode::NOT_FOUND, INVALID_REQUEST, &failure.to_string()),

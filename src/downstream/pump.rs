@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use super::events::EventWriter;
 use super::exchange::{Finished, Work};
-use crate::protocol::frame::RequestId;
 use crate::protocol::message::one_line;
 use crate::session::stream::{Stream, Weight};
-use crate::session::streams::Streams;
+use crate::session::streams::{Requests, Streams};
 use crate::upstream::events::Events;
 
 /// Runs work and puts what comes of it on a stream.
@@ -37,12 +36,15 @@ impl Pump {
         let finished = loop {
             let due = self.writer.due();
             tokio::select! {
+                biased;
+                // First, so that nothing more is said of a request that was withdrawn; what was told before its answer
+                // goes before it all the same.
+                finished = &mut work => break finished,
                 event = self.events.recv() => {
                     if let Some((text, weight)) = self.writer.write(event) {
                         self.outlet.put(text, weight);
                     }
                 }
-                finished = &mut work => break finished,
                 () = until(due) => {
                     if let Some((text, weight)) = self.writer.release() {
                         self.outlet.put(text, weight);
@@ -94,7 +96,7 @@ impl Outlet {
     }
 
     /// A new stream of a session, for these requests.
-    pub(super) fn kept(streams: &Arc<Streams>, requests: Arc<[RequestId]>) -> Self {
+    pub(super) fn kept(streams: &Arc<Streams>, requests: Requests) -> Self {
         Outlet { stream: streams.open(requests), streams: Some(Arc::clone(streams)), shared: false }
     }
 

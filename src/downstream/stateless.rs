@@ -21,9 +21,10 @@ use super::initialize::server_info;
 use super::respond::{
     self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
 };
+use crate::config::revisions::ServedRevisions;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::ProfileName;
-use crate::protocol::era::{Era, REVISIONS, Revision};
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Frame, Request, RequestId};
 use crate::protocol::headers;
 use crate::protocol::json::{Object, quote};
@@ -60,7 +61,7 @@ struct Checked {
 
 /// The checks in the order of requirements §3; none tells of what a later one would find. Those of headers are left out
 /// where the transport has none.
-fn check(mirror: Option<&Inbound<'_>>, request: &Request) -> Result<Checked, Finished> {
+fn check(edge: &Edge, mirror: Option<&Inbound<'_>>, request: &Request) -> Result<Checked, Finished> {
     let id = &request.id;
     let version = request.params.meta_text(VERSION_KEY);
     let Some(version) = version else {
@@ -72,8 +73,10 @@ fn check(mirror: Option<&Inbound<'_>>, request: &Request) -> Result<Checked, Fin
     if let Some(inbound) = mirror {
         check_version(inbound, id, &version)?;
     }
-    let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Stateless);
-    let revision = revision.ok_or_else(|| unsupported(id, &version))?;
+    let served = &edge.settings.revisions;
+    let revision = Revision::parse(&version)
+        .filter(|revision| revision.era() == Era::Stateless && served.serve(*revision))
+        .ok_or_else(|| unsupported(id, &version, served))?;
     if let Some(inbound) = mirror {
         check_method(inbound, request)?;
     }
@@ -160,21 +163,21 @@ fn mismatch(id: &RequestId, text: &str) -> Finished {
     respond::error(Some(id), StatusCode::BAD_REQUEST, HEADER_MISMATCH, text, None)
 }
 
-fn unsupported(id: &RequestId, requested: &str) -> Finished {
-    let data = format!(r#"{{"supported":{},"requested":{}}}"#, served_revisions(), quote(requested));
+fn unsupported(id: &RequestId, requested: &str, served: &ServedRevisions) -> Finished {
+    let data = format!(r#"{{"supported":{},"requested":{}}}"#, names_of(served), quote(requested));
     let text = "unsupported protocol version";
     respond::error(Some(id), StatusCode::BAD_REQUEST, UNSUPPORTED_VERSION, text, Some(&data))
 }
 
 /// Every revision served, newest first, as a JSON array (S-META-10).
-fn served_revisions() -> String {
-    let names: Vec<String> = REVISIONS.iter().rev().map(|revision| quote(revision.text())).collect();
+fn names_of(served: &ServedRevisions) -> String {
+    let names: Vec<String> = served.newest_first().map(|revision| quote(revision.text())).collect();
     format!("[{}]", names.join(","))
 }
 
 async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
     let trace = inbound.trace(&request.params);
-    let begun = check(Some(inbound), &request).and_then(|checked| {
+    let begun = check(inbound.edge, Some(inbound), &request).and_then(|checked| {
         let arrival = Arrival { trace, transport: Transport::Http, streams: true };
         work(inbound.edge, inbound.profile.as_ref(), request, checked, arrival)
     });
@@ -201,7 +204,7 @@ pub(super) fn begin(
     request: Request,
     arrival: Arrival,
 ) -> Result<Begun, Finished> {
-    let checked = check(None, &request)?;
+    let checked = check(edge, None, &request)?;
     work(edge, profile, request, checked, arrival)
 }
 
@@ -277,7 +280,7 @@ fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
         instructions.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default();
     let result = format!(
         r#"{{"supportedVersions":{},"capabilities":{{"completions":{{}},"logging":{{}},"prompts":{{}},"resources":{{}},"tools":{{}}}}{}}}"#,
-        served_revisions(),
+        names_of(&edge.settings.revisions),
         instructions
     );
     Ok(Outcome::Own(result.into()))

@@ -1,6 +1,9 @@
 //! The eight syslog levels of MCP logging.
 
+use std::borrow::Cow;
+
 use super::json::{Object, string};
+use super::redact::redacted;
 use super::splice::Edit;
 
 /// Severity, least severe first, so that `level >= wanted` reads "severe enough".
@@ -54,7 +57,8 @@ impl LogLevel {
     }
 }
 
-/// Parameters of a log message for a client that wants `level` and above, its logger naming the upstream (S-LOG-05);
+/// Parameters of a log message for a client that wants `level` and above, its logger naming the upstream and its data
+/// without secrets (S-LOG-05);
 /// `None` when it is not severe enough.
 pub fn log_params(upstream: &str, params: &Object, level: LogLevel) -> Option<Vec<u8>> {
     let severity = params.get("level").and_then(LogLevel::from_raw)?;
@@ -67,6 +71,9 @@ pub fn log_params(upstream: &str, params: &Object, level: LogLevel) -> Option<Ve
     };
     let mut edit = Edit::of(params);
     edit.set_text("logger", &logger);
+    if let Some(Cow::Owned(clean)) = params.get("data").map(redacted) {
+        edit.set("data", clean);
+    }
     let mut text = Vec::new();
     edit.write(&mut text);
     Some(text)

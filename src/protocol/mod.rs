@@ -14,6 +14,7 @@ pub mod log_level;
 pub mod message;
 pub mod method;
 pub mod param_headers;
+pub mod redact;
 mod scan;
 pub mod splice;
 pub mod sse;

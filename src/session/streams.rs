@@ -9,6 +9,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::event_id::{EventIds, Place};
 use super::stream::{End, Ledger, Stream, StreamReader};
 use crate::config::bounds::Bounds;
@@ -47,14 +49,17 @@ struct Table {
     last: u64,
     /// Oldest first.
     kept: VecDeque<Kept>,
-    gone: VecDeque<(u64, Arc<[RequestId]>)>,
+    gone: VecDeque<(u64, Requests)>,
     closed: bool,
 }
+
+/// The requests of one stream: one, but for batches.
+pub type Requests = SmallVec<[RequestId; 1]>;
 
 #[derive(Debug)]
 struct Kept {
     stream: Arc<Stream>,
-    requests: Arc<[RequestId]>,
+    requests: Requests,
 }
 
 /// What an event id leads to.
@@ -65,7 +70,7 @@ pub enum Resumed {
     /// The standing stream, to be read again from behind this event.
     Standing(u64),
     /// The stream of these requests, whose answers are no longer kept.
-    Gone(Arc<[RequestId]>),
+    Gone(Requests),
 }
 
 impl Streams {
@@ -103,7 +108,7 @@ impl Streams {
     }
 
     /// Opens the stream of these requests.
-    pub fn open(&self, requests: Arc<[RequestId]>) -> Arc<Stream> {
+    pub fn open(&self, requests: Requests) -> Arc<Stream> {
         let mut table = self.lock();
         table.last += 1;
         let keep = if self.resumable { self.limits.session } else { 0 };
@@ -125,12 +130,12 @@ impl Streams {
         let table = self.lock();
         if let Some(kept) = table.kept.iter().find(|kept| kept.stream.number() == stream) {
             return kept.stream.has_reached(number).then(|| match kept.stream.has_lost_since(number) {
-                true => Resumed::Gone(Arc::clone(&kept.requests)),
+                true => Resumed::Gone(kept.requests.clone()),
                 false => Resumed::Request(kept.stream.read_after(Some(number))),
             });
         }
         let gone = table.gone.iter().find(|(number, _)| *number == stream)?;
-        Some(Resumed::Gone(Arc::clone(&gone.1)))
+        Some(Resumed::Gone(gone.1.clone()))
     }
 
     /// To be called after something was put on a stream: lets go of what is over the budget.
@@ -232,8 +237,8 @@ pub(super) mod tests {
         streams.ids().expect("it has ids").seal(Place { stream, number })
     }
 
-    fn request(number: u64) -> Arc<[RequestId]> {
-        Arc::from([RequestId::number(number)])
+    fn request(number: u64) -> Requests {
+        Requests::from_iter([RequestId::number(number)])
     }
 
     #[test]
@@ -285,7 +290,7 @@ pub(super) mod tests {
         let Some(Resumed::Gone(requests)) = streams.resume(&id(&streams, stream.number(), 0)) else {
             panic!("its request is remembered");
         };
-        assert_eq!(&*requests, [RequestId::number(7)]);
+        assert_eq!(&requests[..], [RequestId::number(7)]);
     }
 
     #[test]

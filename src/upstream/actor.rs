@@ -19,6 +19,7 @@ use super::link::{Link, Reports};
 use super::messages::{
     ConnectSettled, EraMistaken, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire, UpstreamNews,
 };
+use super::pings;
 use super::shared::{Shared, State};
 use crate::protocol::era::Era;
 use crate::protocol::log_level::LogLevel;
@@ -121,14 +122,29 @@ impl UpstreamActor {
         self.carry_out(effects, ctx);
     }
 
+    /// The links that were silent longest come first, and as many at once as disturb nobody (S-LIFE-11).
+    fn ping_idle_links(&mut self, _: &mut Context<Self>) {
+        let every = self.shared.bounds.ping_every;
+        let links = self.shared.links.iter().map(|link| Arc::clone(link.value()));
+        let mut due: Vec<_> = links.filter_map(|link| Some((link.ping_overdue(every)?, link))).collect();
+        due.sort_unstable_by_key(|(overdue, _)| std::cmp::Reverse(*overdue));
+        for (_, link) in due.into_iter().take(pings::AT_ONCE) {
+            tokio::task::spawn_local(async move { link.ping(every).await });
+        }
+    }
+
     /// Known before anybody is told that the shared connection is open.
     fn note_facts(&self, connected: &Connected) {
         match connected {
-            Connected::Stateless { facts } => self.shared.set_facts(facts.clone()),
+            Connected::Stateless { facts } => {
+                self.shared.set_over_sse(false);
+                self.shared.set_facts(facts.clone());
+            }
             Connected::Link(link) => {
                 if let Ok(facts) = link.facts() {
                     self.shared.set_facts(facts.clone());
                 }
+                self.shared.set_over_sse(link.is_over_sse());
                 self.shared.set_process(link.process().cloned());
             }
         }
@@ -141,6 +157,7 @@ impl Actor for UpstreamActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, Self::tick);
+        ctx.run_interval(pings::tick(self.shared.bounds.ping_every), Self::ping_idle_links);
         self.shared.set_state(State::Starting);
         let effects = self.connections.start(Instant::now());
         self.carry_out(effects, ctx);

@@ -35,8 +35,8 @@ impl Link {
         let text = Bytes::from(message::request(id, method, params.as_bytes()));
         if let Wire::Pipe(pipe) = &self.wire {
             pipe.send(text.clone())?;
-            // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe is dropped by its id.
-            guard.sent = !matches!(method, "initialize" | "server/discover");
+            // `initialize` is never cancelled (S-CANC-02), and a late answer to a probe or ping is dropped by its id.
+            guard.sent = !matches!(method, "initialize" | "server/discover" | "ping");
         }
         Ok(Asked { guard, answer, text })
     }
@@ -46,7 +46,7 @@ impl Link {
         let known = LogLevel::from_number(self.level.load(Ordering::Relaxed));
         if known.is_none_or(|known| level < known)
             && let Some(set) = self.begin_setting_level(level)
-            && let Wire::Http(_) = self.wire
+            && !matches!(self.wire, Wire::Pipe(_))
         {
             let _ = tokio::time::timeout(LEVEL_WAIT, set).await;
         }
@@ -116,6 +116,7 @@ impl Asked {
         match &link.wire {
             Wire::Pipe(_) => answer.await.unwrap_or_else(|_| Err(link.lost())),
             Wire::Http(http) => http.ask(link, guard.id, text, &mut answer).await,
+            Wire::Sse(sse) => sse.ask(link, text, &mut answer).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Always: an attempt ends within its deadline; what it started, process or session, ends when its link does, however
 //! that comes about, and is waited for among the upstream's errands. Not here: when to try again
-//! (`connections`), the greeting (`greeting`).
+//! (`connections`), the greeting (`greeting`), what is particular to HTTP (`connect_http`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use tokio_util::task::TaskTracker;
 use super::call::Client;
 use super::error::UpstreamError;
 use super::greeting::HandshakeFailed;
-use super::http_wire::{Endpoint, HttpWire};
+use super::http_wire::Endpoint;
+use super::incoming::Incoming;
 use super::link::{Link, LinkSettings, Reports, Wire};
 use super::probe::Facts;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
+use crate::config::servers::AskSettings;
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
-use crate::protocol::frame::Frame;
 use crate::protocol::json::Limits;
 
 /// What an attempt brought.
@@ -88,7 +89,11 @@ pub(super) struct Attempt {
     pub(super) client: Arc<Client>,
     pub(super) address: Address,
     pub(super) expected: Option<Expected>,
+    /// The configuration says HTTP+SSE, or the shared connection found it.
+    pub(super) over_sse: bool,
     pub(super) reports: Reports,
+    /// What the server may ask of the client.
+    pub(super) ask: AskSettings,
     pub(super) start_deadline: Duration,
     pub(super) probe_deadline: Duration,
     pub(super) input_timeout: Duration,
@@ -96,9 +101,6 @@ pub(super) struct Attempt {
     /// Where what outlives the attempt is waited for.
     pub(super) errands: TaskTracker,
 }
-
-/// Longest wait for an upstream that is told that its session ended.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Attempt {
     /// Runs the attempt to its end, which comes at once when it is abandoned.
@@ -120,53 +122,6 @@ impl Attempt {
             Address::Http { endpoint, stateless } => self.open_http(endpoint, stateless).await,
             Address::Stdio(settings) => self.open_stdio(settings).await,
         }
-    }
-
-    async fn open_http(
-        &self,
-        endpoint: &Endpoint,
-        stateless: &StatelessHttp,
-    ) -> Result<Connected, AttemptFailed> {
-        if self.must_probe()
-            && let Some(facts) = self.probe_http(stateless).await?
-        {
-            return Ok(Connected::Stateless { facts });
-        }
-        let guard = EndOnDrop(Some(self.link(Wire::Http(HttpWire::new(endpoint.clone())), None)));
-        let link = guard.link();
-        self.end_session_with(Arc::clone(link));
-        let facts = match self.shake_hands(link).await {
-            Err(HandshakeFailed::Refused(error)) => {
-                let era_changed = self.is_found() && matches!(self.probe_http(stateless).await, Ok(Some(_)));
-                return Err(AttemptFailed { error, era_changed });
-            }
-            Err(HandshakeFailed::Other(error)) => return Err(error.into()),
-            Ok(facts) => facts,
-        };
-        if let Wire::Http(wire) = &link.wire {
-            wire.negotiated(facts.revision);
-            wire.post_initialized().await?;
-        }
-        link.opened(facts);
-        let standing = Arc::clone(link);
-        tokio::task::spawn_local(async move {
-            if let Wire::Http(wire) = &standing.wire {
-                wire.keep_standing_stream(&standing).await;
-            }
-        });
-        Ok(Connected::Link(guard.keep()))
-    }
-
-    /// However the link ends, the upstream's session ends with it (S-HTTPC-05).
-    fn end_session_with(&self, link: Arc<Link>) {
-        self.errands.spawn_local(async move {
-            link.until_ended().await;
-            if let Wire::Http(wire) = &link.wire
-                && tokio::time::timeout(FAREWELL, wire.delete_session()).await.is_err()
-            {
-                tracing::debug!(upstream = %link.upstream, "the upstream did not say that its session ended");
-            }
-        });
     }
 
     async fn open_stdio(&self, settings: &ProcessSettings) -> Result<Connected, AttemptFailed> {
@@ -217,7 +172,7 @@ impl Attempt {
         Ok((EndOnDrop(Some(link)), process.control))
     }
 
-    fn link(&self, wire: Wire, process: Option<ProcessControl>) -> Arc<Link> {
+    pub(super) fn link(&self, wire: Wire, process: Option<ProcessControl>) -> Arc<Link> {
         Link::new(LinkSettings {
             upstream: self.upstream.clone(),
             number: self.number,
@@ -231,32 +186,15 @@ impl Attempt {
     }
 }
 
-/// Messages that could not be read in a row before the server is taken for broken.
-const BAD_LINES: usize = 100;
-
 async fn read_lines(link: &Arc<Link>, mut lines: LineReceiver, json: Limits) {
-    let mut bad = 0;
+    let mut incoming = Incoming::of(link, json);
     while let Some(line) = lines.recv().await {
-        let text = match line {
-            Line::Text(text) => text,
+        match line {
+            Line::Text(text) => incoming.take(text),
             Line::Ended(reason) => return link.end(reason.to_string()),
-        };
-        match Frame::parse_batch(text, json) {
-            Ok(frames) => {
-                bad = 0;
-                frames.into_iter().flatten().for_each(|frame| link.receive(frame, None));
-            }
-            Err(fault) => {
-                bad += 1;
-                tracing::warn!(upstream = %link.upstream, %fault, "skipped a line that is not a message");
-                if let Some(id) = fault.id.as_ref().and_then(|id| id.as_number()) {
-                    // The call it belongs to must not wait for its deadline.
-                    link.calls.settle(id, Err(fault.into()));
-                }
-                if bad >= BAD_LINES {
-                    return link.end("its output is not MCP");
-                }
-            }
+        }
+        if link.has_ended() {
+            return;
         }
     }
     link.end("its output ended");
@@ -277,14 +215,14 @@ fn explained(error: UpstreamError, process: &ProcessControl) -> UpstreamError {
 }
 
 /// Ends a link unless it was kept.
-struct EndOnDrop(Option<Arc<Link>>);
+pub(super) struct EndOnDrop(pub(super) Option<Arc<Link>>);
 
 impl EndOnDrop {
-    fn link(&self) -> &Arc<Link> {
+    pub(super) fn link(&self) -> &Arc<Link> {
         self.0.as_ref().expect("taken only when it is consumed")
     }
 
-    fn keep(mut self) -> Arc<Link> {
+    pub(super) fn keep(mut self) -> Arc<Link> {
         self.0.take().expect("taken only here, and by value")
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::connect::{Attempt, Expected};
+use super::declared::declared;
 use super::encode::client_info;
 use super::error::UpstreamError;
 use super::link::Link;
@@ -126,7 +127,7 @@ impl Attempt {
         let params = format!(
             r#"{{"protocolVersion":{},"capabilities":{},"clientInfo":{}}}"#,
             quote(offered.text()),
-            String::from_utf8_lossy(&self.client.capabilities.to_upstream()),
+            String::from_utf8_lossy(&declared(&self.client.capabilities, self.ask)),
             client_info()
         );
         let refused = |why: String| HandshakeFailed::Refused(UpstreamError::unavailable(why));

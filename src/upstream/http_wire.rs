@@ -1,12 +1,13 @@
 //! The handshake era over streamable HTTP, as a client: one session, every message its own POST, one standing GET.
 //!
 //! Always: the session id stays on this hop (S-HTTPC-02); answers are matched by id, whatever stream they come on
-//! (S-HTTPC-06). Not here: sockets (`http`), what messages mean (`link`).
+//! (S-HTTPC-06). Not here: sockets (`http`), streams of events (`http_streams`), what messages mean (`link`).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -14,12 +15,11 @@ use super::call::UpstreamCall;
 use super::calls::Reply;
 use super::encode::TRACE_KEYS;
 use super::error::UpstreamError;
-use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpTarget};
+use super::http::{self as client, AnswerBody, HttpAnswer, HttpTarget};
 use super::link::Link;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::json::{Limits, string};
-use crate::protocol::sse::SseEvent;
 
 /// Headers of one request besides the fixed ones.
 pub(super) type Headers = SmallVec<[(HeaderName, HeaderValue); 6]>;
@@ -33,22 +33,23 @@ pub(super) struct Endpoint {
     pub(super) target: HttpTarget,
     pub(super) limits: client::HttpLimits,
     pub(super) json: Limits,
+    /// The wait before a broken stream is taken up again, unless its server names one.
+    pub(super) retry: Duration,
 }
 
 /// One upstream session.
 #[derive(Debug)]
 pub(super) struct HttpWire {
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     session: OnceLock<HeaderValue>,
     revision: OnceLock<Revision>,
+    /// How `initialize` was refused.
+    refusal: OnceLock<StatusCode>,
 }
-
-/// Pause before the standing stream is opened again.
-const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 impl HttpWire {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        HttpWire { endpoint, session: OnceLock::new(), revision: OnceLock::new() }
+        HttpWire { endpoint, session: OnceLock::new(), revision: OnceLock::new(), refusal: OnceLock::new() }
     }
 
     /// From now on requests name this revision (S-HTTPC-03).
@@ -56,7 +57,7 @@ impl HttpWire {
         let _ = self.revision.set(revision);
     }
 
-    fn headers(&self) -> Headers {
+    pub(super) fn headers(&self) -> Headers {
         let mut headers = Headers::new();
         if let Some(session) = self.session.get() {
             headers.push((SESSION_HEADER, session.clone()));
@@ -104,11 +105,15 @@ impl HttpWire {
         let post = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits);
         let reply = tokio::select! {
             reply = post => reply?,
-            () = link.until_ended() => return Err(link.lost()),
+            // On another stream of the session, or the link has ended.
+            answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
         };
         self.note_session(&reply);
         let status = reply.status;
-        if status.as_u16() == 404 && self.session.get().is_some() {
+        if self.revision.get().is_none() && !status.is_success() {
+            let _ = self.refusal.set(status);
+        }
+        if status.as_u16() == 404 && self.has_session() {
             // Nobody started the call: the server does not know the session (S-HTTPC-04).
             link.end("the upstream forgot the session");
             return Err(UpstreamError::SessionForgotten);
@@ -126,7 +131,7 @@ impl HttpWire {
                 self.read_until_answered(link, id, reader, answer).await
             }
             // The answer will come on another stream of the session.
-            AnswerBody::Empty if status.as_u16() == 202 => self.wait(link, answer).await,
+            AnswerBody::Empty if status.as_u16() == 202 => answer.await.unwrap_or_else(|_| Err(link.lost())),
             AnswerBody::Empty if status.is_success() => Err(UpstreamError::protocol("its answer is empty")),
             AnswerBody::Other(kind) if status.is_success() => {
                 Err(UpstreamError::protocol(format!("its answer has content type {kind:?}")))
@@ -135,135 +140,85 @@ impl HttpWire {
         }
     }
 
+    /// Whether `initialize` was refused in the way of a server that does not know this transport (S-HTTPC-11).
+    pub(super) fn is_unknown_to_it(&self) -> bool {
+        self.refusal.get().is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 405))
+    }
+
+    /// Whether the upstream gave a session id.
+    pub(super) fn has_session(&self) -> bool {
+        self.session.get().is_some()
+    }
+
+    /// A refusal opens no session, whatever its headers say.
     fn note_session(&self, reply: &HttpAnswer) {
-        if let Some(session) = &reply.session {
+        if let Some(session) = reply.session.as_ref().filter(|_| reply.status.is_success()) {
             let _ = self.session.set(session.clone());
         }
     }
 
     /// Takes a JSON body, one message or a 2025-03-26 batch; gives the answer to `id` if it is among them.
-    fn take_json(&self, link: &Arc<Link>, id: u64, body: Bytes) -> Result<Option<Answer>, UpstreamError> {
-        let frames = Frame::parse_batch(body, self.endpoint.json)?;
-        let mut found = None;
-        for frame in frames {
-            found = found.or(route(link, frame?, id, Some(id)));
-        }
-        Ok(found)
-    }
-
-    async fn read_until_answered(
+    pub(super) fn take_json(
         &self,
         link: &Arc<Link>,
         id: u64,
-        mut reader: Box<EventReader>,
-        answer: &mut Reply,
-    ) -> Result<Answer, UpstreamError> {
-        loop {
-            tokio::select! {
-                event = reader.next() => match event {
-                    Some(Ok(event)) => {
-                        if let Some(answer) = self.take_event(link, event, id)? {
-                            return Ok(answer);
-                        }
-                    }
-                    Some(Err(failure)) => return Err(failure.into()),
-                    None => return Err(UpstreamError::lost("the stream ended before the answer")),
-                },
-                answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
-            }
-        }
-    }
-
-    fn take_event(
-        &self,
-        link: &Arc<Link>,
-        event: SseEvent,
-        id: u64,
+        body: Bytes,
     ) -> Result<Option<Answer>, UpstreamError> {
-        if event.data.is_empty() {
-            return Ok(None);
-        }
-        self.take_json(link, id, event.data)
-    }
-
-    async fn wait(&self, link: &Arc<Link>, answer: &mut Reply) -> Result<Answer, UpstreamError> {
-        answer.await.unwrap_or_else(|_| Err(link.lost()))
-    }
-
-    /// Posts a notification or an answer, without anybody waiting.
-    pub(super) fn post_in_background(&self, link: &Arc<Link>, text: Bytes) {
-        let (endpoint, headers, link) = (self.endpoint.clone(), self.headers(), Arc::clone(link));
-        tokio::task::spawn_local(async move {
-            match client::post(&endpoint.target, &headers, text, endpoint.limits).await {
-                Ok(reply) if reply.status.is_success() => {}
-                Ok(reply) => {
-                    tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
-                }
-                Err(failure) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
-            }
-        });
-    }
-
-    /// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
-    pub(super) async fn post_initialized(&self) -> Result<(), UpstreamError> {
-        let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        let reply = client::post(&self.endpoint.target, &self.headers(), text, self.endpoint.limits).await?;
-        if reply.status.is_success() {
-            Ok(())
-        } else {
-            Err(bad_status(reply.status.as_u16(), seconds(reply.retry_after.as_ref())))
-        }
-    }
-
-    /// Keeps the standing stream open for as long as the link lives; a server without one is left alone for good.
-    pub(super) async fn keep_standing_stream(self: &HttpWire, link: &Arc<Link>) {
-        while !link.has_ended() {
-            let headers = self.headers();
-            let opened = tokio::select! {
-                opened = client::get(&self.endpoint.target, &headers, self.endpoint.limits) => opened,
-                () = link.until_ended() => return,
-            };
-            match opened {
-                Ok(HttpAnswer { status, body: AnswerBody::Events(reader), .. }) if status.is_success() => {
-                    self.read_standing(link, reader).await;
-                }
-                Ok(reply) if reply.status.as_u16() == 404 => {
-                    return link.end("the upstream forgot the session");
-                }
-                Ok(_) => return,
-                Err(failure) => {
-                    tracing::debug!(upstream = %link.upstream, %failure, "standing stream not opened")
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(REOPEN_AFTER) => {}
-                () = link.until_ended() => return,
+        let frames = Frame::parse_batch(body, self.endpoint.json)?;
+        let (mut found, mut fault) = (None, None);
+        for frame in frames {
+            match frame {
+                Ok(frame) => found = found.or(route(link, frame, id, Some(id))),
+                Err(other) => fault = Some(other),
             }
         }
-    }
-
-    async fn read_standing(&self, link: &Arc<Link>, mut reader: Box<EventReader>) {
-        loop {
-            let event = tokio::select! {
-                event = reader.next() => event,
-                () = link.until_ended() => return,
-            };
-            let Some(Ok(event)) = event else { return };
-            if event.data.is_empty() {
-                continue;
-            }
-            match Frame::parse_batch(event.data, self.endpoint.json) {
-                Ok(frames) => frames.into_iter().flatten().for_each(|frame| link.receive(frame, None)),
-                Err(fault) => tracing::debug!(upstream = %link.upstream, %fault, "skipped an event"),
-            }
+        // What is wrong with another message of the batch does not undo the answer.
+        match (found, fault) {
+            (None, Some(fault)) => Err(fault.into()),
+            (found, _) => Ok(found),
         }
     }
 
     /// Ends the session (S-HTTPC-05); a server may refuse that.
     pub(super) async fn delete_session(&self) {
-        if self.session.get().is_some() {
+        if self.has_session() {
             let _ = client::delete(&self.endpoint.target, &self.headers(), self.endpoint.limits).await;
         }
+    }
+}
+
+/// Messages of one link that may be under way without anybody waiting for them.
+pub(super) const IN_BACKGROUND: usize = 256;
+
+/// Posts a notification or an answer, without anybody waiting.
+pub(super) fn post_in_background(endpoint: &Endpoint, headers: Headers, link: &Arc<Link>, text: Bytes) {
+    // An upstream that provokes answers without end and takes none of them gets no more.
+    let Ok(place) = Arc::clone(&link.in_background).try_acquire_owned() else {
+        tracing::warn!(upstream = %link.upstream, "a message was dropped: too many are under way");
+        return;
+    };
+    let (endpoint, link) = (endpoint.clone(), Arc::clone(link));
+    tokio::task::spawn_local(async move {
+        let _place = place;
+        let post = client::post(&endpoint.target, &headers, text, endpoint.limits);
+        match tokio::time::timeout(link.ask_deadline, post).await {
+            Ok(Ok(reply)) if reply.status.is_success() => {}
+            Ok(Ok(reply)) => {
+                tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
+            }
+            Ok(Err(failure)) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
+            Err(_) => tracing::debug!(upstream = %link.upstream, "message not acknowledged"),
+        }
+    });
+}
+
+/// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
+pub(super) async fn post_initialized(endpoint: &Endpoint, headers: Headers) -> Result<(), UpstreamError> {
+    let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    let reply = client::post(&endpoint.target, &headers, text, endpoint.limits).await?;
+    match reply.status.is_success() {
+        true => Ok(()),
+        false => Err(bad_status(reply.status.as_u16(), seconds(reply.retry_after.as_ref()))),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,10 +17,12 @@ use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall
 use super::calls::CallTable;
 use super::connections::Connection;
 use super::error::UpstreamError;
-use super::http_wire::HttpWire;
+use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::pings::Pings;
 use super::probe::Facts;
 use super::questions;
+use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
@@ -32,6 +35,8 @@ pub(super) enum Wire {
     Pipe(LineSender),
     /// POSTs of one session.
     Http(HttpWire),
+    /// POSTs whose answers come on one event stream.
+    Sse(SseWire),
 }
 
 /// Whom a link reports to.
@@ -82,6 +87,9 @@ pub struct Link {
     why: OnceLock<String>,
     opened: Instant,
     used_ms: AtomicU64,
+    pub(super) pings: Pings,
+    /// Places for messages that nobody waits for, where each is an exchange of its own.
+    pub(super) in_background: Arc<Semaphore>,
 }
 
 impl Connection for Arc<Link> {
@@ -126,12 +134,19 @@ impl Link {
             why: OnceLock::new(),
             opened: Instant::now(),
             used_ms: AtomicU64::new(0),
+            pings: Pings::default(),
+            in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }
 
     /// The process behind it, where there is one.
     pub(super) fn process(&self) -> Option<&ProcessControl> {
         self.process.as_ref()
+    }
+
+    /// Whether it is an HTTP+SSE one.
+    pub(super) fn is_over_sse(&self) -> bool {
+        matches!(self.wire, Wire::Sse(_))
     }
 
     /// Whose link it is.
@@ -160,8 +175,17 @@ impl Link {
     }
 
     fn touch(&self) {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.store(elapsed, Ordering::Relaxed);
+        self.used_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since it was made.
+    pub(super) fn age_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When it was last used, in milliseconds of its age.
+    pub(super) fn used_ms(&self) -> u64 {
+        self.used_ms.load(Ordering::Relaxed)
     }
 
     /// Ends it: calls fail, questions are dropped, the actor is told. The first reason stays.
@@ -225,6 +249,11 @@ impl Link {
                 sent.store(true, Ordering::Relaxed);
                 http.call(self, id, text, &mut answer, call).await
             }
+            Wire::Sse(sse) => {
+                guard.sent = true;
+                sent.store(true, Ordering::Relaxed);
+                sse.call(self, text, &mut answer, call).await
+            }
         };
         // Answered, or never sent: there is nothing to cancel.
         if matches!(
@@ -245,7 +274,8 @@ impl Link {
                     tracing::debug!(upstream = %self.upstream, "a message could not be queued");
                 }
             }
-            Wire::Http(http) => http.post_in_background(self, text),
+            Wire::Http(http) => post_in_background(&http.endpoint, http.headers(), self, text),
+            Wire::Sse(sse) => post_in_background(sse.endpoint(), sse.headers(), self, text),
         }
     }
 
@@ -256,6 +286,7 @@ impl Link {
 
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
     pub(super) fn receive(self: &Arc<Self>, frame: Frame, cause: Option<u64>) {
+        self.pings.heard();
         match frame {
             Frame::Response(response) => {
                 let id = response.id.as_ref().and_then(RequestId::as_number);

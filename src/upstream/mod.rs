@@ -1,9 +1,11 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `route`, `call` and `events` (what passes through), `shared` and `connections` (what
-//! is known and what is decided), `actor` (who does it), `connect`, `greeting` and `probe` (opening), `link` and `asking`
-//! (an open connection) over `http_wire` or `stdio`, `stateless` (calls that need none), `era_check` (doubts). Always: a
-//! call ends with one answer or one `UpstreamError` that says whether it may have run; dropping it cancels it upstream.
+//! Reading order: `handle` (what others use), `route`, `call` and `events` (what passes through), `shared` and
+//! `connections` (what is known and what is decided), `actor` (who does it), `connect`, `connect_http`, `greeting` and
+//! `probe` (opening), `link` and `asking` (an open connection) over `stdio`, `http_wire` (with `http_streams` and
+//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `stateless` (calls that need none), `era_check` and `pings`
+//! (doubts). Always: a call ends with one answer or one `UpstreamError` that says whether it may have run; dropping it
+//! cancels it upstream.
 //! Not here: public names, who may call, what clients see.
 
 mod actor;
@@ -12,7 +14,9 @@ mod backoff;
 pub mod call;
 mod calls;
 mod connect;
+mod connect_http;
 mod connections;
+mod declared;
 mod encode;
 mod era_check;
 pub mod error;
@@ -21,15 +25,21 @@ pub mod fleet;
 mod greeting;
 pub mod handle;
 pub mod http;
+mod http_streams;
 mod http_wire;
+mod incoming;
 mod link;
 pub mod messages;
+mod pings;
 pub mod probe;
 mod questions;
 mod route;
 mod shared;
+mod sse_endpoint;
+mod sse_wire;
 mod stateless;
 pub mod stdio;
+mod stream_memory;
 mod subscriptions;
 mod supervisor;
 

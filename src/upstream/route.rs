@@ -153,7 +153,8 @@ impl UpstreamHandle {
     /// that the caller's next call finds things in order.
     async fn check_era(&self) {
         let Address::Http { stateless, .. } = &self.shared.address else { return };
-        if self.shared.pinned().is_some() {
+        // The stream of HTTP+SSE ends with the server, and a new connection begins with a probe.
+        if self.shared.pinned().is_some() || self.shared.is_over_sse() {
             return;
         }
         if self.shared.era_check.has_become_stateless(stateless, ERA_CHECK).await

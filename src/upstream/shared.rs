@@ -2,6 +2,7 @@
 //!
 //! Always: reads take no lock that is held across an await. Only the upstream's actor writes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub enum State {
 pub struct Status {
     /// Key in the configuration.
     pub name: String,
-    /// `stdio` or `http`.
+    /// `stdio`, `http` or `sse`.
     pub transport: &'static str,
     /// `starting`, `ready`, `down` or `stopped`.
     pub state: &'static str,
@@ -96,6 +97,8 @@ pub(super) struct Shared {
     facts: ArcSwapOption<Facts>,
     state: Mutex<State>,
     process: Mutex<Option<ProcessControl>>,
+    /// The shared connection is over HTTP+SSE.
+    found_sse: AtomicBool,
 }
 
 impl Shared {
@@ -135,6 +138,7 @@ impl Shared {
             facts: ArcSwapOption::empty(),
             state: Mutex::new(State::Starting),
             process: Mutex::new(None),
+            found_sse: AtomicBool::new(false),
         }))
     }
 
@@ -148,9 +152,11 @@ impl Shared {
             upstream: self.settings.name.clone(),
             number,
             expected: self.pinned().map(Expected::Pinned).or(found.map(Expected::Found)),
+            over_sse: self.sse_is_pinned() || (client.affinity != Affinity::Shared && self.is_over_sse()),
             client,
             address: self.address.clone(),
             reports,
+            ask: self.settings.ask,
             start_deadline: self.bounds.start_deadline,
             probe_deadline: self.bounds.probe_deadline,
             input_timeout: self.bounds.input_timeout,
@@ -167,13 +173,27 @@ impl Shared {
         }
     }
 
+    fn sse_is_pinned(&self) -> bool {
+        matches!(&self.settings.transport, TransportSettings::Http(http) if http.sse)
+    }
+
+    /// Whether it is reached over HTTP+SSE, by configuration or because nothing else was found.
+    pub(super) fn is_over_sse(&self) -> bool {
+        self.sse_is_pinned() || self.found_sse.load(Ordering::Relaxed)
+    }
+
+    /// Notes over what the shared connection is.
+    pub(super) fn set_over_sse(&self, found: bool) {
+        self.found_sse.store(found, Ordering::Relaxed);
+    }
+
     /// The affinity that serves this client: its own, unless one connection serves all.
     pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
-        match &self.settings.transport {
+        match self.settings.share {
             _ if revision.era() == Era::Stateless => Affinity::Shared,
             // One principal so far, so `principal` and `all` are the same connection.
-            TransportSettings::Stdio(stdio) if stdio.share != Share::Session => Affinity::Shared,
-            _ => client.affinity,
+            Share::Principal | Share::All => Affinity::Shared,
+            Share::Session => client.affinity,
         }
     }
 
@@ -225,6 +245,7 @@ impl Shared {
             name: self.settings.name.to_string(),
             transport: match self.address {
                 Address::Stdio(_) => "stdio",
+                Address::Http { .. } if self.is_over_sse() => "sse",
                 Address::Http { .. } => "http",
             },
             state,
@@ -266,5 +287,6 @@ fn endpoint(http: &HttpSettings, bounds: &Bounds) -> Result<Endpoint, String> {
         target: HttpTarget::new(&uri, headers).map_err(|fault| fault.to_string())?,
         limits: HttpLimits { result: bounds.upstream_result, connect: bounds.start_deadline },
         json: json_limits(bounds),
+        retry: bounds.retry,
     })
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    HANDSHAKE, HANDSHAKE_REVISIONS, Transport, eventually, gateway, http_upstream, stateless_upstream,
-    stdio_upstream, upstream,
+    Client, HANDSHAKE, HANDSHAKE_REVISIONS, Transport, eventually, gateway, http_upstream,
+    stateless_upstream, stdio_upstream, upstream,
 };
 
 #[tokio::test]
@@ -40,6 +40,26 @@ fn expect_fields(revision: &str, identity: &Value) {
     for field in identity.as_object().expect("an identity is an object").keys() {
         assert!(allowed.contains(&field.as_str()), "{field} did not exist in {revision}: {identity}");
     }
+}
+
+#[tokio::test]
+async fn s_life_12_a_revision_that_is_switched_off_is_not_spoken() {
+    let upstream = http_upstream("one").start().await;
+    let plan = gateway().with("one", &upstream).config("revisions: [2025-06-18, 2025-11-25]");
+    let gateway = plan.start().await;
+    for (asked, agreed) in [
+        ("2024-11-05", "2025-11-25"),
+        ("2025-03-26", "2025-11-25"),
+        ("2025-06-18", "2025-06-18"),
+        ("2025-11-25", "2025-11-25"),
+    ] {
+        let mut client = Client::silent(&gateway.endpoint, asked, json!({}));
+        let answer = client.initialize().await;
+        assert_eq!(answer.result()["protocolVersion"], agreed, "asked for {asked}");
+    }
+    let refusal = gateway.stateless().request("tools/list", json!({})).await;
+    let error = refusal.expect_error(400, -32022).error();
+    assert_eq!(error["data"]["supported"], json!(["2025-11-25", "2025-06-18"]));
 }
 
 #[tokio::test]

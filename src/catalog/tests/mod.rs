@@ -18,7 +18,10 @@ use crate::config::bounds::Bounds;
 use crate::config::listen::ListenSettings;
 use crate::config::names::NameSettings;
 use crate::config::profiles::ProfileSettings;
-use crate::config::servers::{HttpSettings, ProtocolChoice, ServerSettings, TransportSettings};
+use crate::config::revisions::ServedRevisions;
+use crate::config::servers::{
+    AskSettings, HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings,
+};
 use crate::config::telemetry::{LogForm, TelemetrySettings};
 use crate::names::{ProfileName, UpstreamName};
 use crate::protocol::json::{Limits, Object, elements};
@@ -28,9 +31,13 @@ use crate::store::seal::Sealer;
 fn settings(servers: &[(&str, &str)]) -> Settings {
     let server = |(name, prefix): &(&str, &str)| ServerSettings {
         name: UpstreamName::new(*name),
+        title: (*name).into(),
+        share: Share::Session,
+        ask: AskSettings::default_for(false),
         transport: TransportSettings::Http(HttpSettings {
             url: "http://127.0.0.1:1/".into(),
             headers: vec![],
+            sse: false,
         }),
         protocol: ProtocolChoice::Auto,
         prefix: (*prefix).into(),
@@ -39,6 +46,7 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
     };
     let data = "127.0.0.1:0".parse().expect("an address");
     Settings {
+        revisions: ServedRevisions::default(),
         listen: ListenSettings {
             data,
             admin: None,

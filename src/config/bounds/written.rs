@@ -84,7 +84,7 @@ section! {
         /// Age at which a 2025-11-25 client's stream is closed, to be resumed.
         #[schemars(extend("default" = "1h"))]
         "stream_age" stream_age: TimeSpan,
-        /// Pause that clients are asked to make before they resume a stream.
+        /// Pause before a stream is resumed, by clients and by the gateway where nobody named another.
         #[schemars(extend("default" = "1s"))]
         "retry" retry: TimeSpan,
         /// Progress notifications, and log messages, per second of one call; progress is told as one.
@@ -123,6 +123,9 @@ section! {
         /// A child that reads nothing for this long is restarted, a client is disconnected.
         #[schemars(extend("default" = "30s"))]
         "write_stall" write_stall: TimeSpan,
+        /// Idle connections of the handshake era are pinged this often; two pings unanswered end the connection.
+        #[schemars(extend("default" = "30s"))]
+        "ping_every" ping_every: TimeSpan,
         /// Drain on SIGTERM.
         #[schemars(extend("default" = "30s"))]
         "drain" drain: TimeSpan,
@@ -187,6 +190,7 @@ impl Bounds {
             stop_term,
             stdin_queue,
             write_stall,
+            ping_every,
             drain,
             head_timeout,
             connections,

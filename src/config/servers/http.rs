@@ -4,13 +4,14 @@ use http::{HeaderName, HeaderValue, Uri};
 
 use super::HttpSettings;
 use super::stdio::lint_literal;
-use super::written::WrittenServer;
+use super::written::{ProtocolWord, ServerType, WrittenServer};
 use crate::config::address::{http_url, is_loopback};
 use crate::config::check::Check;
 use crate::config::problem::Place;
 use crate::config::reference;
 use crate::config::secret::{Secret, names_secret};
 use crate::config::written::{At, Given, Key, Text, given};
+use crate::protocol::era::Era;
 
 /// Headers that belong to one hop, or that the gateway writes itself.
 const RESERVED: [&str; 19] = [
@@ -41,6 +42,7 @@ impl HttpSettings {
         refuse_process_keys(written, check);
         let url = given(&written.url).and_then(|url| endpoint(url, check));
         let headers = headers(written, check);
+        let sse = is_sse(written, check);
         let (url, text) = url?;
         let credentials = headers.iter().any(|(name, _)| names_secret(name));
         if credentials && url.scheme_str() == Some("http") && !is_loopback(&url) {
@@ -49,7 +51,27 @@ impl HttpSettings {
                 .problems
                 .lint(&place, "credentials in `headers` go over the network unencrypted; use `https://`");
         }
-        Some(HttpSettings { url: text, headers })
+        Some(HttpSettings { url: text, headers, sse })
+    }
+}
+
+/// `type: sse` and `protocol: sse` say the same.
+fn is_sse(written: &WrittenServer, check: &mut Check<'_>) -> bool {
+    let declared = given(&written.server_type).map(|at| at.value.0);
+    let protocol = given(&written.protocol);
+    match (declared, protocol.map(|at| at.value.0)) {
+        (Some(ServerType::Sse), Some(ProtocolWord::Pinned(revision))) if revision.era() == Era::Stateless => {
+            let place = protocol.map_or_else(Place::default, |at| at.place.clone());
+            check.conflict::<()>(&place, "this revision is not spoken over `type: sse`");
+            true
+        }
+        (Some(ServerType::Http), Some(ProtocolWord::Sse)) => {
+            let place = protocol.map_or_else(Place::default, |at| at.place.clone());
+            check.conflict::<()>(&place, "`type` says streamable HTTP; leave it out or write `type: sse`");
+            true
+        }
+        (Some(ServerType::Sse), _) | (_, Some(ProtocolWord::Sse)) => true,
+        _ => false,
     }
 }
 
@@ -76,7 +98,6 @@ fn refuse_process_keys(written: &WrittenServer, check: &mut Check<'_>) {
         ("args", args.map(|at| at.place.clone())),
         ("env", env.map(|at| at.place.clone())),
         ("cwd", place(&written.cwd)),
-        ("share", place(&written.share)),
         ("idle_stop", place(&written.idle_stop)),
         ("max_memory", place(&written.max_memory)),
         ("max_cpu_seconds", place(&written.max_cpu_seconds)),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::StdioSettings;
 use super::written::WrittenServer;
-use super::{Share, StdioSettings};
 use crate::config::check::Check;
 use crate::config::reference;
 use crate::config::secret::{Secret, looks_secret, names_secret};
@@ -28,7 +28,6 @@ impl StdioSettings {
             args,
             env,
             cwd,
-            share: given(&written.share).map_or(Share::Session, |share| share.value.0),
             idle_stop: at_least(&written.idle_stop, |span| span.0, Duration::from_secs(1), "`1s`", check)
                 .unwrap_or(DEFAULT_IDLE_STOP),
             max_memory: at_least(&written.max_memory, |size| size.0, 1 << 20, "`1MiB`", check),

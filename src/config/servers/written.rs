@@ -1,5 +1,6 @@
 //! `servers` as the file writes them: what clients' `mcp.json` has, and more.
 
+use super::ask::WrittenAsk;
 use super::{ProtocolChoice, Share};
 use crate::config::quantity::{ByteSize, TimeSpan};
 use crate::config::section::{choice, section};
@@ -19,7 +20,7 @@ section! {
         "env" env: Table<Text>,
         /// Working directory of the program; relative to the configuration file. Default: the gateway's own.
         "cwd" cwd: Text,
-        /// Who shares one process: each client session has its own, each principal, or all share one.
+        /// Who shares one process or session: each client session has its own, each principal, or all share one.
         #[schemars(extend("default" = "session"))]
         "share" share: WrittenShare,
         /// Stop a process that nobody used for this long.
@@ -31,11 +32,15 @@ section! {
         "max_cpu_seconds" max_cpu_seconds: u64,
         /// Open files of each process; the gateway's own limit when absent.
         "max_open_files" max_open_files: u64,
-        /// Streamable HTTP endpoint.
+        /// HTTP endpoint: streamable HTTP, or HTTP+SSE where a server has nothing newer.
         "url" url: Text,
         /// Headers sent with every request to `url`.
         "headers" headers: Table<Text>,
-        /// Protocol revision: found out, or pinned.
+        /// Name that people are shown, by default the server's key.
+        "title" title: Text,
+        /// What it may ask of clients.
+        "ask" ask: WrittenAsk,
+        /// Protocol revision: found out, or pinned; `sse` pins the HTTP+SSE transport of 2024-11-05.
         #[schemars(extend("default" = "auto"))]
         "protocol" protocol: WrittenProtocol,
         /// Prefix of public names, by default the server's key; `""` keeps the original names.
@@ -73,6 +78,7 @@ section! {
 pub(in crate::config) enum ServerType {
     Stdio,
     Http,
+    Sse,
 }
 
 choice! {
@@ -82,8 +88,8 @@ choice! {
         "http" => ServerType::Http,
         "streamable-http" => ServerType::Http,
         "streamableHttp" => ServerType::Http,
+        "sse" => ServerType::Sse,
     }
-    not served: "sse" => "most servers offer streamable HTTP beside it, often at `/mcp`: use `type: http`";
 }
 
 choice! {
@@ -95,15 +101,32 @@ choice! {
     }
 }
 
+/// `protocol`: a revision, or the transport that is older than all that followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum ProtocolWord {
+    Auto,
+    Pinned(Revision),
+    Sse,
+}
+
+impl ProtocolWord {
+    pub(super) fn revision(self) -> ProtocolChoice {
+        match self {
+            ProtocolWord::Pinned(revision) => ProtocolChoice::Pinned(revision),
+            ProtocolWord::Auto | ProtocolWord::Sse => ProtocolChoice::Auto,
+        }
+    }
+}
+
 choice! {
     /// `protocol`.
-    struct WrittenProtocol(ProtocolChoice) {
-        "auto" => ProtocolChoice::Auto,
-        "2024-11-05" => ProtocolChoice::Pinned(Revision::V2024_11_05),
-        "2025-03-26" => ProtocolChoice::Pinned(Revision::V2025_03_26),
-        "2025-06-18" => ProtocolChoice::Pinned(Revision::V2025_06_18),
-        "2025-11-25" => ProtocolChoice::Pinned(Revision::V2025_11_25),
-        "2026-07-28" => ProtocolChoice::Pinned(Revision::V2026_07_28),
+    struct WrittenProtocol(ProtocolWord) {
+        "auto" => ProtocolWord::Auto,
+        "2024-11-05" => ProtocolWord::Pinned(Revision::V2024_11_05),
+        "2025-03-26" => ProtocolWord::Pinned(Revision::V2025_03_26),
+        "2025-06-18" => ProtocolWord::Pinned(Revision::V2025_06_18),
+        "2025-11-25" => ProtocolWord::Pinned(Revision::V2025_11_25),
+        "2026-07-28" => ProtocolWord::Pinned(Revision::V2026_07_28),
+        "sse" => ProtocolWord::Sse,
     }
-    not served: "sse" => "most servers offer streamable HTTP beside it, often at `/mcp`";
 }

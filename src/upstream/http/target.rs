@@ -17,6 +17,7 @@ use super::{ExtraHeaders, connect};
 #[derive(Clone)]
 pub struct HttpTarget(Arc<Prepared>);
 
+#[derive(Clone)]
 struct Prepared {
     id: TargetId,
     origin: Uri,
@@ -76,6 +77,18 @@ impl HttpTarget {
     /// Scheme and authority.
     pub fn origin(&self) -> &Uri {
         &self.0.origin
+    }
+
+    /// The address as it was given, without a fragment.
+    pub fn url(&self) -> Uri {
+        let mut parts = self.0.origin.clone().into_parts();
+        parts.path_and_query = self.0.path.path_and_query().cloned();
+        Uri::from_parts(parts).unwrap_or_else(|_| self.0.origin.clone())
+    }
+
+    /// Another path of the same origin, under the same headers and over the same connections.
+    pub fn at(&self, path: PathAndQuery) -> HttpTarget {
+        HttpTarget(Arc::new(Prepared { path: Uri::from(path), ..Prepared::clone(&self.0) }))
     }
 
     pub(super) fn id(&self) -> TargetId {

@@ -460,6 +460,25 @@ async fn many_at_once_share_as_many_connections_as_are_in_use() {
     assert_eq!(seen.connections.load(Ordering::SeqCst), 33, "another target has its own connections");
 }
 
+#[tokio::test]
+async fn s_sse_04_another_path_of_an_origin_has_its_headers_and_its_connections() {
+    let (base, seen) = server(vec![std::iter::repeat_n(answer(OK), 3).flatten().collect()]).await;
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, "Bearer x".parse().expect("valid"));
+    let url: Uri = base.url().to_string().replace("/mcp", "/sse?key=1").parse().expect("valid");
+    let base = HttpTarget::new(&url, headers).expect("a target");
+    assert_eq!(base.url(), url);
+    let messages = base.at("/messages?sessionId=1".parse().expect("a path"));
+    json(post_to(&base).await);
+    json(post_to(&messages).await);
+    let requests = seen.requests();
+    assert!(
+        requests[0].starts_with("POST /sse?key=1 ") && requests[1].starts_with("POST /messages?sessionId=1 ")
+    );
+    assert!(requests.iter().all(|request| request.contains("authorization: Bearer x")));
+    assert_eq!(seen.connections.load(Ordering::SeqCst), 1);
+}
+
 fn target_like(target: &HttpTarget) -> HttpTarget {
     HttpTarget::new(target.origin(), HeaderMap::new()).expect("a target")
 }

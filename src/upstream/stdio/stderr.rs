@@ -17,6 +17,7 @@ use super::counts::Counters;
 use super::output::AFTER_THE_END;
 use super::report::Report;
 use crate::names::UpstreamName;
+use crate::protocol::redact::redacted;
 
 /// Lines remembered.
 const REMEMBERED: usize = 64;
@@ -30,7 +31,7 @@ const LOGGED_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 pub(super) struct StderrTail(Mutex<VecDeque<Vec<u8>>>);
 
 impl StderrTail {
-    /// The lines, oldest first, as text without control characters (they may end up on a terminal).
+    /// The lines, oldest first, as text without secrets and without control characters (they may end up on a terminal).
     pub(super) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|line| readable(line)).collect()
     }
@@ -46,7 +47,8 @@ impl StderrTail {
 }
 
 fn readable(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
+    let clean = redacted(line);
+    let text = String::from_utf8_lossy(&clean);
     text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
