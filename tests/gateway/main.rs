@@ -31,6 +31,8 @@ mod metadata;
 mod mirrored_headers;
 mod panics;
 mod pings;
+mod pipes_sse;
+mod pipes_stdio;
 mod profiles;
 mod progress_and_cancellation;
 mod prompts;
