@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::support::client::{Endpoint, Exchange, Whole};
 use crate::support::schema::{Answers, message_faults};
+use crate::support::upstream::Received;
 use crate::support::{
     Gateway, HANDSHAKE, HANDSHAKE_REVISIONS, Upstream, eventually, gateway, http_upstream, stdio_upstream,
     within,
@@ -65,13 +66,17 @@ impl SseClient {
         assert_eq!((answer.status, answer.body.as_str()), (202, ""), "{message}");
     }
 
-    /// The next message of the stream; it has no id, and its only name is `message`.
+    /// The next message of the stream, but for news of lists; it has no id, and its only name is `message`.
     async fn next(&mut self) -> Option<Value> {
-        let event = self.stream.event().await?;
-        assert_eq!((event.id.as_deref(), event.name.as_deref()), (None, Some("message")), "{event:?}");
-        let data = event.data.expect("messages have data");
-        println!("<- {data}");
-        Some(serde_json::from_str(&data).unwrap_or_else(|e| panic!("{e} in {data}")))
+        loop {
+            let event = self.stream.event().await?;
+            assert_eq!((event.id.as_deref(), event.name.as_deref()), (None, Some("message")), "{event:?}");
+            let data = event.data.expect("messages have data");
+            println!("<- {data}");
+            if !data.contains("/list_changed\"") {
+                return Some(serde_json::from_str(&data).unwrap_or_else(|e| panic!("{e} in {data}")));
+            }
+        }
     }
 
     /// Sends a request and reads its answer, which must be the next message.
@@ -291,8 +296,8 @@ async fn s_sse_03_the_end_of_the_stream_ends_the_session_its_calls_and_what_it_h
     drop(stream);
     within(Duration::from_secs(5), "the call to be cancelled upstream", cancelled.recv()).await;
     eventually("its upstream session to be released", || async {
-        let released = upstream.received("DELETE");
-        released.iter().any(|released| released.session() == sent.session()).then_some(())
+        let released = |one: &Received| one.verb == "DELETE" && one.session() == sent.session();
+        upstream.ledger().iter().any(released).then_some(())
     })
     .await;
     eventually("its session to end", || async { (sessions(&gateway).await == 0).then_some(()) }).await;
