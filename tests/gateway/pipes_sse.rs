@@ -380,3 +380,23 @@ async fn s_sse_06_the_transport_can_be_switched_off_and_its_use_is_logged() {
     eventually("the log to tell of it", || async { on.stderr().contains("deprecated").then_some(()) }).await;
     assert_eq!(on.stderr().matches("deprecated").count(), 1, "once per client: {}", on.stderr());
 }
+
+#[tokio::test]
+async fn s_sse_03_f27_who_does_not_read_is_not_served_without_end_and_is_left() {
+    let gateway = gateway().config("bounds: { write_stall: 1s }").start().await;
+    let client = SseClient::handshake(&gateway, "2024-11-05", json!({})).await;
+    let id = "x".repeat(200_000);
+    let flood = async {
+        for _ in 0..2_000 {
+            let ping = json!({ "jsonrpc": "2.0", "id": id, "method": "ping" }).to_string();
+            match client.address.ask("POST", client.address.post_headers(), ping.as_bytes()).await.status {
+                202 => {}
+                status => return status,
+            }
+        }
+        202
+    };
+    let status = within(Duration::from_secs(60), "the gateway to leave", flood).await;
+    assert_eq!(status, 404, "its stream was cut");
+    eventually("its session to end", || async { (sessions(&gateway).await == 0).then_some(()) }).await;
+}
