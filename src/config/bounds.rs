@@ -69,6 +69,10 @@ pub struct Bounds {
     pub session_calls: usize,
     /// Waiting for a client's answer to a server-initiated request, 10 min; `cancel` towards the upstream.
     pub input_timeout: Duration,
+    /// Questions of one server to one session in a minute, 120; the server gets the answer of one nobody answers.
+    pub question_rate: usize,
+    /// Questions that one call may cause, 64; the same.
+    pub call_questions: usize,
     /// Child restart back-off: first, 1 s.
     pub backoff_first: Duration,
     /// Child restart back-off: longest, 60 s.
@@ -127,6 +131,8 @@ impl Default for Bounds {
             sessions: 10_000,
             session_calls: 256,
             input_timeout: seconds(10 * 60),
+            question_rate: 120,
+            call_questions: 64,
             backoff_first: seconds(1),
             backoff_longest: seconds(60),
             stop_eof: seconds(2),

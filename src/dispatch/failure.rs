@@ -2,6 +2,7 @@
 
 use crate::catalog::pages::BadCursor;
 use crate::names::UpstreamName;
+use crate::protocol::translate::question::UrlsNeeded;
 use crate::upstream::error::UpstreamError;
 
 /// Each variant has one wire form per era, in `downstream::respond`.
@@ -34,6 +35,14 @@ pub enum Failure {
     /// The upstream that owns the target does not offer this.
     #[error("the server does not offer {0}")]
     NotOffered(&'static str),
+    /// The upstream wants pages visited first, and the caller cannot be shown any.
+    #[error("{upstream} needs something done in a browser first")]
+    UrlsNeeded {
+        /// Which.
+        upstream: UpstreamName,
+        /// What it says they are for.
+        needed: UrlsNeeded,
+    },
     /// The upstream did not answer.
     #[error("{upstream}: {error}")]
     Upstream {

@@ -90,6 +90,8 @@ pub enum Outcome {
     },
     /// A result object of the gateway's own.
     Own(bytes::Bytes),
+    /// An error object for this caller, written already.
+    Refused(bytes::Bytes),
 }
 
 /// Whose learnt URIs count. One principal so far.

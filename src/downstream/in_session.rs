@@ -16,6 +16,7 @@ use super::events::EventWriter;
 use super::exchange::{Finished, Work};
 use super::initialize::client_view;
 use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
+use super::url_required;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -34,6 +35,7 @@ use crate::upstream::events::{Events, event_queue};
 pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification: Notification) {
     match &*notification.method {
         "notifications/initialized" => session.client_is_ready().await,
+        "notifications/progress" => session.progressed(notification.params).await,
         "notifications/cancelled" => {
             if let Some(id) = notification.params.share("requestId").and_then(RequestId::from_raw) {
                 session.cancel(&id);
@@ -175,11 +177,12 @@ async fn story(
         method => edge.switchboard.tell(method, call, revision).await,
     };
     spans::record_ending(&call.span, ending(&ended));
+    let ended = url_required::relay(edge, session, ended).await;
     let view = client_view(revision);
     let declares = |capability: &str| match capability {
         "sampling" => call.client.capabilities.sampling(),
         "roots" => call.client.capabilities.roots(),
-        "elicitation" => call.client.capabilities.elicitation_form(),
+        "elicitation" => call.client.capabilities.elicitation(),
         _ => false,
     };
     let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declares: &declares };

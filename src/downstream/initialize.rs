@@ -81,7 +81,7 @@ fn opening(
     Opening {
         revision,
         profile: profile.cloned(),
-        capabilities: ClientCapabilities::new(capabilities),
+        capabilities: ClientCapabilities::of(&capabilities, revision),
         client_name: client.text("name").map(|name| name.chars().take(64).collect()).unwrap_or_default(),
         pipe,
     }

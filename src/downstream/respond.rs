@@ -10,6 +10,7 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
+use crate::protocol::translate::question::UrlsNeeded;
 use crate::protocol::translate::{self, ClientView, ResultKind};
 use crate::upstream::error::UpstreamError;
 
@@ -40,6 +41,7 @@ pub(super) struct Addressee<'a> {
 pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Finished {
     match ended {
         Ok(Outcome::Own(object)) => own_result(to, &object),
+        Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
         Ok(Outcome::Relayed { answer: Answer::Result(result), upstream, view }) => {
             let mut text = result_head(to.id, result.as_bytes().len() + 256);
             let uris = |uri: &str| view.hand_out_uri(CALLER, &upstream, uri);
@@ -142,9 +144,17 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::Upstream { upstream, error } => {
             let record = error.record(upstream).json();
             if to.kind == ResultKind::Call {
-                return failed_call(to, upstream.as_str(), error, &record);
+                return failed_call(to, &public_text(upstream.as_str(), error), &record);
             }
             (INTERNAL_ERROR, StatusCode::OK, Some(record))
+        }
+        Failure::UrlsNeeded { upstream, needed } => {
+            let record = missing_url_mode(upstream.as_str());
+            let text = urls_needed_text(upstream.as_str(), needed);
+            if to.kind == ResultKind::Call {
+                return failed_call(to, &text, &record);
+            }
+            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
         }
     };
     let message = match failure {
@@ -155,8 +165,8 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
 }
 
 /// The gateway's own failure of a known tool is a result that the model can read (S-TOOL-08).
-fn failed_call(to: &Addressee<'_>, upstream: &str, error: &UpstreamError, record: &str) -> Finished {
-    let text = quote(&public_text(upstream, error));
+fn failed_call(to: &Addressee<'_>, text: &str, record: &str) -> Finished {
+    let text = quote(text);
     let object = format!(
         r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true,"_meta":{{"{FAILURE_KEY}":{record}}}}}"#
     );
@@ -169,6 +179,26 @@ fn failed_call(to: &Addressee<'_>, upstream: &str, error: &UpstreamError, record
         }
         Err(fault) => self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &fault.to_string(), None),
     }
+}
+
+/// As for `-32021`: the client did not declare what the server needs.
+fn missing_url_mode(upstream: &str) -> String {
+    format!(
+        r#"{{"reason":"missing_client_capability","upstream":{},"retryable":false,"requiredCapabilities":{{"elicitation":{{"url":{{}}}}}}}}"#,
+        quote(upstream)
+    )
+}
+
+/// What is needed, without the address: this client did not offer to show any (era-bridge §9.6).
+fn urls_needed_text(upstream: &str, needed: &UrlsNeeded) -> String {
+    let mut text = format!(
+        "The server \"{upstream}\" needs something done in a browser first, and this client cannot open pages for it."
+    );
+    for message in &needed.messages {
+        text.push_str(" It says: ");
+        text.push_str(message);
+    }
+    text
 }
 
 /// What a client may read of an upstream's failure: which server, what happened, whether the call may have run.

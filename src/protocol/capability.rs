@@ -2,85 +2,138 @@
 
 use bytes::Bytes;
 
+use super::era::{NEWEST_HANDSHAKE, Revision};
 use super::json::{Limits, Object};
 
-/// Capabilities a client declared, as it wrote them.
-#[derive(Debug, Clone)]
+/// Capabilities a client declared, as far as its revision has them and the gateway can carry questions for them. Tasks,
+/// experimental ones and extensions are left out: an upstream must not ask for what would be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCapabilities {
-    raw: Object,
+    roots: Option<Roots>,
+    sampling: Option<Sampling>,
+    elicitation: Option<Elicitation>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Roots {
+    list_changed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sampling {
+    tools: bool,
+    context: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Elicitation {
+    /// Declared by its name, not by an empty object.
+    named_form: bool,
+    form: bool,
+    url: bool,
 }
 
 impl ClientCapabilities {
     /// None at all.
     pub fn none() -> Self {
-        ClientCapabilities { raw: Object::empty() }
+        ClientCapabilities { roots: None, sampling: None, elicitation: None }
     }
 
-    /// Reads the `capabilities` member of a request.
+    /// Reads the `capabilities` member of a request of the newest handshake revision.
     pub fn new(raw: Object) -> Self {
-        ClientCapabilities { raw }
+        Self::of(&raw, NEWEST_HANDSHAKE)
+    }
+
+    /// Reads the `capabilities` member of a client that speaks `revision`: what that revision does not have, the client
+    /// cannot mean (S-ELIC-01, S-SAMP-02).
+    pub fn of(raw: &Object, revision: Revision) -> Self {
+        let has = |object: &Object, key: &str| object.get(key).is_some_and(|value| value.starts_with(b"{"));
+        let parts = revision >= Revision::V2025_11_25;
+        let roots = raw.object("roots");
+        let sampling = raw.object("sampling");
+        let elicitation = raw.object("elicitation").filter(|_| revision >= Revision::V2025_06_18);
+        ClientCapabilities {
+            roots: roots.map(|roots| Roots { list_changed: roots.get("listChanged") == Some(b"true") }),
+            sampling: sampling.map(|sampling| Sampling {
+                tools: parts && has(&sampling, "tools"),
+                context: parts && has(&sampling, "context"),
+            }),
+            elicitation: elicitation.map(|modes| {
+                let (named_form, url) = (parts && has(&modes, "form"), parts && has(&modes, "url"));
+                // `{}` means form alone.
+                Elicitation { named_form, form: named_form || !url, url }
+            }),
+        }
+    }
+
+    /// Whether it can be asked nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::none()
     }
 
     /// Whether the client answers `sampling/createMessage`.
     pub fn sampling(&self) -> bool {
-        self.declares("sampling")
+        self.sampling.is_some()
+    }
+
+    /// Whether its model may be offered tools.
+    pub fn sampling_tools(&self) -> bool {
+        self.sampling.as_ref().is_some_and(|sampling| sampling.tools)
+    }
+
+    /// Whether it adds what its conversation holds when a server wishes it.
+    pub fn sampling_context(&self) -> bool {
+        self.sampling.as_ref().is_some_and(|sampling| sampling.context)
     }
 
     /// Whether the client answers `roots/list`.
     pub fn roots(&self) -> bool {
-        self.declares("roots")
+        self.roots.is_some()
     }
 
     /// Whether the client tells when its roots change.
     pub fn roots_list_changed(&self) -> bool {
-        self.raw.object("roots").is_some_and(|roots| roots.get("listChanged") == Some(b"true"))
+        self.roots.as_ref().is_some_and(|roots| roots.list_changed)
     }
 
-    /// Whether the client answers form elicitation: `{}` means form alone (S-ELIC-01).
+    /// Whether the client answers `elicitation/create` in any mode.
+    pub fn elicitation(&self) -> bool {
+        self.elicitation.is_some()
+    }
+
+    /// Whether the client shows forms.
     pub fn elicitation_form(&self) -> bool {
-        self.raw
-            .object("elicitation")
-            .is_some_and(|modes| modes.get("form").is_some() || modes.get("url").is_none())
+        self.elicitation.as_ref().is_some_and(|modes| modes.form)
     }
 
-    fn declares(&self, key: &str) -> bool {
-        self.raw.get(key).is_some_and(|value| value.starts_with(b"{"))
+    /// Whether the client opens URLs.
+    pub fn elicitation_url(&self) -> bool {
+        self.elicitation.as_ref().is_some_and(|modes| modes.url)
     }
 
-    /// The set that this release can carry back to the client, as an `initialize` towards an upstream declares it:
-    /// roots, sampling and form elicitation. URL elicitation, tasks, experimental ones and extensions are left out
-    /// until the gateway maps their identifiers, because an upstream must not ask for what would be lost.
+    /// The set as an `initialize` towards an upstream declares it (S-LIFE-07).
     pub fn to_upstream(&self) -> Bytes {
-        let mut out = Vec::with_capacity(64);
-        out.push(b'{');
-        let mut member = |key: &str, value: &[u8]| {
-            if out.len() > 1 {
-                out.push(b',');
-            }
-            out.extend_from_slice(format!("\"{key}\":").as_bytes());
-            out.extend_from_slice(value);
-        };
-        if self.roots() {
-            let roots: &[u8] = if self.roots_list_changed() { br#"{"listChanged":true}"# } else { b"{}" };
-            member("roots", roots);
+        let mut members = Vec::new();
+        if let Some(roots) = &self.roots {
+            let list_changed = if roots.list_changed { r#""listChanged":true"# } else { "" };
+            members.push(format!(r#""roots":{{{list_changed}}}"#));
         }
-        if self.sampling() {
-            let sampling = self.raw.object("sampling");
-            let kept = ["tools", "context"]
-                .into_iter()
-                .filter(|key| sampling.as_ref().is_some_and(|sampling| sampling.get(key).is_some()))
-                .map(|key| format!("\"{key}\":{{}}"))
-                .collect::<Vec<_>>();
-            member("sampling", format!("{{{}}}", kept.join(",")).as_bytes());
+        if let Some(sampling) = &self.sampling {
+            let parts = named([("tools", sampling.tools), ("context", sampling.context)]);
+            members.push(format!(r#""sampling":{parts}"#));
         }
-        if self.elicitation_form() {
-            let modes = self.raw.object("elicitation");
-            let explicit = modes.is_some_and(|modes| modes.get("form").is_some());
-            member("elicitation", if explicit { br#"{"form":{}}"# } else { b"{}" });
+        if let Some(modes) = &self.elicitation {
+            let form = modes.named_form || (modes.form && modes.url);
+            members.push(format!(r#""elicitation":{}"#, named([("form", form), ("url", modes.url)])));
         }
-        out.push(b'}');
-        out.into()
+        format!("{{{}}}", members.join(",")).into()
     }
+}
+
+/// `{"a":{},…}` of those that are there.
+fn named(parts: [(&str, bool); 2]) -> String {
+    let there = parts.into_iter().filter(|(_, there)| *there);
+    format!("{{{}}}", there.map(|(name, _)| format!("\"{name}\":{{}}")).collect::<Vec<_>>().join(","))
 }
 
 /// What a server said it offers; raw, with the questions the gateway has.
@@ -116,23 +169,44 @@ impl ServerCapabilities {
 mod tests {
     use super::*;
 
-    fn shown(declared: &'static str) -> String {
+    fn shown(declared: &'static str, revision: Revision) -> String {
         let raw = Object::parse(Bytes::from_static(declared.as_bytes()), Limits::default()).expect("valid");
-        String::from_utf8(ClientCapabilities::new(raw).to_upstream().to_vec()).expect("UTF-8")
+        String::from_utf8(ClientCapabilities::of(&raw, revision).to_upstream().to_vec()).expect("UTF-8")
     }
 
     #[test]
-    fn s_life_07_an_upstream_sees_only_what_can_be_carried_back() {
-        assert_eq!(shown("{}"), "{}");
-        assert_eq!(
-            shown(r#"{"roots":{"listChanged":true},"sampling":{"tools":{},"x":1},"elicitation":{}}"#),
-            r#"{"roots":{"listChanged":true},"sampling":{"tools":{}},"elicitation":{}}"#
-        );
-        assert_eq!(
-            shown(r#"{"elicitation":{"form":{},"url":{}},"tasks":{}}"#),
-            r#"{"elicitation":{"form":{}}}"#
-        );
-        assert_eq!(shown(r#"{"elicitation":{"url":{}}}"#), "{}");
-        assert_eq!(shown(r#"{"sampling":true}"#), "{}");
+    fn s_life_07_an_upstream_sees_what_the_client_can_do_and_no_more() {
+        let rows = [
+            ("{}", "{}"),
+            (
+                r#"{"roots":{"listChanged":true},"sampling":{"tools":{},"x":1},"elicitation":{}}"#,
+                r#"{"roots":{"listChanged":true},"sampling":{"tools":{}},"elicitation":{}}"#,
+            ),
+            (r#"{"elicitation":{"url":{},"form":{}},"tasks":{}}"#, r#"{"elicitation":{"form":{},"url":{}}}"#),
+            (r#"{"elicitation":{"form":{}},"experimental":{"x":{}}}"#, r#"{"elicitation":{"form":{}}}"#),
+            (r#"{"elicitation":{"url":{}},"roots":{}}"#, r#"{"roots":{},"elicitation":{"url":{}}}"#),
+            (r#"{"sampling":{"context":{},"tools":{}}}"#, r#"{"sampling":{"tools":{},"context":{}}}"#),
+            (r#"{"sampling":true}"#, "{}"),
+        ];
+        for (declared, expected) in rows {
+            assert_eq!(shown(declared, NEWEST_HANDSHAKE), expected, "{declared}");
+        }
+    }
+
+    #[test]
+    fn s_elic_01_a_client_can_mean_only_what_its_revision_has() {
+        const ALL: &str = r#"{"sampling":{"tools":{},"context":{}},"elicitation":{"url":{}},"roots":{}}"#;
+        let rows = [
+            (Revision::V2024_11_05, r#"{"roots":{},"sampling":{}}"#),
+            (Revision::V2025_03_26, r#"{"roots":{},"sampling":{}}"#),
+            (Revision::V2025_06_18, r#"{"roots":{},"sampling":{},"elicitation":{}}"#),
+            (
+                Revision::V2025_11_25,
+                r#"{"roots":{},"sampling":{"tools":{},"context":{}},"elicitation":{"url":{}}}"#,
+            ),
+        ];
+        for (revision, expected) in rows {
+            assert_eq!(shown(ALL, revision), expected, "{revision}");
+        }
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use bytes::Bytes;
 
 use super::handle::Session;
 use super::messages::{
-    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
+    ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream, RequireUrls,
+    StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::StreamReader;
@@ -46,7 +48,7 @@ impl Handler<AskClient> for SessionActor {
     type Result = Result<Question, QuestionRefused>;
 
     fn handle(&mut self, asked: AskClient, _: &mut Self::Context) -> Self::Result {
-        let question = self.state.ask(&asked.request, asked.stream);
+        let question = self.state.ask(&asked);
         self.publish();
         question
     }
@@ -75,6 +77,22 @@ impl Handler<ClientAnswered> for SessionActor {
     fn handle(&mut self, answered: ClientAnswered, _: &mut Self::Context) {
         self.state.answered(answered.number, answered.answer);
         self.publish();
+    }
+}
+
+impl Handler<ClientProgressed> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, progressed: ClientProgressed, _: &mut Self::Context) {
+        self.state.questions().progressed(progressed.params);
+    }
+}
+
+impl Handler<RequireUrls> for SessionActor {
+    type Result = Option<Bytes>;
+
+    fn handle(&mut self, required: RequireUrls, _: &mut Self::Context) -> Self::Result {
+        self.state.questions().urls_required(&required)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,8 @@ use super::actor::SessionActor;
 use super::changes::PendingChanges;
 use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 use super::messages::{
-    ClientAnswered, ClientReady, EndSession, ListsChanged, OpenStream, StreamTaken, Subscribed, Unsubscribed,
+    ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream, RequireUrls,
+    StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::{Stream, StreamReader};
@@ -24,6 +26,7 @@ use crate::names::{ProfileName, SessionId};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, RequestId};
+use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
 use crate::upstream::call::{Affinity, Client, ClientPort};
 
@@ -236,6 +239,18 @@ impl SessionHandle {
     pub async fn answered(&self, number: u64, answer: Answer) {
         self.session.touch();
         let _ = self.actor.send(ClientAnswered { number, answer }).await;
+    }
+
+    /// The client is at work on a question.
+    pub async fn progressed(&self, params: Object) {
+        self.session.touch();
+        let _ = self.actor.send(ClientProgressed { params }).await;
+    }
+
+    /// The error object of a call that waits for pages to be visited, under identifiers of this session; `None` when
+    /// the client cannot be given it.
+    pub async fn urls_required(&self, required: RequireUrls) -> Option<Bytes> {
+        self.actor.send(required).await.ok().flatten()
     }
 
     /// Its streams.

@@ -1,10 +1,15 @@
 //! The inbox of a session's actor, besides the questions and news of upstreams (`upstream::messages`).
 
+use std::sync::Arc;
+
 use actix::Message;
+use bytes::Bytes;
 
 use super::stream::StreamReader;
 use crate::names::UpstreamName;
 use crate::protocol::frame::Answer;
+use crate::protocol::json::Object;
+use crate::protocol::translate::question::Asker;
 
 /// The client has sent `notifications/initialized`.
 #[derive(Debug, Message)]
@@ -19,6 +24,26 @@ pub struct ClientAnswered {
     pub number: u64,
     /// Result or error.
     pub answer: Answer,
+}
+
+/// The client tells how far it is with a question.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ClientProgressed {
+    /// Parameters of its `notifications/progress`.
+    pub params: Object,
+}
+
+/// An upstream refuses a call until pages are visited: give the error object that this client may see, if there is one.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Bytes>")]
+pub struct RequireUrls {
+    /// Who refuses.
+    pub upstream: UpstreamName,
+    /// How it presents itself.
+    pub asker: Arc<Asker>,
+    /// Its error object.
+    pub error: Object,
 }
 
 /// The client opens its standing stream.

@@ -7,6 +7,7 @@
 
 mod actor;
 pub mod changes;
+mod elicitations;
 pub mod event_id;
 pub mod handle;
 mod in_flight;

@@ -1,20 +1,26 @@
 //! Questions of upstreams that the client of one session has not answered yet.
 //!
-//! Always: a client is asked only what it declared, under a number of the gateway's own (S-SAMP-01); an answer counts
-//! once. Not here: on which stream a question goes out (`state`), whose question it is (`upstream::questions`).
+//! Always: a client is asked only what it declared, under a number of the gateway's own (S-SAMP-01), and no oftener than
+//! one server may; an answer counts once. Not here: on which stream a question goes out (`state`), whose question it is
+//! (`upstream::questions`), what of it is shown (`protocol::translate::question`).
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{oneshot, watch};
 
+use super::elicitations::Elicitations;
+use super::messages::RequireUrls;
+use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
-use crate::protocol::frame::{Answer, Request};
+use crate::protocol::frame::{Answer, RequestId};
+use crate::protocol::json::Object;
 use crate::protocol::message;
-use crate::protocol::splice::Edit;
+use crate::protocol::translate::question::{Asked, Asking, url_required};
 use crate::upstream::call::EventSink;
-use crate::upstream::messages::{Question, QuestionRefused};
+use crate::upstream::messages::{AskClient, Question, QuestionRefused};
 
 /// Questions that may wait for answers at once.
 const QUESTIONS: usize = 64;
@@ -25,67 +31,135 @@ pub(super) struct Questions {
     capabilities: ClientCapabilities,
     last_number: u64,
     pending: HashMap<u64, PendingQuestion>,
+    elicitations: Elicitations,
+    rates: HashMap<UpstreamName, Rate>,
 }
 
 #[derive(Debug)]
 struct PendingQuestion {
     answer: oneshot::Sender<Answer>,
+    progress: watch::Sender<Option<Object>>,
     /// The stream it was put on; what follows it goes there as well.
     stream: Option<EventSink>,
+    /// The page it is about, by the identifier the client knows.
+    page: Option<String>,
+}
+
+/// How often one server has asked.
+#[derive(Debug)]
+struct Rate {
+    limiter: DefaultDirectRateLimiter,
+    told: bool,
 }
 
 impl Questions {
     pub(super) fn new(revision: Revision, capabilities: ClientCapabilities) -> Self {
-        Questions { revision, capabilities, last_number: 0, pending: HashMap::new() }
+        Questions {
+            revision,
+            capabilities,
+            last_number: 0,
+            pending: HashMap::new(),
+            elicitations: Elicitations::default(),
+            rates: HashMap::new(),
+        }
     }
 
     /// Takes a question on: where its answer will arrive, and the message for the client.
-    pub(super) fn ask(
-        &mut self,
-        request: &Request,
-        stream: Option<EventSink>,
-    ) -> Result<(Question, Bytes), QuestionRefused> {
+    pub(super) fn ask(&mut self, asked: &AskClient) -> Result<(Question, Bytes), QuestionRefused> {
         self.pending.retain(|_, question| !question.answer.is_closed());
-        if !self.declared(request) {
-            return Err(QuestionRefused::NotDeclared);
-        }
         if self.pending.len() >= QUESTIONS {
             return Err(QuestionRefused::TooMany);
         }
-        self.last_number += 1;
-        let number = self.last_number;
+        let (method, params) = (&*asked.request.method, &asked.request.params);
+        let number = self.last_number + 1;
+        let mut page = None;
+        let params = {
+            let (capabilities, revision) = (&self.capabilities, self.revision);
+            let asking = Asking { asker: &asked.asker, revision, capabilities, token: number };
+            let elicitations = &mut self.elicitations;
+            let mut mint = |original: &str| {
+                page = elicitations.open(&asked.upstream, original, asked.stream.as_ref());
+                page.clone()
+            };
+            match asking.question(method, params, &mut mint) {
+                Asked::Put(params) => params,
+                Asked::Refused(code, text) => return Err(QuestionRefused::Refused(code, text)),
+                Asked::Answered(result) => return Err(QuestionRefused::Answered(result)),
+            }
+        };
+        self.count(asked)?;
+        self.last_number = number;
         let (answer, answered) = oneshot::channel();
-        let text = question_text(number, request, self.revision);
-        self.pending.insert(number, PendingQuestion { answer, stream });
-        Ok((Question { number, answer: answered }, text))
+        let (progress, progressed) = watch::channel(None);
+        let stream = asked.stream.clone();
+        self.pending.insert(number, PendingQuestion { answer, progress, stream, page });
+        let text = message::request(number, method, &params).into();
+        Ok((Question { number, answer: answered, progress: progressed }, text))
     }
 
-    fn declared(&self, request: &Request) -> bool {
-        match &*request.method {
-            "sampling/createMessage" => self.capabilities.sampling(),
-            "roots/list" => self.capabilities.roots(),
-            "elicitation/create" => {
-                let form = matches!(request.params.text("mode").as_deref(), None | Some("form"));
-                form && self.capabilities.elicitation_form()
-            }
-            _ => false,
+    /// Every question that would be put counts, and the first one too many is logged (S-ELIC-14).
+    fn count(&mut self, asked: &AskClient) -> Result<(), QuestionRefused> {
+        let rate = self.rates.entry(asked.upstream.clone()).or_insert_with(|| Rate {
+            limiter: RateLimiter::direct(Quota::per_minute(asked.per_minute)),
+            told: false,
+        });
+        if rate.limiter.check().is_ok() {
+            return Ok(());
         }
+        if !std::mem::replace(&mut rate.told, true) {
+            tracing::warn!(upstream = %asked.upstream, limit = asked.per_minute, "a server asks a client too often");
+        }
+        Err(QuestionRefused::TooOften)
     }
 
     /// Hands an answer to whoever asked; one that nobody asked for is ignored.
     pub(super) fn answered(&mut self, number: u64, answer: Answer) {
-        if let Some(question) = self.pending.remove(&number) {
-            // The upstream may have withdrawn its question meanwhile.
-            let _ = question.answer.send(answer);
+        let Some(question) = self.pending.remove(&number) else { return };
+        if let (Some(page), false) = (&question.page, is_accepted(&answer)) {
+            self.elicitations.close(page);
+        }
+        // The upstream may have withdrawn its question meanwhile.
+        let _ = question.answer.send(answer);
+    }
+
+    /// The client is at work on a question; what names none is ignored.
+    pub(super) fn progressed(&mut self, params: Object) {
+        let token = params.share("progressToken").and_then(RequestId::from_raw);
+        let question = token.and_then(|token| self.pending.get(&token.as_number()?));
+        if let Some(question) = question {
+            question.progress.send_replace(Some(params));
         }
     }
 
     /// Gives up on a question that is still open: what to tell the client, and on which stream.
     pub(super) fn withdraw(&mut self, number: u64) -> Option<(Bytes, Option<EventSink>)> {
         let question = self.pending.remove(&number)?;
+        if let Some(page) = &question.page {
+            self.elicitations.close(page);
+        }
         let params = format!(r#"{{"requestId":{number},"reason":"no longer needed"}}"#);
         let text = message::notification("notifications/cancelled", params.as_bytes()).into();
         Some((text, question.stream))
+    }
+
+    /// An upstream says that a page was completed: what to tell the client of it, once, and on which stream.
+    pub(super) fn page_completed(
+        &mut self,
+        upstream: &UpstreamName,
+        params: &Object,
+    ) -> Option<(Bytes, Option<EventSink>)> {
+        let (params, stream) = self.elicitations.completed(upstream, params)?;
+        Some((message::notification("notifications/elicitation/complete", &params).into(), stream))
+    }
+
+    /// The error of a call that waits for pages, as this client may see it; `None` when it cannot be shown (S-ELIC-09).
+    pub(super) fn urls_required(&mut self, required: &RequireUrls) -> Option<Bytes> {
+        if !(self.capabilities.elicitation_url() && required.asker.elicitation) {
+            return None;
+        }
+        let elicitations = &mut self.elicitations;
+        let mut mint = |original: &str| elicitations.open(&required.upstream, original, None);
+        url_required(&required.asker, &required.error, &mut mint).map(Bytes::from)
     }
 
     pub(super) fn open(&self) -> usize {
@@ -93,13 +167,88 @@ impl Questions {
     }
 }
 
-fn question_text(number: u64, request: &Request, revision: Revision) -> Bytes {
-    let mut params = Edit::of(&request.params);
-    params.remove_meta("progressToken").remove("task");
-    if revision < Revision::V2025_11_25 {
-        params.remove("mode");
+fn is_accepted(answer: &Answer) -> bool {
+    matches!(answer, Answer::Result(result) if result.text("action").as_deref() == Some("accept"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::protocol::frame::Request;
+    use crate::protocol::json::Limits;
+    use crate::protocol::translate::question::Asker;
+
+    fn object(text: &str) -> Object {
+        Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::default()).expect("valid")
     }
-    let mut text = Vec::with_capacity(request.params.as_bytes().len() + 32);
-    params.write(&mut text);
-    message::request(number, &request.method, &text).into()
+
+    fn asker() -> Arc<Asker> {
+        Arc::new(Asker {
+            title: "One".into(),
+            title_in_message: true,
+            roots: true,
+            sampling: true,
+            elicitation: true,
+            context: false,
+        })
+    }
+
+    pub(in crate::session) fn asked(upstream: &str, method: &str, params: &str) -> AskClient {
+        AskClient {
+            upstream: UpstreamName::new(upstream),
+            asker: asker(),
+            per_minute: NonZeroU32::new(3).expect("three"),
+            request: Request { id: RequestId::text("theirs"), method: method.into(), params: object(params) },
+            stream: None,
+        }
+    }
+
+    fn questions(capabilities: &str) -> Questions {
+        let revision = Revision::V2025_11_25;
+        Questions::new(revision, ClientCapabilities::of(&object(capabilities), revision))
+    }
+
+    const PAGE: &str = r#"{"mode":"url","message":"m","url":"https://a","elicitationId":"e"}"#;
+
+    #[test]
+    fn s_elic_14_one_server_asks_only_so_often_and_others_may_still() {
+        let mut questions = questions(r#"{"roots":{}}"#);
+        for _ in 0..3 {
+            questions.ask(&asked("one", "roots/list", "{}")).expect("within the rate");
+        }
+        let refused = questions.ask(&asked("one", "roots/list", "{}")).err();
+        assert_eq!(refused, Some(QuestionRefused::TooOften));
+        questions.ask(&asked("two", "roots/list", "{}")).expect("another server");
+        let undeclared = questions.ask(&asked("one", "elicitation/create", PAGE)).err();
+        assert!(matches!(undeclared, Some(QuestionRefused::Refused(-32601, _))), "{undeclared:?}");
+    }
+
+    #[test]
+    fn s_prog_07_progress_reaches_the_question_it_names_while_it_is_open() {
+        let mut questions = questions(r#"{"roots":{}}"#);
+        let (question, text) = questions
+            .ask(&asked("one", "roots/list", r#"{"_meta":{"progressToken":"t"}}"#))
+            .expect("declared");
+        assert!(text.windows(19).any(|part| part == br#""progressToken":1}}"#), "{text:?}");
+        questions.progressed(object(r#"{"progressToken":2,"progress":1}"#));
+        assert!(question.progress.borrow().is_none(), "another question");
+        questions.progressed(object(r#"{"progressToken":1,"progress":1}"#));
+        assert!(question.progress.borrow().is_some());
+    }
+
+    #[test]
+    fn s_elic_08_a_page_that_was_declined_is_never_completed() {
+        let mut questions = questions(r#"{"elicitation":{"url":{}}}"#);
+        let one = UpstreamName::new("one");
+        for (answer, told) in [("decline", false), ("accept", true)] {
+            let (question, _) = questions.ask(&asked("one", "elicitation/create", PAGE)).expect("declared");
+            let answer = Answer::Result(object(&format!(r#"{{"action":"{answer}"}}"#)));
+            questions.answered(question.number, answer);
+            let completed = questions.page_completed(&one, &object(r#"{"elicitationId":"e"}"#));
+            assert_eq!(completed.is_some(), told);
+        }
+    }
 }

@@ -13,13 +13,13 @@ use super::streams::Streams;
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
-use crate::protocol::frame::{Answer, Notification, Request};
+use crate::protocol::frame::{Answer, Notification};
 use crate::protocol::json::Object;
 use crate::protocol::log_level::{LogLevel, log_params};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
 use crate::upstream::call::{CallEvent, EventSink};
-use crate::upstream::messages::{Question, QuestionRefused};
+use crate::upstream::messages::{AskClient, Question, QuestionRefused};
 
 /// Messages that may wait for the end of the client's handshake.
 const WAITING: usize = 64;
@@ -84,17 +84,18 @@ impl State {
     }
 
     /// Puts a question to the client: on the causing call's stream, else on the standing one, else when that opens.
-    pub(super) fn ask(
-        &mut self,
-        request: &Request,
-        stream: Option<EventSink>,
-    ) -> Result<Question, QuestionRefused> {
-        let (question, text) = self.questions.ask(request, stream.clone())?;
-        if self.deliver(text, Weight::Lasting, stream.as_ref()) {
+    pub(super) fn ask(&mut self, asked: &AskClient) -> Result<Question, QuestionRefused> {
+        let (question, text) = self.questions.ask(asked)?;
+        if self.deliver(text, Weight::Lasting, asked.stream.as_ref()) {
             return Ok(question);
         }
         self.questions.withdraw(question.number);
         Err(QuestionRefused::TooMany)
+    }
+
+    /// The questions under way.
+    pub(super) fn questions(&mut self) -> &mut Questions {
+        &mut self.questions
     }
 
     /// Hands an answer to whoever asked; one that nobody asked for is ignored.
@@ -127,6 +128,11 @@ impl State {
                         Weight::Passing,
                         None,
                     );
+                }
+            }
+            "notifications/elicitation/complete" => {
+                if let Some((text, stream)) = self.questions.page_completed(upstream, &news.params) {
+                    self.deliver(text, Weight::Lasting, stream.as_ref());
                 }
             }
             "notifications/resources/updated" => self.resource_updated(upstream, &news.params),
@@ -229,6 +235,9 @@ mod tests {
     use crate::protocol::json::Limits;
     use crate::session::stream::Next;
 
+    const NOT_DECLARED: QuestionRefused =
+        QuestionRefused::Refused(-32601, "the client did not declare this capability");
+
     fn object(text: &str) -> Object {
         Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::default()).expect("valid")
     }
@@ -246,25 +255,25 @@ mod tests {
         }
     }
 
-    fn sampling() -> Request {
-        Request {
-            id: crate::protocol::frame::RequestId::text("theirs"),
-            method: "sampling/createMessage".into(),
-            params: object(r#"{"messages":[],"maxTokens":1}"#),
-        }
+    fn sampling() -> AskClient {
+        crate::session::questions::tests::asked(
+            "one",
+            "sampling/createMessage",
+            r#"{"messages":[],"maxTokens":1}"#,
+        )
     }
 
     #[test]
     fn s_life_05_a_client_is_asked_only_what_it_offered() {
-        assert_eq!(session("{}").ask(&sampling(), None).err(), Some(QuestionRefused::NotDeclared));
-        assert!(session(r#"{"sampling":{}}"#).ask(&sampling(), None).is_ok());
+        assert_eq!(session("{}").ask(&sampling()).err(), Some(NOT_DECLARED));
+        assert!(session(r#"{"sampling":{}}"#).ask(&sampling()).is_ok());
     }
 
     #[test]
     fn s_samp_01_a_question_waits_for_the_stream_and_keeps_the_upstreams_id_hidden() {
         let mut state = session(r#"{"sampling":{}}"#);
         state.client_is_ready();
-        let question = state.ask(&sampling(), None).expect("declared");
+        let question = state.ask(&sampling()).expect("declared");
         let mut stream = state.open_stream(None).expect("free");
         let text = next(&mut stream).expect("the question");
         assert!(

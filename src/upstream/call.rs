@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -37,6 +37,13 @@ pub struct ClientPort {
     pub withdraw: WithdrawalRecipient,
     /// Notifications that belong to no call.
     pub tell: TellRecipient,
+}
+
+impl Client {
+    /// Whether an upstream could ask it anything.
+    pub fn can_be_asked(&self) -> bool {
+        self.port.is_some() && !self.capabilities.is_none()
+    }
 }
 
 impl fmt::Debug for ClientPort {
@@ -92,17 +99,30 @@ pub struct UpstreamCall<'a> {
     pub circumstances: &'a Circumstances,
 }
 
-/// When progress was last heard of, so that a deadline can be moved (S-LIFE-10).
+/// When progress was last heard of, so that a deadline can be moved (S-LIFE-10). While a person is asked, it is not the
+/// upstream that takes its time.
 #[derive(Debug)]
 pub struct Activity {
     started: Instant,
     last_ms: AtomicU64,
+    held: AtomicUsize,
+}
+
+/// The deadline does not count while this lives; it counts anew afterwards.
+#[derive(Debug)]
+pub struct Held(Arc<Activity>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Activity {
     /// Nothing heard yet.
     pub fn starting_now() -> Self {
-        Activity { started: Instant::now(), last_ms: AtomicU64::new(0) }
+        Activity { started: Instant::now(), last_ms: AtomicU64::new(0), held: AtomicUsize::new(0) }
     }
 
     /// Something was heard.
@@ -111,15 +131,55 @@ impl Activity {
         self.last_ms.store(elapsed, Ordering::Relaxed);
     }
 
+    /// Stops the deadline for as long as somebody else is waited for.
+    pub fn hold(self: Arc<Self>) -> Held {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        Held(self)
+    }
+
     /// Resolves when nothing was heard for `quiet`, or `maximum` after the start whatever was heard.
     pub async fn expired(&self, quiet: Duration, maximum: Duration) {
         loop {
+            let now = Instant::now();
+            if self.held.load(Ordering::Relaxed) > 0 {
+                // Seen to be over at the latest when the deadline that follows could be.
+                self.touch();
+            }
             let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
             let due = self.started + (last + quiet).min(maximum);
-            if Instant::now() >= due {
+            if now >= due {
                 return;
             }
             tokio::time::sleep_until(due).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn s_life_10_a_deadline_waits_for_a_person_but_not_for_ever() {
+        let millis = Duration::from_millis;
+        let expired = async |holding: Duration, maximum: Duration| {
+            let activity = Arc::new(Activity::starting_now());
+            let held = Arc::clone(&activity).hold();
+            let started = Instant::now();
+            let asking = async {
+                tokio::time::sleep(holding).await;
+                drop(held);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = activity.expired(millis(50), maximum) => {}
+                () = asking => {}
+            }
+            started.elapsed()
+        };
+        let moved = expired(millis(200), Duration::from_secs(60)).await;
+        assert!((millis(250)..Duration::from_secs(30)).contains(&moved), "{moved:?}");
+        let ended = expired(Duration::from_secs(60), millis(200)).await;
+        assert!((millis(200)..Duration::from_secs(30)).contains(&ended), "{ended:?}");
     }
 }

@@ -37,6 +37,8 @@ struct PendingCall {
     reply: oneshot::Sender<Result<Answer, UpstreamError>>,
     events: Option<EventSink>,
     activity: Option<Arc<Activity>>,
+    /// Questions it caused so far.
+    questions: usize,
 }
 
 impl CallTable {
@@ -52,7 +54,7 @@ impl CallTable {
         if table.closed {
             return None;
         }
-        table.pending.insert(id, PendingCall { reply, events, activity });
+        table.pending.insert(id, PendingCall { reply, events, activity, questions: 0 });
         Some((id, answer))
     }
 
@@ -86,6 +88,21 @@ impl CallTable {
             // Nobody reads it when the caller has left its answer to run without it.
             let _ = events.push(CallEvent::Progress(Box::new(params)));
         }
+    }
+
+    /// The deadline of a call, where it can move; without its id, those of all that could be meant.
+    pub(super) fn activities(&self, id: Option<u64>) -> Vec<Arc<Activity>> {
+        let table = self.lock();
+        let meant = table.pending.iter().filter(|(call, _)| id.is_none_or(|id| id == **call));
+        meant.filter_map(|(_, call)| call.activity.clone()).collect()
+    }
+
+    /// Counts a question that a call causes, and gives how many those are now; 0 when the call is over.
+    pub(super) fn count_question(&self, id: u64) -> usize {
+        let mut table = self.lock();
+        let Some(call) = table.pending.get_mut(&id) else { return 0 };
+        call.questions += 1;
+        call.questions
     }
 
     /// The only call of a caller in flight. The gateway's own requests do not count.

@@ -17,6 +17,7 @@ use super::http_wire::Endpoint;
 use super::incoming::Incoming;
 use super::link::{Link, LinkSettings, Reports, Wire};
 use super::probe::Facts;
+use super::questions::QuestionRules;
 use super::stateless::StatelessHttp;
 use super::stdio::{self, Line, LineReceiver, ProcessControl, ProcessSettings};
 use crate::config::servers::AskSettings;
@@ -96,7 +97,7 @@ pub(super) struct Attempt {
     pub(super) ask: AskSettings,
     pub(super) start_deadline: Duration,
     pub(super) probe_deadline: Duration,
-    pub(super) input_timeout: Duration,
+    pub(super) questions: Arc<QuestionRules>,
     pub(super) json: Limits,
     /// Where what outlives the attempt is waited for.
     pub(super) errands: TaskTracker,
@@ -180,7 +181,7 @@ impl Attempt {
             wire,
             process,
             reports: self.reports.clone(),
-            input_timeout: self.input_timeout,
+            questions: Arc::clone(&self.questions),
             ask_deadline: self.start_deadline,
         })
     }

@@ -26,6 +26,7 @@ use crate::protocol::json::{Limits, Object};
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
+use crate::protocol::translate::question::Asker;
 
 /// One upstream. Cheap to clone.
 #[derive(Clone)]
@@ -59,6 +60,11 @@ impl UpstreamHandle {
     /// Its settings.
     pub fn settings(&self) -> &ServerSettings {
         &self.shared.settings
+    }
+
+    /// How it presents itself to those it asks, and what it may ask.
+    pub fn asker(&self) -> &Arc<Asker> {
+        &self.shared.questions.asker
     }
 
     /// How it is.

@@ -19,9 +19,10 @@ use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
-use super::questions;
+use super::questions::{self, QuestionRules};
 use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use crate::names::UpstreamName;
@@ -54,7 +55,7 @@ pub(super) struct LinkSettings {
     pub(super) wire: Wire,
     pub(super) process: Option<ProcessControl>,
     pub(super) reports: Reports,
-    pub(super) input_timeout: Duration,
+    pub(super) questions: Arc<QuestionRules>,
     /// Longest wait for an answer that no caller waits for.
     pub(super) ask_deadline: Duration,
 }
@@ -77,7 +78,8 @@ pub struct Link {
     pub(super) calls: CallTable,
     /// Questions of the upstream that wait for a client, by the upstream's id.
     pub(super) questions: Mutex<HashMap<RequestId, OpenQuestion>>,
-    pub(super) input_timeout: Duration,
+    pub(super) question_rules: Arc<QuestionRules>,
+    pub(super) pages: Mutex<Pages>,
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
@@ -124,7 +126,8 @@ impl Link {
             wire: settings.wire,
             calls: CallTable::default(),
             questions: Mutex::default(),
-            input_timeout: settings.input_timeout,
+            question_rules: settings.questions,
+            pages: Mutex::default(),
             process: settings.process,
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
@@ -255,6 +258,7 @@ impl Link {
                 sse.call(self, text, &mut answer, call).await
             }
         };
+        self.note_required_pages(&answered, &call.circumstances.client);
         // Answered, or never sent: there is nothing to cancel.
         if matches!(
             &answered,
@@ -327,6 +331,7 @@ impl Link {
                 }
             }
             "notifications/resources/updated" => self.tell(notification),
+            "notifications/elicitation/complete" => self.page_completed(&notification),
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! The inbox of the actor of an upstream, and the messages upstreams send upward.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
@@ -12,7 +13,9 @@ use super::link::Link;
 use crate::names::UpstreamName;
 use crate::protocol::era::Era;
 use crate::protocol::frame::{Answer, Notification, Request};
+use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
+use crate::protocol::translate::question::Asker;
 
 /// Takes news of upstreams.
 pub type NewsRecipient = Recipient<UpstreamNews>;
@@ -138,6 +141,10 @@ pub enum NewsKind {
 pub struct AskClient {
     /// Who asks.
     pub upstream: UpstreamName,
+    /// How it presents itself, and what it may ask.
+    pub asker: Arc<Asker>,
+    /// How many questions a minute it may put to this client.
+    pub per_minute: NonZeroU32,
     /// The upstream's request; its id stays on its hop.
     pub request: Request,
     /// The stream of the causing call.
@@ -151,17 +158,25 @@ pub struct Question {
     pub number: u64,
     /// Where the answer will arrive; closed without one when the session ends.
     pub answer: oneshot::Receiver<Answer>,
+    /// The client's newest progress on it: parameters of `notifications/progress`.
+    pub progress: watch::Receiver<Option<Object>>,
 }
 
 /// Why a client cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuestionRefused {
-    /// It did not declare the capability.
-    #[error("the client did not declare this capability")]
-    NotDeclared,
+    /// It may not be asked this.
+    #[error("{1} ({0})")]
+    Refused(i64, &'static str),
+    /// It cannot be shown this; the upstream is given this result.
+    #[error("answered without asking")]
+    Answered(&'static [u8]),
     /// Too many open questions.
     #[error("too many open questions")]
     TooMany,
+    /// Too many questions in a short time.
+    #[error("too many questions in a short time")]
+    TooOften,
 }
 
 /// The upstream no longer waits for an answer (S-CANC-04).

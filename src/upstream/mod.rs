@@ -30,6 +30,7 @@ mod http_wire;
 mod incoming;
 mod link;
 pub mod messages;
+mod pages;
 mod pings;
 pub mod probe;
 mod questions;

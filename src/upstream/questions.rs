@@ -1,21 +1,70 @@
 //! Requests that a handshake-era upstream makes: `ping`, sampling, elicitation, roots.
 //!
 //! Always: each gets exactly one answer under the upstream's own id; a question that cannot be put to the one client it
-//! concerns is answered by the gateway (era-bridge §9.1), never put to another.
+//! concerns is answered by the gateway (era-bridge §9.1), never put to another; no call causes more than its share. Not
+//! here: what a client may see of a question (`protocol::translate::question`), how often one client is asked (`session`).
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::call::{Activity, ClientPort};
 use super::link::{Link, OpenQuestion};
-use super::messages::{AskClient, QuestionRefused, WithdrawQuestion};
+use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
+use crate::config::bounds::Bounds;
+use crate::config::servers::ServerSettings;
+use crate::protocol::era::{NEWEST_HANDSHAKE, Revision};
 use crate::protocol::frame::{Answer, Request, RequestId};
-use crate::protocol::json::quote;
+use crate::protocol::json::{Object, quote};
 use crate::protocol::message;
+use crate::protocol::splice::Edit;
+use crate::protocol::translate::question::{Asker, Expecting, answer, progress_token};
 
+/// Questions of one connection that may be on their way to clients.
+const OPEN_AT_ONCE: usize = 256;
+
+const INVALID_REQUEST: i64 = -32600;
 const METHOD_NOT_FOUND: i64 = -32601;
 const INTERNAL_ERROR: i64 = -32603;
 const USER_REJECTED: i64 = -1;
+
+const NOBODY: &str = "nobody can be asked";
+const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
+
+/// What the questions of one upstream have to keep to.
+#[derive(Debug)]
+pub(super) struct QuestionRules {
+    pub(super) asker: Arc<Asker>,
+    /// How long a client may be silent.
+    wait: Duration,
+    /// How long it may take, whatever progress it tells of.
+    maximum: Duration,
+    per_minute: NonZeroU32,
+    per_call: usize,
+}
+
+impl QuestionRules {
+    pub(super) fn of(settings: &ServerSettings, bounds: &Bounds) -> Self {
+        let asker = Asker {
+            title: settings.title.clone(),
+            title_in_message: !settings.prefix.is_empty(),
+            roots: settings.ask.roots,
+            sampling: settings.ask.sampling,
+            elicitation: settings.ask.elicitation,
+            context: settings.ask.context,
+        };
+        let per_minute = u32::try_from(bounds.question_rate).ok().and_then(NonZeroU32::new);
+        QuestionRules {
+            asker: Arc::new(asker),
+            wait: bounds.input_timeout,
+            maximum: bounds.input_timeout.max(bounds.call_maximum),
+            per_minute: per_minute.unwrap_or(NonZeroU32::MIN),
+            per_call: bounds.call_questions,
+        }
+    }
+}
 
 /// Answers a question, or starts a task that will.
 pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
@@ -30,8 +79,13 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let withdrawn = CancellationToken::new();
     // A pipe does not say which call a question belongs to; with one call in flight there is no doubt.
     let cause = cause.or_else(|| link.calls.only_call());
+    if !has_share_left(link, cause) {
+        return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
+    }
     let question = OpenQuestion { cause, moot: withdrawn.clone() };
-    link.lock_questions().insert(request.id.clone(), question);
+    if let Err(refusal) = open(link, &request, question) {
+        return link.send(refusal);
+    }
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
@@ -43,6 +97,29 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     });
 }
 
+/// Keeps a place for the answer, or gives the refusal.
+fn open(link: &Link, request: &Request, question: OpenQuestion) -> Result<(), Vec<u8>> {
+    let mut open = link.lock_questions();
+    if open.contains_key(&request.id) {
+        return Err(error(&request.id, INVALID_REQUEST, "a request with this id is still open"));
+    }
+    if open.len() >= OPEN_AT_ONCE {
+        return Err(unanswerable(&request.id, &request.method, TOO_OFTEN));
+    }
+    open.insert(request.id.clone(), question);
+    Ok(())
+}
+
+/// Whether the call may cause one more question (S-SAMP-07).
+fn has_share_left(link: &Link, cause: Option<u64>) -> bool {
+    let share = link.question_rules.per_call;
+    let caused = cause.map_or(0, |call| link.calls.count_question(call));
+    if caused == share.saturating_add(1) {
+        tracing::warn!(upstream = %link.upstream, share, "a call causes more questions than it may");
+    }
+    caused <= share
+}
+
 /// Puts the question to the client and gives the whole answer message for the upstream.
 async fn put(
     link: &Arc<Link>,
@@ -51,35 +128,108 @@ async fn put(
     withdrawn: &CancellationToken,
 ) -> Vec<u8> {
     let (id, method) = (request.id.clone(), request.method.clone());
+    let expecting = Expecting::of(&method, &request.params);
+    let progress = progress_token(&request.params);
     let Some(port) = link.client.port.clone() else {
-        return unanswerable(&id, &method);
+        return unanswerable(&id, &method, NOBODY);
     };
-    let stream = link.stream_of(cause);
-    let asked = AskClient { upstream: link.upstream.clone(), request, stream };
+    let asked = AskClient {
+        upstream: link.upstream.clone(),
+        asker: Arc::clone(&link.question_rules.asker),
+        per_minute: link.question_rules.per_minute,
+        request,
+        stream: link.stream_of(cause),
+    };
+    if expecting == Expecting::Visit {
+        link.lock_pages().shown(&asked.request.params, &port);
+    }
     let question = match port.ask.send(asked).await {
         Ok(Ok(question)) => question,
-        Ok(Err(QuestionRefused::NotDeclared)) => {
-            return error(&id, METHOD_NOT_FOUND, "the client did not declare this capability");
+        Ok(Err(QuestionRefused::Refused(code, text))) => return error(&id, code, text),
+        Ok(Err(QuestionRefused::Answered(result))) => {
+            tracing::info!(upstream = %link.upstream, %method, "a question that the client could not be shown was cancelled");
+            return message::result(&id, result);
         }
-        Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method),
+        Ok(Err(QuestionRefused::TooOften)) => return unanswerable(&id, &method, TOO_OFTEN),
+        Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method, NOBODY),
     };
+    let _held: Vec<_> = link.calls.activities(cause).into_iter().map(Activity::hold).collect();
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
-    let answer = tokio::select! {
-        answer = question.answer => answer.ok(),
-        () = tokio::time::sleep(link.input_timeout) => None,
-        () = withdrawn.cancelled() => None,
-    };
-    withdraw.settled = answer.is_some();
-    match answer {
-        Some(Answer::Result(object)) => message::result(&id, object.as_bytes()),
+    let answered = wait(link, question, progress, withdrawn).await;
+    withdraw.settled = answered.is_some();
+    match answered {
+        Some(Answer::Result(result)) => match answer(expecting, revision_of(link), &result) {
+            Ok(object) => message::result(&id, &object),
+            Err((code, text)) => error(&id, code, text),
+        },
         Some(Answer::Error(refusal)) => message::error(&id, refusal.object.as_bytes()),
-        None => unanswerable(&id, &method),
+        None => unanswerable(&id, &method, NOBODY),
+    }
+}
+
+/// Waits for the client, for as long as it is heard of and anybody wants the answer.
+async fn wait(
+    link: &Arc<Link>,
+    mut question: Question,
+    token: Option<RequestId>,
+    withdrawn: &CancellationToken,
+) -> Option<Answer> {
+    let rules = &link.question_rules;
+    let activity = Activity::starting_now();
+    let mut reports = token.map(|token| Reports { token, last: f64::NEG_INFINITY });
+    loop {
+        tokio::select! {
+            biased;
+            changed = question.progress.changed(), if reports.is_some() => {
+                let Some(progress) = changed.ok().and_then(|()| question.progress.borrow_and_update().clone()) else {
+                    reports = None;
+                    continue;
+                };
+                if let Some(params) = reports.as_mut().and_then(|reports| reports.next(&progress, revision_of(link))) {
+                    activity.touch();
+                    link.send(message::notification("notifications/progress", &params));
+                }
+            }
+            answer = &mut question.answer => return answer.ok(),
+            () = activity.expired(rules.wait, rules.maximum) => return None,
+            () = withdrawn.cancelled() => return None,
+        }
+    }
+}
+
+/// A link asks before its handshake is over only by mistake; then the newest words do.
+fn revision_of(link: &Link) -> Revision {
+    link.facts().map_or(NEWEST_HANDSHAKE, |facts| facts.revision)
+}
+
+/// A client's progress on a question, under the upstream's own token (S-PROG-07).
+struct Reports {
+    token: RequestId,
+    last: f64,
+}
+
+impl Reports {
+    /// The parameters for the upstream; `None` for what does not go forward.
+    fn next(&mut self, progress: &Object, revision: Revision) -> Option<Vec<u8>> {
+        let value: f64 = std::str::from_utf8(progress.get("progress")?).ok()?.parse().ok()?;
+        if value <= self.last {
+            return None;
+        }
+        self.last = value;
+        let mut edit = Edit::of(progress);
+        edit.set("progressToken", self.token.as_bytes());
+        if revision < Revision::V2025_03_26 {
+            edit.remove("message");
+        }
+        let mut text = Vec::new();
+        edit.write(&mut text);
+        Some(text)
     }
 }
 
 /// Tells the session that a question is moot, however the wait for its answer ended.
 struct WithdrawOnDrop {
-    port: super::call::ClientPort,
+    port: ClientPort,
     number: u64,
     settled: bool,
 }
@@ -93,11 +243,11 @@ impl Drop for WithdrawOnDrop {
 }
 
 /// The gateway's own answer to a question that reaches nobody (era-bridge §9.1).
-fn unanswerable(id: &RequestId, method: &str) -> Vec<u8> {
+fn unanswerable(id: &RequestId, method: &str, why: &str) -> Vec<u8> {
     match method {
         "elicitation/create" => message::result(id, br#"{"action":"cancel"}"#),
-        "sampling/createMessage" => error(id, USER_REJECTED, "nobody can be asked"),
-        _ => error(id, INTERNAL_ERROR, "nobody can be asked"),
+        "sampling/createMessage" => error(id, USER_REJECTED, why),
+        _ => error(id, INTERNAL_ERROR, why),
     }
 }
 

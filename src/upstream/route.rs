@@ -33,7 +33,8 @@ impl UpstreamHandle {
         debug_assert_eq!(permit.upstream(), self.name(), "a permit is for one upstream");
         let (quiet, maximum) = (self.shared.settings.timeout, self.shared.bounds.call_maximum);
         let sent = AtomicBool::new(false);
-        let activity = call.circumstances.progress.then(|| Arc::new(Activity::starting_now()));
+        let moves = call.circumstances.progress || call.circumstances.client.can_be_asked();
+        let activity = moves.then(|| Arc::new(Activity::starting_now()));
         let expiry = async {
             match &activity {
                 Some(activity) => activity.expired(quiet, maximum).await,

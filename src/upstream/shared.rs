@@ -20,6 +20,7 @@ use super::http::{HttpLimits, HttpTarget};
 use super::http_wire::Endpoint;
 use super::link::{Link, Reports};
 use super::probe::Facts;
+use super::questions::QuestionRules;
 use super::stateless::StatelessHttp;
 use super::stdio::{ProcessControl, ProcessSettings};
 use super::subscriptions::Subscriptions;
@@ -94,6 +95,8 @@ pub(super) struct Shared {
     /// Whatever must be over before the upstream may be called stopped: attempts, farewells, ends of processes.
     pub(super) errands: TaskTracker,
     pub(super) era_check: EraCheck,
+    /// What its questions have to keep to.
+    pub(super) questions: Arc<QuestionRules>,
     facts: ArcSwapOption<Facts>,
     state: Mutex<State>,
     process: Mutex<Option<ProcessControl>>,
@@ -124,6 +127,7 @@ impl Shared {
             port: None,
             closed: CancellationToken::new(),
         });
+        let questions = QuestionRules::of(&settings, &bounds);
         Ok(Arc::new(Shared {
             settings,
             bounds,
@@ -134,6 +138,7 @@ impl Shared {
             subscriptions: Arc::default(),
             errands: TaskTracker::new(),
             era_check: EraCheck::default(),
+            questions: Arc::new(questions),
             address,
             facts: ArcSwapOption::empty(),
             state: Mutex::new(State::Starting),
@@ -159,7 +164,7 @@ impl Shared {
             ask: self.settings.ask,
             start_deadline: self.bounds.start_deadline,
             probe_deadline: self.bounds.probe_deadline,
-            input_timeout: self.bounds.input_timeout,
+            questions: Arc::clone(&self.questions),
             json: json_limits(&self.bounds),
             errands: self.errands.clone(),
         }

@@ -65,3 +65,17 @@ def judge(scored: list[str], results: dict[str, list[Check]], entries: dict[str,
         if entry not in used:
             rows.append(Row(f"expected {entry}", False, "is listed, but did not fail: take it off the list"))
     return rows
+
+
+def unscored(scenario: str, checks: list[Check]) -> Row:
+    """A scenario outside the suite's score: a warning fails it, and where nothing applied it says so."""
+    found = worst(checks)
+    wrong = [f"{name}: {status} {text}" for name, (status, text) in found.items() if status in ("WARNING", "FAILURE")]
+    told = [f"{name}: {text}" for name, (status, text) in found.items() if status in ("INFO", "SKIPPED") and text]
+    if wrong:
+        return Row(scenario, False, "; ".join(wrong))
+    if any(status == "SUCCESS" for status, _ in found.values()):
+        return Row(scenario, True, "; ".join(told))
+    if told:
+        return Row(scenario, None, f"not applicable: {'; '.join(told)}")
+    return Row(scenario, False, "no verdict: the scenario did not run")

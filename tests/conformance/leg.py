@@ -1,16 +1,18 @@
 """One leg of the official conformance suite: suite -> gateway (names as they are) -> the demo server's conformance set.
 
-    python3 tests/conformance/leg.py 2025-http | 2025-stdio | 2026-http
+    python3 tests/conformance/leg.py 2025-http | 2025-stdio | 2025-beside | 2025-polling | 2025-06-18 | 2025-03-26 | 2026-http
 
-Prints a row per scored scenario. Scenarios outside the score are noted, never counted.
+Prints a row per scenario. Those that the suite runs without scoring count here as well, except at 2026-07-28, where they are
+noted.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -25,27 +27,47 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Leg:
-    """A requirement set, and how the gateway reaches the fixture."""
+    """What the suite runs, and how the gateway reaches the fixture."""
 
     revision: str
     transport: str
     expected: str
+    # A requirement set is frozen with its revision; older revisions have none, there the suite's own filter chooses.
+    frozen: bool = True
+    # Scenarios of this revision are run too, though the suite holds them for younger ones.
+    also: str | None = None
+    # Another server stands beside the fixture, with a prefix.
+    beside: bool = False
+    # Settings of the gateway.
+    bounds: dict[str, str] = field(default_factory=dict)
 
 
 LEGS = {
     "2025-http": Leg("2025-11-25", "http", "expected-2025-11-25.yml"),
     "2025-stdio": Leg("2025-11-25", "stdio", "expected-2025-11-25.yml"),
+    "2025-beside": Leg("2025-11-25", "http", "expected-2025-11-25.yml", beside=True),
+    # Streams are primed at once and closed soon, so that the suite's client must come back for what it asked.
+    "2025-polling": Leg(
+        "2025-11-25",
+        "http",
+        "expected-2025-11-25.yml",
+        bounds={"prime_after": "10ms", "stream_age": "400ms", "retry": "50ms"},
+    ),
+    "2025-06-18": Leg("2025-06-18", "http", "expected-2025-11-25.yml", frozen=False),
+    "2025-03-26": Leg("2025-03-26", "http", "expected-2025-11-25.yml", frozen=False, also="2025-06-18"),
     "2026-http": Leg("2026-07-28", "http", "expected-2026-07-28.yml"),
 }
+# Elicitation came with 2025-06-18: at 2025-03-26 there is nothing to judge.
+UNKNOWN_BEFORE = {"2025-03-26": ["tools-call-elicitation"]}
 
 
 def main(name: str) -> None:
     leg = LEGS[name]
     processes.stop_on_signals()
-    suite = installs.npm("conformance") / "node_modules"
+    suite = Suite(installs.npm("conformance") / "node_modules")
     entries = baseline.parse((HERE / leg.expected).read_text(encoding="utf-8"))
     logs = gateway.fresh(LOGS / f"conformance-{name}")
-    scored, unscored = requirement_set(suite, leg.revision)
+    chosen = choose(suite, leg)
     with tempfile.TemporaryDirectory(prefix="switchyard-conformance-") as folder:
         fixture = None
         front = None
@@ -56,52 +78,99 @@ def main(name: str) -> None:
             else:
                 arguments = ["demo-server", "--tools", "conformance", "--protocol", leg.revision]
                 upstream = {"command": "${exe}", "args": arguments}
-            front = gateway.Gateway(Path(folder), {"fixture": {**upstream, "prefix": ""}}, logs)
-            run_suite(suite, leg, front.endpoint.replace("127.0.0.1", "localhost"), logs)
+            servers = {"fixture": {**upstream, "prefix": ""}}
+            if leg.beside:
+                servers["beside"] = {"command": "${exe}", "args": ["demo-server"]}
+            front = gateway.Gateway(Path(folder), servers, logs, bounds=leg.bounds)
+            run_suite(suite, leg, chosen, front.endpoint.replace("127.0.0.1", "localhost"), logs)
         finally:
             ended = front.stop() if front else None
             if fixture:
                 fixture.stop()
     rows.tell(f"{name}/the gateway drains and exits 0", ended == 0, f"exit code {ended}")
+    judge(name, leg, chosen, entries, logs)
+
+
+def judge(name: str, leg: Leg, chosen: "Chosen", entries: dict[str, str], logs: Path) -> None:
+    """A row for every scenario, and what was spoken."""
     results = read_results(logs / "results")
     passed = 0
-    for row in baseline.judge(scored, results, entries):
+    for row in baseline.judge(chosen.scored, results, entries):
         rows.tell(f"{name}/{row.name}", row.ok, row.detail)
-        passed += row.ok is True and row.name in scored
-    statuses = [status for scenario in scored for _, status, _ in results.get(scenario, [])]
+        passed += row.ok is True and row.name in chosen.scored
+    statuses = [status for scenario in chosen.scored for _, status, _ in results.get(scenario, [])]
     counted = ", ".join(f"{statuses.count(status)} {status}" for status in ("SUCCESS", "FAILURE", "WARNING", "SKIPPED"))
-    rows.note(f"scored {passed} of {len(scored)} scenarios; checks: {counted}")
-    for scenario in unscored:
-        checks = results.get(scenario, [])
-        wrong = [f"{check}: {status} {text}" for check, status, text in checks if status in ("FAILURE", "WARNING")]
-        state = "did not run" if scenario not in results else "; ".join(wrong)[:300] or "passes"
-        rows.note(f"not scored: {scenario}: {state}")
+    rows.note(f"scored {passed} of {len(chosen.scored)} scenarios; checks: {counted}")
+    for scenario in chosen.judged:
+        row = baseline.unscored(scenario, results.get(scenario, []))
+        rows.tell(f"{name}/{row.name}", row.ok, row.detail)
+        if row.ok and row.detail:
+            rows.note(f"{scenario}: {row.detail}")
+    for scenario in chosen.noted:
+        row = baseline.unscored(scenario, results.get(scenario, []))
+        rows.note(f"not scored: {scenario}: {row.detail[:300] or 'passes'}")
+    if leg.revision == "2025-11-25":
+        listed = [line.split("\t") for line in (HERE / "shows.tsv").read_text(encoding="utf-8").splitlines()]
+        unknown = [scenario for side, scenario, _ in listed if side == "server" and scenario not in results]
+        rows.tell(f"{name}/shows.tsv speaks of scenarios that ran", not unknown, f"did not run: {unknown}")
+    if not leg.frozen:
+        spoken = re.findall(r"(?m)^negotiated (\S+)", (logs / "suite.log").read_text(encoding="utf-8", errors="replace"))
+        ok = bool(spoken) and set(spoken) == {leg.revision}
+        rows.tell(f"{name}/every session was at {leg.revision}", ok, f"negotiated: {sorted(set(spoken))}")
 
 
-def requirement_set(suite: Path, revision: str) -> tuple[list[str], list[str]]:
-    """The server scenarios that count for a revision, and those that only run, as the suite lists them."""
-    done = subprocess.run(
-        [suite / "node" / "bin" / "node", suite / ".bin" / "conformance", "list", "--requirements", revision],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True,
-    )
-    scored: list[str] = []
-    unscored: list[str] = []
-    section = None
-    for line in done.stdout.splitlines():
-        if line.startswith("Server scenarios"):
-            section = "server"
-        elif line.startswith("Client scenarios"):
-            section = "client"
-        elif line.startswith("Run and reported"):
-            section = "unscored"
-        found = re.match(r"\s+- (\S+)(?: \[(\w+)\])?$", line)
-        if found and section == "server":
-            scored.append(found[1])
-        elif found and section == "unscored" and found[2] == "server":
-            unscored.append(found[1])
-    if len(scored) < 30:
-        raise RuntimeError(f"the suite lists only {len(scored)} server scenarios for {revision}")
-    return scored, unscored
+class Suite:
+    """The installed suite, with the Node that it needs."""
+
+    def __init__(self, modules: Path):
+        self.node = [str(modules / "node" / "bin" / "node")]
+        self.program = str(modules / ".bin" / "conformance")
+
+    def list(self, *words: str) -> dict[str, list[tuple[str, str]]]:
+        """Scenarios by section (`Server`, `Client`, `Run`), each with what stands in brackets behind it."""
+        done = subprocess.run(
+            [*self.node, self.program, "list", *words],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True,
+        )
+        sections: dict[str, list[tuple[str, str]]] = {}
+        section = None
+        for line in done.stdout.splitlines():
+            heading = re.match(r"([A-Z]\w+) .*:$", line)
+            scenario = re.match(r"\s+- (\S+)(?: \[([\w,.-]+)\])?$", line)
+            if heading:
+                section = heading[1]
+            elif scenario and section:
+                sections.setdefault(section, []).append((scenario[1], scenario[2] or ""))
+        return sections
+
+
+@dataclass
+class Chosen:
+    """Scenarios: those that count, those outside the suite's score that count here too, and those only shown."""
+
+    scored: list[str]
+    judged: list[str]
+    noted: list[str]
+    # The suite would leave these out at the leg's revision.
+    forced: list[str]
+
+
+def choose(suite: Suite, leg: Leg) -> Chosen:
+    if leg.frozen:
+        listed = suite.list("--requirements", leg.revision)
+        scored = [scenario for scenario, _ in listed["Server"]]
+        unscored = [scenario for scenario, side in listed["Run"] if side == "server"]
+        if len(scored) < 30:
+            raise RuntimeError(f"the suite lists only {len(scored)} server scenarios for {leg.revision}")
+        # Of 2026-07-28 the unscored scenarios are mostly of extensions that are not served.
+        older = leg.revision < "2026-07-28"
+        return Chosen(scored, unscored if older else [], [] if older else unscored, [])
+    scored = [scenario for scenario, _ in suite.list("--spec-version", leg.revision)["Server"]]
+    younger = [scenario for scenario, _ in suite.list("--spec-version", leg.also)["Server"]] if leg.also else []
+    forced = [scenario for scenario in younger if scenario not in [*scored, *UNKNOWN_BEFORE.get(leg.revision, [])]]
+    if len(scored) + len(forced) < 25:
+        raise RuntimeError(f"the suite lists only {len(scored)} and {len(forced)} server scenarios for {leg.revision}")
+    return Chosen([*scored, *forced], [], [], forced)
 
 
 def start_fixture(leg: Leg, logs: Path) -> tuple[processes.Server, str]:
@@ -115,17 +184,25 @@ def start_fixture(leg: Leg, logs: Path) -> tuple[processes.Server, str]:
         raise
 
 
-def run_suite(suite: Path, leg: Leg, url: str, logs: Path) -> None:
+def run_suite(suite: Suite, leg: Leg, chosen: Chosen, url: str, logs: Path) -> None:
     """The suite's own exit code is no verdict here: it knows our baseline only by whole scenarios."""
-    program = [suite / "node" / "bin" / "node", suite / ".bin" / "conformance", "server", "--url", url]
+    if leg.frozen:
+        runs = [["--requirements", leg.revision]]
+    else:
+        version = ["--spec-version", leg.revision]
+        runs = [["--suite", "all", *version], *(["--scenario", one, "--force", *version] for one in chosen.forced)]
+    # What a requirement set is run at is the suite's business; elsewhere it is told which revision to ask for.
+    node = suite.node if leg.frozen else [*suite.node, "--import", (HERE / "revision.mjs").as_uri()]
+    env = {**os.environ, "SUITE_REVISION": leg.revision}
     with (logs / "suite.log").open("wb") as output:
-        done = subprocess.run(
-            [*program, "--requirements", leg.revision, "--output-dir", logs / "results"],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=600, check=False,
-        )
+        for words in runs:
+            done = subprocess.run(
+                [*node, suite.program, "server", "--url", url, *words, "--output-dir", logs / "results"],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=600, check=False, env=env,
+            )
+            if done.returncode not in (0, 1):
+                raise RuntimeError(f"the suite ended with code {done.returncode}: {words}")
     sys.stdout.write((logs / "suite.log").read_text(encoding="utf-8", errors="replace"))
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"the suite ended with code {done.returncode}")
 
 
 def read_results(folder: Path) -> dict[str, list[baseline.Check]]:
@@ -134,8 +211,13 @@ def read_results(folder: Path) -> dict[str, list[baseline.Check]]:
     for report in sorted(folder.glob("server-*/checks.json")):
         scenario = re.match(r"server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z$", report.parent.name)[1]
         checks = json.loads(report.read_text(encoding="utf-8"))
-        results[scenario] = [(check["id"], check["status"], str(check.get("errorMessage", ""))[:300]) for check in checks]
+        results[scenario] = [(check["id"], check["status"], message(check)[:300]) for check in checks]
     return results
+
+
+def message(check: dict) -> str:
+    """What a check says: its error, or what it found not to apply."""
+    return str(check.get("errorMessage") or (check.get("details") or {}).get("message", ""))
 
 
 if __name__ == "__main__":

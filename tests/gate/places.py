@@ -7,5 +7,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 LOGS = TARGET / "test-logs"
 INSTALLED = TARGET / "peers"
-GATEWAY = TARGET / "debug" / "switchyard"
+# Another build can be judged as well: SWITCHYARD=target/release/switchyard tests/peers/peers.py
+GATEWAY = Path(os.environ.get("SWITCHYARD") or TARGET / "debug" / "switchyard").resolve()
 JUNIT = TARGET / "nextest" / "gate" / "junit.xml"

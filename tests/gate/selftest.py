@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from conformance import baseline  # noqa: E402
-from gate import counts, installs, processes, rows  # noqa: E402
+from gate import counts, coverage, installs, processes, rows  # noqa: E402
 from gate.places import ROOT  # noqa: E402
 
 JUNIT = """<testsuites><testsuite name="switchyard">
@@ -89,10 +89,46 @@ class Baseline(unittest.TestCase):
     def test_an_entry_for_a_scenario_outside_the_set_fails(self):
         self.assertIs({row.name: row.ok for row in baseline.judge([], {}, {"t": "why"})}["expected t"], False)
 
+    def test_outside_the_score_a_warning_fails_and_what_does_not_apply_says_so(self):
+        def ok(*checks):
+            return baseline.unscored("s", list(checks)).ok
+
+        self.assertIs(ok(("x", "SUCCESS", ""), ("y", "WARNING", "hm")), False)
+        self.assertIs(ok(("x", "SUCCESS", ""), ("y", "INFO", "told")), True)
+        self.assertIsNone(ok(("x", "INFO", "told")))
+        self.assertIs(ok(), False)
+
     def test_every_entry_needs_a_reason(self):
         self.assertEqual(baseline.parse("server:\n  - a:b  # because\n"), {"a:b": "because"})
         with self.assertRaises(ValueError):
             baseline.parse("server:\n  - a\n")
+
+
+class Coverage(unittest.TestCase):
+    """Names lead to requirements, and nothing else does."""
+
+    def test_rust_names_carry_one_or_several(self):
+        self.assertEqual(coverage.identifiers("s_tool_01_03_lists"), ["S-TOOL-01", "S-TOOL-03"])
+        self.assertEqual(coverage.identifiers("f20_s_stdio_03_s_canc_06_x"), ["S-STDIO-03", "S-CANC-06"])
+        self.assertEqual(coverage.identifiers("s_http_2024_11_05"), [])
+        self.assertEqual(coverage.identifiers("every_s"), [])
+
+    def test_ignored_and_commented_ones_show_nothing(self):
+        with tempfile.TemporaryDirectory(dir=ROOT / "tests") as folder:
+            rust, script = Path(folder) / "a.rs", Path(folder) / "a.mjs"
+            rust.write_text('#[ignore = "why"]\nfn s_a_01_x() {}\nfn s_a_02_y() {}\n// s_a_03_z\n')
+            script.write_text("// S-B-01 is elsewhere\nthat('S-B-02 S-B-03 holds');\nthat(`${who}/S-B-04 too`);\n")
+            found = {}
+            coverage.rust_tests([rust], found)
+            coverage.script_rows([script], found)
+        self.assertEqual(sorted(found), ["S-A-02", "S-B-02", "S-B-03", "S-B-04"])
+
+    def test_a_requirement_needs_a_test_or_a_reason_and_not_both(self):
+        self.assertIs(coverage.judge("S-A-01", [], None)[0], False)
+        self.assertIs(coverage.judge("S-A-01", ["t"], "r")[0], False)
+        self.assertTrue(coverage.judge("S-A-01", ["t"], None)[0] and coverage.judge("S-A-01", [], "r")[0])
+        with self.assertRaises(ValueError):
+            coverage.reasons("S-A-01:\n")
 
 
 class Processes(unittest.TestCase):
@@ -136,6 +172,12 @@ class LockFiles(unittest.TestCase):
             self.assertNotIn('"resolved"', text)
             self.assertIn('"integrity"', text)
             self.assertIn("omit-lockfile-registry-resolved=true", (ROOT / "tests" / folder / ".npmrc").read_text())
+
+    def test_the_rust_peers_stand_apart(self):
+        package = ROOT / "tests" / "peers" / "rmcp"
+        self.assertIn("\n[workspace]\n", (package / "Cargo.toml").read_text())
+        self.assertIn('name = "rmcp"\nversion = "0.10.0"', (package / "Cargo.lock").read_text())
+        self.assertNotIn('name = "rmcp"', (ROOT / "Cargo.lock").read_text())
 
     def test_python_requirements_are_exact(self):
         for line in (ROOT / "tests" / "peers" / "requirements.txt").read_text().splitlines():

@@ -1,7 +1,7 @@
 """The steps of the gate, in their order, and how each is run and counted.
 
 Always: a step runs as a child process with a time bound, writes one log, and gives a `Tally`. Not here: what the step
-scripts check (`conformance/leg.py`, `peers/peers.py`, `deploy/check.py`), and the summary (`runner`).
+scripts check (`conformance/leg.py`, `peers/legacy.py`, `deploy/check.py`), and the summary (`runner`).
 """
 
 import os
@@ -122,6 +122,7 @@ def doc_tests(run: Run, log: Path) -> Tally:
 # The bounds are for a first run on two cores, where clippy and the tests each build every dependency.
 STEPS = [
     Step("gate", "the gate's own tests", 60, script("gate/selftest.py")),
+    Step("coverage", "every requirement has a test or a reason", 60, script("gate/coverage.py")),
     Step("fmt", "formatting", 60, command("cargo fmt", "cargo", "fmt", "--check")),
     Step("tools", "cargo-nextest, and what apt gives", 1500, script("gate/tools.py")),
     Step(
@@ -155,12 +156,49 @@ STEPS = [
         script("conformance/leg.py", "2025-stdio"),
     ),
     Step(
+        "conformance-2025-beside",
+        "official suite, 2025-11-25, another server beside the fixture",
+        900,
+        script("conformance/leg.py", "2025-beside"),
+    ),
+    Step(
+        "conformance-2025-polling",
+        "official suite, 2025-11-25, every stream closed early and taken up again",
+        900,
+        script("conformance/leg.py", "2025-polling"),
+    ),
+    Step(
+        "conformance-2025-06-18",
+        "official suite, all of 2025-06-18, upstream over HTTP",
+        900,
+        script("conformance/leg.py", "2025-06-18"),
+    ),
+    Step(
+        "conformance-2025-03-26",
+        "official suite, what holds at 2025-03-26, upstream over HTTP",
+        900,
+        script("conformance/leg.py", "2025-03-26"),
+    ),
+    Step(
+        "conformance-client-2025",
+        "official suite, the gateway as client at 2025-11-25 and 2025-06-18",
+        900,
+        script("conformance/client_leg.py"),
+    ),
+    Step(
         "conformance-2026-http",
         "official suite, 2026-07-28, upstream over HTTP",
         900,
         script("conformance/leg.py", "2026-http"),
     ),
     Step("peers", "independent servers and clients through one gateway", 1200, script("peers/peers.py")),
+    Step(
+        "peers-legacy",
+        "older transports, questions, broken streams and batches, by the SDKs of others",
+        900,
+        script("peers/legacy.py"),
+    ),
+    Step("peers-rmcp", "the Rust SDK as it was, before and behind the gateway", 1200, script("peers/rust.py")),
 ]
 
 # Steps that start the gateway need its binary; steps of Rust tests need their runner.
@@ -171,8 +209,15 @@ NEEDS = {
     "deploy": ["build"],
     "conformance-2025-http": ["build"],
     "conformance-2025-stdio": ["build"],
+    "conformance-2025-beside": ["build"],
+    "conformance-2025-polling": ["build"],
+    "conformance-2025-06-18": ["build"],
+    "conformance-2025-03-26": ["build"],
+    "conformance-client-2025": ["build"],
     "conformance-2026-http": ["build"],
     "peers": ["build", "tools"],
+    "peers-legacy": ["build"],
+    "peers-rmcp": ["build"],
 }
 
 
@@ -193,8 +238,10 @@ def chosen(words: list[str]) -> list[Step]:
 
 def environment() -> dict[str, str]:
     """What every step sees: no colours, no prompts, no compiled Python beside the sources."""
+    # The gate judges what it has built.
+    inherited = {name: value for name, value in os.environ.items() if name != "SWITCHYARD"}
     return {
-        **os.environ,
+        **inherited,
         "CI": "true",
         "CARGO_TERM_COLOR": "never",
         "NO_COLOR": "1",

@@ -65,8 +65,8 @@ async fn questions_travel_on_the_stream_of_their_call_under_ids_of_the_gateway()
             .start()
             .await;
         let mut entry = upstream.settings();
-        // Roots of a client are its local paths; remote upstreams may need to be allowed to learn them.
-        entry["protocol"] = json!(HANDSHAKE);
+        // Roots of a client are its local paths; remote upstreams learn them only when they are allowed to (S-ROOT-05).
+        entry["ask"] = json!({ "roots": true });
         let gateway = gateway().with_server("one", entry).start().await;
         let client = gateway.handshake_with(HANDSHAKE, able()).await;
         client.until_tools(&["one__echo"]).await;

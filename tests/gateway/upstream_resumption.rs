@@ -8,7 +8,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::upstream::UpstreamPlan;
-use crate::support::{Call, HANDSHAKE, STATELESS, Upstream, gateway, http_upstream, within};
+use crate::support::{
+    Call, HANDSHAKE, STATELESS, Upstream, gateway, http_upstream, stateless_upstream, within,
+};
 
 const QUICK: &str = "bounds: { backoff_first: 100ms, backoff_longest: 500ms, retry: 50ms }";
 
@@ -379,4 +381,24 @@ async fn s_httpc_07_waiting_for_a_stream_is_part_of_the_call_s_own_time() {
     client.until_tools(&["one__echo"]).await;
     client.call("one__echo", json!({})).await.expect_failure("upstream_timeout", "unknown");
     upstream.until_received("notifications/cancelled", 1).await;
+}
+
+#[tokio::test]
+async fn f07_a_stateless_stream_that_breaks_off_is_lost_and_asked_for_nowhere() {
+    for how in [End::Gracefully, End::MidAir, End::ByReset] {
+        let upstream = stateless_upstream("one")
+            .on("tools/call", move |mut call| async move {
+                // Ids and waits mean nothing in this era.
+                call.say_bytes(b"id: up-0-0\nretry: 10\ndata: \n\n").await;
+                end(call, how).await;
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        client.call("one__echo", json!({})).await.expect_failure("upstream_lost", "unknown");
+        assert_eq!(upstream.received("tools/call").len(), 1, "a call that may have run is never sent again");
+        assert!(gets(&upstream).is_empty(), "{:?}", gets(&upstream));
+    }
 }

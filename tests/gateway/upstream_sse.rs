@@ -139,7 +139,10 @@ impl OldServer {
             let seen = Seen { start: head.start, headers: head.headers, json };
             self.0.seen.lock().expect("nobody panics while holding it").push(seen.clone());
             match seen.start.split(' ').next() {
-                Some("GET") => return self.stand(stream).await,
+                Some("GET") => match &self.0.manner.instead {
+                    Some(instead) => stream.get_mut().write_all(instead.as_bytes()).await.ok()?,
+                    None => return self.stand(stream).await,
+                },
                 Some("POST") if seen.start.contains("sessionId=") => self.take(&seen, &mut stream).await?,
                 _ => stream.get_mut().write_all(self.0.manner.refusal.as_bytes()).await.ok()?,
             }
@@ -149,9 +152,6 @@ impl OldServer {
 
     /// The stream of one session, to its end from whichever side.
     async fn stand(&self, mut stream: BufReader<TcpStream>) -> Option<()> {
-        if let Some(instead) = &self.0.manner.instead {
-            return stream.get_mut().write_all(instead.as_bytes()).await.ok();
-        }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.get_mut().write_all(head.as_bytes()).await.ok()?;
         let (out, mut events) = mpsc::channel(64);

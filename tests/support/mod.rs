@@ -11,9 +11,13 @@ pub(crate) mod command_line;
 pub(crate) mod gateway;
 pub(crate) mod generate;
 pub(crate) mod http;
+pub(crate) mod inbox;
 pub(crate) mod json;
+pub(crate) mod pipe_client;
+pub(crate) mod processes;
 pub(crate) mod schema;
 pub(crate) mod sse;
+pub(crate) mod sse_client;
 pub(crate) mod upstream;
 
 pub(crate) use client::Client;

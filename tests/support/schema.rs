@@ -145,6 +145,18 @@ pub(crate) fn message_faults(revision: &str, message: &Value, answers: Answers<'
     faults
 }
 
+/// Every fault of an answer to a question that a server asked with `method`.
+pub(crate) fn answer_faults(revision: &str, method: &str, message: &Value) -> Vec<String> {
+    match (message.get("error"), message.get("result")) {
+        (Some(error), None) if error["code"].is_i64() && error["message"].is_string() => Vec::new(),
+        (None, Some(result)) => match result_definition(method) {
+            Some(definition) => faults(revision, definition, result),
+            None => Vec::new(),
+        },
+        _ => vec!["neither a result nor an error".to_owned()],
+    }
+}
+
 fn error_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<String> {
     let mut faults = Vec::new();
     let error = &message["error"];
@@ -157,8 +169,12 @@ fn error_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<St
         (Some(code @ (-32002 | -32042)), "2026-07-28") => {
             faults.push(format!("{code} never goes to stateless clients"))
         }
+        (Some(-32042), super::HANDSHAKE) => {
+            faults.extend(self::faults(revision, "URLElicitationRequiredError", message));
+        }
+        (Some(-32042), _) => faults.push(format!("-32042 does not exist in {revision}")),
         (Some(code @ -32022..=-32020), _) => faults.push(format!("{code} never goes to handshake clients")),
-        (Some(code @ -32099..=-32023), _) if code != -32042 => faults.push(format!("{code} is reserved")),
+        (Some(code @ -32099..=-32023), _) => faults.push(format!("{code} is reserved")),
         _ => {}
     }
     let id = message.get("id").unwrap_or(&Value::Null);

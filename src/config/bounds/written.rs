@@ -105,6 +105,12 @@ section! {
         /// Waiting for a client's answer to a server-initiated request; `cancel` towards the upstream.
         #[schemars(extend("default" = "10m"))]
         "input_timeout" input_timeout: TimeSpan,
+        /// Questions of one server to one session in a minute; the server is told `cancel`.
+        #[schemars(extend("default" = 120))]
+        "question_rate" question_rate: u64,
+        /// Questions that one call may cause; the server is told `cancel`.
+        #[schemars(extend("default" = 64))]
+        "call_questions" call_questions: u64,
         /// Child restart back-off: first.
         #[schemars(extend("default" = "1s"))]
         "backoff_first" backoff_first: TimeSpan,
@@ -184,6 +190,8 @@ impl Bounds {
             sessions,
             session_calls,
             input_timeout,
+            question_rate,
+            call_questions,
             backoff_first,
             backoff_longest,
             stop_eof,

@@ -2,11 +2,12 @@
 //!
 //! Always: what the peer's revision can express keeps its bytes, and finding that out costs a look at a few members, not
 //! a pass over the content. Pure: no catalogue, no session; names and URIs come in as text or as a [`UriMap`]. Not here:
-//! server-initiated requests, capabilities, error codes.
+//! capabilities, error codes.
 
 mod content;
 pub mod icons;
 mod list_item;
+pub mod question;
 mod result;
 
 pub use list_item::{ItemText, list_item, ui_resource_uri};

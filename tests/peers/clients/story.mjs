@@ -49,6 +49,17 @@ export async function until(what, ready) {
   }
 }
 
+/** Waits until a tool is listed: a list does not wait long for a server that is slow to start. */
+export async function listed(client, name) {
+  const end = Date.now() + 15_000;
+  for (;;) {
+    const names = (await client.listTools()).tools.map((tool) => tool.name);
+    if (names.includes(name)) return names;
+    assert.ok(Date.now() < end, `${name} is not among ${names.join(' ')}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 /**
  * The common story. `api` hides how the two generations of the SDK differ:
  * `{ client, call(name, args, options) }`, where options are `{ onprogress, signal }`.

@@ -99,7 +99,8 @@ impl Connection {
         self.send_quietly(method, path, headers, body).await
     }
 
-    pub(super) async fn send_quietly(
+    /// As [`Connection::send`], printing nothing.
+    pub(crate) async fn send_quietly(
         mut self,
         method: &str,
         path: &str,

@@ -34,7 +34,8 @@ impl Message {
         &self.json["params"]
     }
 
-    fn is_response(&self) -> bool {
+    /// Whether it answers something.
+    pub(crate) fn is_response(&self) -> bool {
         self.json.get("method").is_none()
     }
 }
@@ -51,6 +52,49 @@ pub(crate) struct Exchange {
     seen: Vec<Message>,
     ended: bool,
     pub(super) is_quiet: bool,
+    /// Where the stream was read to, for a client that will come back.
+    pub(crate) place: Place,
+}
+
+/// How far a client has read a stream, which is all that it needs to take it up again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// Every event id in the order of arrival.
+    pub(crate) ids: Vec<String>,
+    /// The `retry` field that came last, in milliseconds.
+    pub(crate) retry: Option<u64>,
+    /// Whether the first event had an id and no message, as a priming event does.
+    pub(crate) is_primed: bool,
+    pub(super) asked: Option<(Value, String)>,
+    events: usize,
+}
+
+impl Place {
+    /// The id to resume after, if any was given.
+    pub(crate) fn last_id(&self) -> Option<&str> {
+        self.ids.last().map(String::as_str)
+    }
+
+    /// The place of a stream that goes on here: its ids are remembered, for nothing may come before the next cut.
+    pub(super) fn taken_up(&self) -> Place {
+        Place { retry: None, ..self.clone() }
+    }
+
+    /// Take note of an event, and fail if clients of this revision are not to see such a one.
+    fn note(&mut self, event: &Event, revision: &str) {
+        let is_empty = event.data.as_ref().is_none_or(String::is_empty);
+        if event.id.is_some() {
+            let may = ("2025-03-26"..=HANDSHAKE).contains(&revision);
+            assert!(may, "no event ids towards {revision} (S-RESUM-03, -07): {event:?}");
+        }
+        if is_empty || event.retry.is_some() {
+            assert_eq!(revision, HANDSHAKE, "older clients fail on this event (S-RESUM-03): {event:?}");
+        }
+        self.is_primed |= self.events == 0 && is_empty && event.id.is_some();
+        self.ids.extend(event.id.clone());
+        self.retry = event.retry.or(self.retry);
+        self.events += 1;
+    }
 }
 
 impl Exchange {
@@ -66,6 +110,7 @@ impl Exchange {
             seen: Vec::new(),
             ended: false,
             is_quiet: false,
+            place: Place::default(),
         }
     }
 
@@ -110,14 +155,25 @@ impl Exchange {
             .is_some_and(|kind| kind.starts_with("text/event-stream"))
     }
 
+    /// Judge what follows by this revision.
+    pub(crate) fn revision(&mut self, revision: &str) {
+        revision.clone_into(&mut self.revision);
+    }
+
     /// The next event of the stream, priming events included; `None` at its end.
     pub(crate) async fn event(&mut self) -> Option<Event> {
+        patiently("an event", self.event_at_any_time()).await
+    }
+
+    /// As [`Exchange::event`], for streams where nothing may come for long.
+    pub(crate) async fn event_at_any_time(&mut self) -> Option<Event> {
         self.head().await;
         loop {
             if let Some(event) = self.events.pop() {
+                self.place.note(&event, &self.revision);
                 return Some(event);
             }
-            let piece = patiently("an event", self.framing.next(&mut self.connection.stream)).await;
+            let piece = self.framing.next(&mut self.connection.stream).await;
             match piece.unwrap_or_else(|e| panic!("the stream broke off: {e}")) {
                 Some(piece) => self.events.feed(&piece),
                 None => {
@@ -142,7 +198,9 @@ impl Exchange {
         if !self.is_quiet {
             println!("<- {}", &message.raw[..message.raw.floor_char_boundary(1500)]);
         }
-        if !self.is_quiet || self.id().as_i64().is_some_and(|id| id % 100 == 0) {
+        if !self.is_quiet
+            || self.asked.as_ref().is_some_and(|(id, _)| id.as_i64().is_some_and(|id| id % 100 == 0))
+        {
             self.judge(&message);
         }
         self.seen.push(message.clone());
@@ -193,10 +251,35 @@ impl Exchange {
         }
     }
 
+    /// How many comments came so far, which is what keep-alives are.
+    pub(crate) fn comments(&self) -> usize {
+        self.events.comments
+    }
+
     /// Fail if any message comes within `limit`; comments and priming events may.
     pub(crate) async fn expect_quiet(&mut self, limit: Duration) {
         if let Ok(Some(message)) = tokio::time::timeout(limit, self.next()).await {
             panic!("nothing should have come, but: {}", message.raw);
+        }
+    }
+
+    /// As [`Exchange::expect_quiet`], but lists may have changed meanwhile, which belongs to no call.
+    pub(crate) async fn expect_no_more_than_changes(&mut self, limit: Duration) {
+        for message in self.messages_within(limit).await {
+            let is_change = message.method().ends_with("/list_changed");
+            assert!(is_change, "nothing should have come, but: {}", message.raw);
+        }
+    }
+
+    /// Where the client is, without leaving.
+    pub(crate) fn here(&self) -> Place {
+        Place { asked: self.asked.clone(), ..self.place.clone() }
+    }
+
+    /// Fail if a message with this method comes within `limit`.
+    pub(crate) async fn never(&mut self, method: &str, limit: Duration) {
+        for message in self.messages_within(limit).await {
+            assert_ne!(message.method(), method, "nobody should have been told: {}", message.raw);
         }
     }
 
@@ -221,6 +304,24 @@ impl Exchange {
         }
     }
 
+    /// Leave in the middle of the stream, in good order or as a broken network does; gives where it was.
+    pub(crate) fn cut(self, breaks: bool) -> Place {
+        println!("   (the client leaves after event {:?})", self.place.last_id());
+        if breaks {
+            self.connection.stream.get_ref().set_zero_linger().ok();
+        }
+        Place { asked: self.asked, ..self.place }
+    }
+
+    /// Every message up to the end of the stream, whether or not a response is among them.
+    pub(crate) async fn rest(&mut self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.next().await {
+            messages.push(message);
+        }
+        messages
+    }
+
     /// Read to the final response and the end of the stream.
     pub(crate) async fn answer(mut self) -> Answer {
         loop {
@@ -230,6 +331,11 @@ impl Exchange {
                 break;
             }
         }
+        self.answered().await
+    }
+
+    /// The answer, when its response was already read.
+    pub(crate) async fn answered(mut self) -> Answer {
         let extra =
             within(Duration::from_secs(10), "the stream to end after its response", self.next()).await;
         assert!(extra.is_none(), "something followed the response: {extra:?}");

@@ -5,6 +5,7 @@
 //! expectations of a story, beyond what no revision allows.
 
 mod answer;
+mod asked;
 mod endpoint;
 mod exchange;
 
@@ -17,8 +18,9 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 pub(crate) use answer::Answer;
+pub(crate) use asked::question;
 pub(crate) use endpoint::{Connection, Endpoint, Whole};
-pub(crate) use exchange::{Exchange, Message};
+pub(crate) use exchange::{Exchange, Message, Place};
 
 use super::http::Headers;
 use super::{PATIENCE, STATELESS};
@@ -231,6 +233,17 @@ impl Client {
         self.post_silently(headers, &body).await
     }
 
+    /// As [`Client::notify`], printing nothing.
+    pub(crate) async fn notify_quietly(&self, method: &str, params: Value) -> u16 {
+        let headers = self.headers(method, &params);
+        let body = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
+        let connection = self.connection().await;
+        let mut exchange =
+            connection.send_quietly("POST", &self.endpoint.path, headers, body.as_bytes()).await;
+        exchange.is_quiet = true;
+        exchange.head().await.status()
+    }
+
     /// Answer a request that the gateway sent.
     pub(crate) async fn respond(&self, id: &Value, result: Value) -> u16 {
         let body = json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string();
@@ -269,6 +282,31 @@ impl Client {
         headers.set("Accept", "text/event-stream");
         let mut exchange = self.endpoint.send("GET", headers, b"").await;
         exchange.revision.clone_from(&self.revision);
+        exchange
+    }
+
+    /// Ask to resume the stream that was left at this place.
+    pub(crate) async fn resume(&self, place: &Place) -> Exchange {
+        let last = place.last_id().expect("only a stream that had an id can be resumed");
+        let mut exchange = self.resume_after(last).await;
+        exchange.asked.clone_from(&place.asked);
+        exchange.place = place.taken_up();
+        let status = exchange.head().await.status();
+        assert_eq!(status, 200, "the stream could not be resumed after {last:?}");
+        exchange
+    }
+
+    /// Send the GET that asks for what came after the event with this id.
+    pub(crate) async fn resume_after(&self, last: &str) -> Exchange {
+        println!("-> GET {} after {last:?}", self.endpoint.path);
+        let mut headers = self.headers("", &Value::Null);
+        headers.remove("Content-Type");
+        headers.set("Accept", "text/event-stream");
+        headers.set("Last-Event-ID", last);
+        let connection = Connection::open(self.endpoint.address).await;
+        let mut exchange = connection.send_quietly("GET", &self.endpoint.path, headers, b"").await;
+        exchange.revision.clone_from(&self.revision);
+        exchange.is_quiet = self.is_quiet;
         exchange
     }
 

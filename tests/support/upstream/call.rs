@@ -3,7 +3,6 @@
 //! Owns the ways to answer it, lawful and not. Always: what a script writes is printed. Not here: reading from the wire.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -48,6 +47,12 @@ impl Call {
     /// How many messages with this method came so far, this one included.
     pub(crate) fn count(&self) -> usize {
         locked(&self.shared.ledger).iter().filter(|other| other.method() == self.method()).count()
+    }
+
+    /// The newest message with this method that the upstream received.
+    pub(crate) fn latest(&self, method: &str) -> Received {
+        let ledger = locked(&self.shared.ledger);
+        ledger.iter().rfind(|received| received.method() == method).expect("it came before").clone()
     }
 
     fn is_http(&self) -> bool {
@@ -180,10 +185,17 @@ impl Call {
         method: &str,
         params: Value,
     ) -> (String, oneshot::Receiver<Value>) {
-        let id = format!("{}-asks-{}", self.shared.name, self.shared.next.fetch_add(1, Ordering::Relaxed));
-        let (answered, answer) = oneshot::channel();
-        locked(&self.shared.awaiting).insert(id.clone(), answered);
-        let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
+        self.begin_to_ask_raw(method, &params.to_string()).await
+    }
+
+    /// As [`Call::begin_to_ask`], with parameters of exactly this text.
+    pub(crate) async fn begin_to_ask_raw(
+        &mut self,
+        method: &str,
+        params: &str,
+    ) -> (String, oneshot::Receiver<Value>) {
+        let (id, answer) = self.shared.expect_answer(method);
+        let message = format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"{method}","params":{params}}}"#);
         self.say(&message).await;
         (id, answer)
     }

@@ -65,8 +65,13 @@ pub(super) fn takes_silently(shared: &Shared, received: &Received) -> bool {
         return received.json.get("id").is_none();
     }
     let Some(id) = received.json["id"].as_str() else { return false };
-    if let Some(asked) = locked(&shared.awaiting).remove(id) {
-        asked.send(received.json.clone()).ok();
+    let asked = locked(&shared.awaiting).remove(id);
+    if let Some(asked) = asked {
+        let faults = schema::answer_faults(&shared.revision, &asked.method, &received.json);
+        if !faults.is_empty() && !shared.is_lenient {
+            locked(&shared.faults).push(format!("{faults:?} in {}", received.raw));
+        }
+        asked.answered.send(received.json.clone()).ok();
     }
     true
 }
@@ -152,6 +157,11 @@ async fn welcome(call: &mut Call) {
     if shared.transport == Transport::Http {
         locked(&shared.sessions).insert(session.clone());
     }
+    let way = match shared.transport {
+        Transport::Http => session.clone(),
+        Transport::Stdio => super::standing::way_of(&call.received),
+    };
+    locked(&shared.greeted).insert(way, call.params()["capabilities"].clone());
     let fields = [("Content-Type", "application/json"), ("Mcp-Session-Id", session.as_str())];
     call.http(200, &fields, message.as_bytes()).await;
 }

@@ -10,6 +10,7 @@ mod defaults;
 mod over_http;
 mod over_stdio;
 mod plan;
+mod standing;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -102,6 +103,12 @@ pub(crate) struct Standing {
     is_stdio: bool,
 }
 
+/// A question of this upstream that the gateway has not answered.
+struct Asked {
+    method: String,
+    answered: oneshot::Sender<Value>,
+}
+
 /// What the tasks of one upstream share.
 pub(crate) struct Shared {
     name: String,
@@ -117,8 +124,9 @@ pub(crate) struct Shared {
     ledger: Mutex<Vec<Received>>,
     births: Mutex<Vec<Value>>,
     sessions: Mutex<HashSet<String>>,
+    greeted: Mutex<HashMap<String, Value>>,
     standing: Mutex<Vec<Standing>>,
-    awaiting: Mutex<HashMap<String, oneshot::Sender<Value>>>,
+    awaiting: Mutex<HashMap<String, Asked>>,
     faults: Mutex<Vec<String>>,
     changes: watch::Sender<u64>,
     killed: watch::Sender<u64>,
@@ -240,6 +248,11 @@ impl Upstream {
         locked(&self.shared.births).clone()
     }
 
+    /// How many connections the gateway has to it.
+    pub(crate) fn connections(&self) -> usize {
+        *self.shared.open.borrow()
+    }
+
     /// Sessions minted for the gateway and not forgotten.
     pub(crate) fn sessions(&self) -> Vec<String> {
         locked(&self.shared.sessions).iter().cloned().collect()
@@ -281,7 +294,7 @@ impl Upstream {
 
     /// Wait until the session or child that sent `received` can be told things.
     pub(crate) async fn until_standing_for(&self, received: &Received) {
-        let own = received.session().map_or_else(|| format!("child-{}", received.connection), str::to_owned);
+        let own = standing::way_of(received);
         let mut changes = self.shared.changes.subscribe();
         patiently(&format!("a standing way to {own}"), async {
             while !locked(&self.shared.standing)
@@ -302,7 +315,9 @@ impl Upstream {
 
     /// Write raw text on the standing ways.
     pub(crate) async fn say(&self, message: &str, to: impl Fn(&Standing) -> bool) -> usize {
-        println!("   [{}] => (standing) {}", self.shared.name, clipped(message));
+        if !self.shared.is_quiet {
+            println!("   [{}] => (standing) {}", self.shared.name, clipped(message));
+        }
         let ways: Vec<_> = locked(&self.shared.standing)
             .iter()
             .filter(|standing| to(standing))
@@ -319,9 +334,7 @@ impl Upstream {
 
     /// Ask the gateway something on every standing way; gives the response messages that come within the patience.
     pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
-        let id = format!("{}-asks-{}", self.shared.name, self.shared.number());
-        let (answered, answer) = oneshot::channel();
-        locked(&self.shared.awaiting).insert(id.clone(), answered);
+        let (id, answer) = self.shared.expect_answer(method);
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
         self.say(&message, |_| true).await;
         patiently(&format!("the answer to {method}"), answer).await.expect("answers are kept until they come")

@@ -38,6 +38,7 @@ pub(crate) fn upstream(name: &str, revision: &str, transport: Transport) -> Upst
         ledger: Mutex::default(),
         births: Mutex::default(),
         sessions: Mutex::default(),
+        greeted: Mutex::default(),
         standing: Mutex::default(),
         awaiting: Mutex::default(),
         faults: Mutex::default(),

@@ -1,0 +1,85 @@
+//! A client's answer as the server's revision can read it.
+
+use super::sampling::single_block;
+use super::{INTERNAL_ERROR, written};
+use crate::protocol::era::Revision;
+use crate::protocol::json::{Limits, Object, elements};
+use crate::protocol::splice::Edit;
+use crate::protocol::translate::write_array;
+
+/// Which answer the server waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expecting {
+    /// To `sampling/createMessage`.
+    Message,
+    /// To `elicitation/create` with a form.
+    Form,
+    /// To `elicitation/create` with a URL.
+    Visit,
+    /// To `roots/list`.
+    Roots,
+}
+
+impl Expecting {
+    /// What answers this request.
+    pub fn of(method: &str, params: &Object) -> Expecting {
+        match method {
+            "sampling/createMessage" => Expecting::Message,
+            "roots/list" => Expecting::Roots,
+            _ if params.text("mode").as_deref() == Some("url") => Expecting::Visit,
+            _ => Expecting::Form,
+        }
+    }
+}
+
+/// The client's result for a server that speaks `revision`, or code and text of the error that it gets instead.
+pub fn answer(
+    expecting: Expecting,
+    revision: Revision,
+    result: &Object,
+) -> Result<Vec<u8>, (i64, &'static str)> {
+    let mut edit = Edit::of(result);
+    match expecting {
+        Expecting::Message => {
+            let content = result.share("content");
+            if revision < Revision::V2025_11_25
+                && let Some(content) = content
+            {
+                let block = single_block(&content, revision);
+                let block =
+                    block.ok_or((INTERNAL_ERROR, "the client's answer has content beyond 2025-06-18"))?;
+                if block != content {
+                    edit.set("content", block.to_vec());
+                }
+            }
+        }
+        // Only a form that was accepted brings content (S-ELIC-06).
+        Expecting::Form if result.text("action").as_deref() == Some("accept") => {}
+        Expecting::Form | Expecting::Visit => {
+            edit.remove("content");
+        }
+        Expecting::Roots => {
+            if let Some(files) = only_files(result) {
+                edit.set("roots", files);
+            }
+        }
+    }
+    Ok(written(&edit))
+}
+
+/// The roots without those that are no files, if there are any (S-ROOT-03).
+fn only_files(result: &Object) -> Option<Vec<u8>> {
+    let roots = elements(&result.share("roots")?, Limits::NONE).ok()?;
+    let is_file = |raw: &bytes::Bytes| {
+        let root = Object::parse(raw.clone(), Limits::NONE).ok()?;
+        let scheme = root.text("uri")?.get(..7)?.to_ascii_lowercase();
+        (scheme == "file://").then_some(())
+    };
+    let files: Vec<_> = roots.iter().filter(|raw| is_file(raw).is_some()).collect();
+    if files.len() == roots.len() {
+        return None;
+    }
+    let mut out = Vec::new();
+    write_array(files.into_iter().map(|raw| &raw[..]), &mut out);
+    Some(out)
+}

@@ -1,0 +1,139 @@
+//! Pages that this session's person was asked to visit, by the identifier each hop knows (S-ELIC-07, S-ELIC-08).
+//!
+//! Always: the client's identifier cannot be guessed and belongs to this session alone; one upstream's identifiers mean
+//! nothing when another says them; a page is over once, when it is completed, declined or no longer wanted. The table
+//! outlives calls and is bounded. Not here: addresses, which are kept nowhere.
+
+use std::collections::VecDeque;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::names::UpstreamName;
+use crate::protocol::json::{Object, quote};
+use crate::protocol::splice::Edit;
+use crate::upstream::call::EventSink;
+
+/// Pages of one upstream that are remembered; its oldest go first, and never those of another.
+const KEPT: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Elicitations {
+    open: VecDeque<Page>,
+}
+
+#[derive(Debug)]
+struct Page {
+    upstream: UpstreamName,
+    original: String,
+    minted: String,
+    /// Of the call that caused it.
+    stream: Option<EventSink>,
+}
+
+impl Elicitations {
+    /// The identifier for the client; the same again while the page is open, because an upstream may name it in an error
+    /// and ask for it afterwards. `None` when there are no random bits.
+    pub(super) fn open(
+        &mut self,
+        upstream: &UpstreamName,
+        original: &str,
+        stream: Option<&EventSink>,
+    ) -> Option<String> {
+        let known = self.open.iter_mut().find(|page| page.is(upstream, original));
+        if let Some(page) = known {
+            page.stream = stream.cloned().or(page.stream.take());
+            return Some(page.minted.clone());
+        }
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).ok()?;
+        let minted = URL_SAFE_NO_PAD.encode(bits);
+        let mut own = self.open.iter().enumerate().filter(|(_, page)| page.upstream == *upstream);
+        if let Some((oldest, _)) = own.next()
+            && own.count() + 1 >= KEPT
+        {
+            self.open.remove(oldest);
+        }
+        self.open.push_back(Page {
+            upstream: upstream.clone(),
+            original: original.to_owned(),
+            minted: minted.clone(),
+            stream: stream.cloned(),
+        });
+        Some(minted)
+    }
+
+    /// A page that nobody will complete any longer.
+    pub(super) fn close(&mut self, minted: &str) {
+        self.open.retain(|page| page.minted != minted);
+    }
+
+    /// Parameters of the client's notification, once; `None` for what is unknown, over, or another upstream's.
+    pub(super) fn completed(
+        &mut self,
+        upstream: &UpstreamName,
+        params: &Object,
+    ) -> Option<(Vec<u8>, Option<EventSink>)> {
+        let original = params.text("elicitationId")?;
+        let at = self.open.iter().position(|page| page.is(upstream, &original))?;
+        let page = self.open.remove(at)?;
+        let mut edit = Edit::of(params);
+        edit.set("elicitationId", quote(&page.minted).into_bytes());
+        let mut text = Vec::new();
+        edit.write(&mut text);
+        Some((text, page.stream))
+    }
+}
+
+impl Page {
+    fn is(&self, upstream: &UpstreamName, original: &str) -> bool {
+        self.upstream == *upstream && self.original == original
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::protocol::json::Limits;
+
+    fn complete(id: &str) -> Object {
+        let text = format!(r#"{{"elicitationId":{},"_meta":{{"v/x":1}}}}"#, quote(id));
+        Object::parse(Bytes::from(text), Limits::default()).expect("valid")
+    }
+
+    fn told(pages: &mut Elicitations, upstream: &UpstreamName, id: &str) -> Option<String> {
+        pages.completed(upstream, &complete(id)).map(|(text, _)| String::from_utf8(text).expect("UTF-8"))
+    }
+
+    #[test]
+    fn s_elic_08_a_page_is_completed_once_and_by_its_own_server() {
+        let (one, two) = (UpstreamName::new("one"), UpstreamName::new("two"));
+        let mut pages = Elicitations::default();
+        let first = pages.open(&one, "same", None).expect("random bits");
+        let second = pages.open(&two, "same", None).expect("random bits");
+        assert!(first.len() >= 22 && first != second, "{first} {second}");
+        assert_eq!(pages.open(&one, "same", None).as_ref(), Some(&first), "it is the same page");
+        assert_eq!(told(&mut pages, &two, &first), None, "the client's identifier means nothing upstream");
+        assert_eq!(told(&mut pages, &two, "other"), None);
+        let expected = format!(r#"{{"elicitationId":"{first}","_meta":{{"v/x":1}}}}"#);
+        assert_eq!(told(&mut pages, &one, "same"), Some(expected));
+        assert_eq!(told(&mut pages, &one, "same"), None, "once");
+        pages.close(&second);
+        assert_eq!(told(&mut pages, &two, "same"), None, "it was declined");
+    }
+
+    #[test]
+    fn s_elic_08_the_oldest_pages_are_forgotten_first() {
+        let (one, two) = (UpstreamName::new("one"), UpstreamName::new("two"));
+        let mut pages = Elicitations::default();
+        pages.open(&two, "0", None).expect("random bits");
+        for page in 0..=KEPT {
+            pages.open(&one, &page.to_string(), None).expect("random bits");
+        }
+        assert_eq!(told(&mut pages, &one, "0"), None);
+        assert!(told(&mut pages, &one, "1").is_some());
+        assert!(told(&mut pages, &two, "0").is_some(), "those of another server stay");
+    }
+}

@@ -1,0 +1,73 @@
+"""Step `conformance-client-2025`: the official suite judges the gateway as a client, scenario by scenario, through `driver.py`.
+
+Once with the suite's mock alone behind the gateway, once with another server beside it. A row fails on a failed check, on a
+warning, and when the driver did not come to its end. Scenarios of authorization are left out: the gateway has none yet.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from conformance import baseline  # noqa: E402
+from conformance.leg import HERE, Suite, message  # noqa: E402
+from gate import gateway, installs, processes, rows  # noqa: E402
+from gate.places import LOGS  # noqa: E402
+
+# The suite's own list is checked below: a scenario that is neither here nor of authorization is a failure.
+SCENARIOS = {
+    "2025-11-25": [
+        "initialize",
+        "tools_call",
+        "elicitation-sep1034-client-defaults",
+        "sse-retry",
+        "json-schema-2020-12-preservation",
+    ],
+    "2025-06-18": ["initialize", "tools_call"],
+}
+
+
+def main() -> None:
+    processes.stop_on_signals()
+    suite = Suite(installs.npm("conformance") / "node_modules")
+    logs = gateway.fresh(LOGS / "conformance-client-2025")
+    for revision, scenarios in SCENARIOS.items():
+        listed = [name for name, _ in suite.list("--spec-version", revision)["Client"] if not name.startswith("auth/")]
+        rows.tell(f"{revision}/all that need no authorization", sorted(listed) == sorted(scenarios), f"listed: {listed}")
+        for scenario in scenarios:
+            for beside in (False, True):
+                run(suite, scenario, revision, beside, logs)
+
+
+def run(suite: Suite, scenario: str, revision: str, beside: bool, logs: Path) -> None:
+    """One scenario; the suite's own verdict is in its checks."""
+    name = f"{revision}/{scenario}{' beside another server' if beside else ''}"
+    results = logs / "results" / f"{revision}{'-beside' if beside else ''}"
+    driver = shlex.join([sys.executable, str(HERE / "driver.py"), *(["--beside"] if beside else [])])
+    words = ["client", "--command", driver, "--scenario", scenario, "--spec-version", revision, "--output-dir", str(results)]
+    done = subprocess.run(
+        [*suite.node, suite.program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False
+    )
+    print(done.stdout, done.stderr, flush=True)
+    reports = list(results.glob(f"{scenario}-20*/checks.json"))
+    checks = [check for report in reports for check in json.loads(report.read_text(encoding="utf-8"))]
+    row = baseline.unscored(name, [(check["id"], check["status"], message(check)[:300]) for check in checks])
+    ended = [line for report in reports for line in last_lines(report.parent / "stderr.txt")]
+    if row.ok and done.returncode != 0:
+        row = baseline.Row(name, False, f"the suite ended with {done.returncode}: {' '.join(ended)}")
+    elif not row.ok:
+        row.ok, row.detail = False, f"{row.detail} {' '.join(ended)}"
+    rows.tell(row.name, row.ok, row.detail)
+
+
+def last_lines(file: Path) -> list[str]:
+    """How the driver ended, if it did not end well."""
+    return file.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if file.exists() else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,438 @@
+//! No prompt ever reaches the wrong user, and no answer the wrong question (S-ELIC-11, S-TRUST, S-CANC, S-PROG-07).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Barrier, Notify};
+
+use crate::support::client::{Client, question};
+use crate::support::upstream::UpstreamPlan;
+use crate::support::{HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, upstream};
+
+const ELICIT: &str = "elicitation/create";
+const SAMPLE: &str = "sampling/createMessage";
+const A_WHILE: Duration = Duration::from_millis(400);
+
+fn able() -> Value {
+    json!({ "elicitation": {}, "sampling": {}, "roots": {} })
+}
+
+fn form(message: &str) -> Value {
+    json!({ "message": message, "requestedSchema": { "type": "object", "properties": { "me": { "type": "string" } } } })
+}
+
+fn i_am(who: &str) -> Value {
+    json!({ "action": "accept", "content": { "me": who } })
+}
+
+fn prompt(text: &str) -> Value {
+    json!({ "messages": [{ "role": "user", "content": { "type": "text", "text": text } }], "maxTokens": 5 })
+}
+
+/// A server whose tool asks its caller who they are. All callers wait for each other first, if there is a `meeting`.
+fn curious(name: &str, transport: Transport, meeting: Option<Arc<Barrier>>) -> UpstreamPlan {
+    upstream(name, HANDSHAKE, transport).on("tools/call", move |mut call| {
+        let meeting = meeting.clone();
+        async move {
+            if let Some(meeting) = meeting {
+                meeting.wait().await;
+            }
+            let who = call.params()["arguments"]["who"].as_str().unwrap_or_default().to_owned();
+            let answer = call.ask(ELICIT, form(&format!("Are you {who}?"))).await;
+            call.pause(5).await;
+            let said = answer["result"]["content"]["me"].as_str().unwrap_or("nobody").to_owned();
+            call.text(&format!("{who} is {said}")).await;
+        }
+    })
+}
+
+/// Ten sessions call at once; gives how many were asked and answered. Fails if anybody saw what was not theirs.
+async fn ten_at_once(transport: Transport, share: &str, meeting: Option<Arc<Barrier>>) -> usize {
+    let upstream = curious("one", transport, meeting).start().await;
+    let gateway = gateway()
+        .with_more("one", &upstream, json!({ "share": share }))
+        .config("bounds: { input_timeout: 10s }")
+        .start()
+        .await;
+    let mut running = Vec::new();
+    for n in 0..10 {
+        let client = gateway.handshake_with(HANDSHAKE, able()).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut stream = client.standalone_stream().await;
+        running.push(tokio::spawn(async move {
+            let who = format!("caller-{n}.");
+            let asked = client.asked("one__echo", json!({ "who": who }), &i_am(&who)).await;
+            for question in &asked.questions {
+                let shown = question.params()["message"].as_str().unwrap_or_default();
+                assert!(shown.contains(&who), "{who} was shown another's question: {}", question.raw);
+            }
+            assert!(asked.questions.len() <= 1, "{who} was asked again and again: {:?}", asked.questions);
+            stream.never(ELICIT, A_WHILE).await;
+            let text = asked.answer.result()["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+            match asked.questions.is_empty() {
+                true => assert!(!text.contains(&format!("is {who}")), "answered by nobody, yet: {text}"),
+                false => assert_eq!(text, format!("{who} is {who}"), "asked and answered"),
+            }
+            usize::from(!asked.questions.is_empty())
+        }));
+    }
+    let mut answered = 0;
+    for caller in running {
+        answered += caller.await.expect("no caller saw anything of another");
+    }
+    answered
+}
+
+#[tokio::test]
+async fn s_elic_11_ten_sessions_at_once_each_with_a_connection_of_its_own() {
+    for transport in TRANSPORTS {
+        let all_here = Some(Arc::new(Barrier::new(10)));
+        assert_eq!(
+            ten_at_once(transport, "session", all_here).await,
+            10,
+            "{transport:?}: everybody is asked"
+        );
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_ten_sessions_at_once_on_what_their_principal_shares() {
+    for transport in TRANSPORTS {
+        let answered = ten_at_once(transport, "principal", None).await;
+        println!("   {answered} of 10 were asked over {transport:?}, the others refused");
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_ten_sessions_at_once_on_what_everybody_shares() {
+    for transport in TRANSPORTS {
+        assert_eq!(
+            ten_at_once(transport, "all", None).await,
+            0,
+            "what all share asks nobody ({transport:?})"
+        );
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_on_a_shared_server_whoever_calls_alone_is_asked() {
+    for transport in TRANSPORTS {
+        let upstream = curious("one", transport, None).start().await;
+        let gateway = gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
+        let clients = [
+            gateway.handshake_with(HANDSHAKE, able()).await,
+            gateway.handshake_with(HANDSHAKE, able()).await,
+        ];
+        clients[0].until_tools(&["one__echo"]).await;
+        for (who, client) in [("ada", &clients[0]), ("bob", &clients[1]), ("ada", &clients[0])] {
+            let asked = client.asked("one__echo", json!({ "who": who }), &i_am(who)).await;
+            asked.question();
+            assert_eq!(asked.answer.text(), format!("{who} is {who}"), "{transport:?}");
+        }
+        let ways: HashSet<_> = upstream
+            .received("tools/call")
+            .iter()
+            .map(|call| call.session().map_or_else(|| call.connection.to_string(), str::to_owned))
+            .collect();
+        assert_eq!(ways.len(), 1, "one connection for the principal: {ways:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_what_everybody_shares_is_offered_no_questions() {
+    for transport in TRANSPORTS {
+        let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;
+        let more = json!({ "share": "all", "ask": { "roots": true, "elicitation": true, "sampling": true } });
+        let gateway = gateway().with_more("one", &upstream, more).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, able()).await;
+        client.until_tools(&["one__echo"]).await;
+        for (method, params) in [(ELICIT, form("?")), (SAMPLE, prompt("?")), ("roots/list", json!({}))] {
+            client.asked("one__echo", question(method, &params), &i_am("x")).await.expect_refused(-32601);
+        }
+        let declared = upstream.declared();
+        for capability in ["elicitation", "sampling", "roots"] {
+            assert!(declared.get(capability).is_none(), "{transport:?}: {declared}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_s_trust_01_answers_of_other_sessions_change_nothing() {
+    for transport in TRANSPORTS {
+        let upstream = curious("one", transport, None).start().await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let ada = gateway.handshake_with(HANDSHAKE, able()).await;
+        let bob = gateway.handshake_with(HANDSHAKE, able()).await;
+        ada.until_tools(&["one__echo"]).await;
+        let mut of_ada = ada.open_call("one__echo", json!({ "who": "ada" })).await;
+        let to_ada = of_ada.until_method(ELICIT).await.json["id"].clone();
+        for stranger in [&bob, &gateway.stateless()] {
+            let status = stranger.respond(&to_ada, i_am("mallory")).await;
+            assert!(matches!(status, 202 | 400 | 404), "{status}");
+            let status = stranger.refuse(&to_ada, -1, "mallory says no").await;
+            assert!(matches!(status, 202 | 400 | 404), "{status}");
+        }
+        // Bob's own question may carry the same number; each number counts in its own session.
+        let mut of_bob = bob.open_call("one__echo", json!({ "who": "bob" })).await;
+        let to_bob = of_bob.until_method(ELICIT).await.json["id"].clone();
+        assert_eq!(bob.respond(&to_bob, i_am("bob")).await, 202);
+        assert_eq!(of_bob.answer().await.text(), "bob is bob");
+        of_ada.expect_quiet(A_WHILE).await;
+        for odd in [json!(to_ada.to_string()), json!(-1), json!("x")] {
+            let status = ada.respond(&odd, i_am("nobody asked")).await;
+            assert!(matches!(status, 202 | 400), "{status}");
+        }
+        assert_eq!(ada.respond(&to_ada, i_am("ada")).await, 202);
+        let again = ada.respond(&to_ada, i_am("ada, again")).await;
+        assert!(matches!(again, 202 | 400), "{again}");
+        assert_eq!(of_ada.answer().await.text(), "ada is ada", "{transport:?}");
+        let late = ada.respond(&to_ada, i_am("ada, late")).await;
+        assert!(matches!(late, 202 | 400), "{late}");
+        assert_eq!(upstream.answers().len(), 2, "one answer to each question");
+    }
+}
+
+#[tokio::test]
+async fn s_canc_07_an_answer_that_comes_twice_counts_once() {
+    for transport in TRANSPORTS {
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("tools/call", |mut call| async move {
+                let id = call.id().to_owned();
+                for said in ["first", "second", "third"] {
+                    let result = json!({ "content": [{ "type": "text", "text": said }] });
+                    call.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)).await;
+                }
+                call.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-5,"message":"m"}}}}"#))
+                    .await;
+                call.finish().await;
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        let other = gateway.stateless();
+        client.until_tools(&["one__echo"]).await;
+        for _ in 0..3 {
+            assert_eq!(client.call("one__echo", json!({})).await.text(), "first", "{transport:?}");
+            assert_eq!(other.call("one__echo", json!({})).await.text(), "first", "{transport:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_questions_without_any_call_reach_nobody_by_guess() {
+    for transport in TRANSPORTS {
+        for share in ["session", "principal", "all"] {
+            let upstream = upstream("one", HANDSHAKE, transport).start().await;
+            let gateway = gateway()
+                .with_more("one", &upstream, json!({ "share": share }))
+                .config("bounds: { input_timeout: 2s }")
+                .start()
+                .await;
+            let ada = gateway.handshake_with(HANDSHAKE, able()).await;
+            let bob = gateway.handshake_with(HANDSHAKE, able()).await;
+            ada.until_tools(&["one__echo"]).await;
+            let (mut to_ada, mut to_bob) = (ada.standalone_stream().await, bob.standalone_stream().await);
+            ada.call("one__echo", json!({})).await.result();
+            let call = upstream.until_received("tools/call", 1).await;
+            bob.call("one__echo", json!({})).await.result();
+            upstream.until_standing_for(&call).await;
+            for (method, params) in [(ELICIT, form("anybody there?")), (SAMPLE, prompt("anybody?"))] {
+                let asking = upstream.ask_by(&call, method, params);
+                let listening = answer_if_asked(&ada, &mut to_ada, method);
+                let (answer, was_asked) = tokio::join!(asking, listening);
+                // A connection that serves one session alone may ask that session; any other must not guess.
+                assert!(share == "session" || !was_asked, "{share} over {transport:?}: someone was guessed");
+                if !was_asked {
+                    let refused = answer.get("error").is_some() || answer["result"]["action"] == "cancel";
+                    assert!(refused, "{share} over {transport:?}: {answer}");
+                }
+                to_bob.never(method, Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Listen for a while and answer what comes; gives whether anything did.
+async fn answer_if_asked(
+    client: &Client,
+    stream: &mut crate::support::client::Exchange,
+    method: &str,
+) -> bool {
+    let asked: Vec<_> = stream
+        .messages_within(Duration::from_millis(800))
+        .await
+        .into_iter()
+        .filter(|message| message.method() == method)
+        .collect();
+    for question in &asked {
+        let answer = match method {
+            SAMPLE => {
+                json!({ "role": "assistant", "content": { "type": "text", "text": "here" }, "model": "m" })
+            }
+            _ => i_am("here"),
+        };
+        client.respond(&question.json["id"], answer).await;
+    }
+    !asked.is_empty()
+}
+
+#[tokio::test]
+async fn s_prog_07_a_client_may_tell_how_far_its_answer_is() {
+    for transport in TRANSPORTS {
+        for token in [json!("marker-token"), json!(77_001)] {
+            let own = token.clone();
+            let upstream = upstream("one", HANDSHAKE, transport)
+                .on("tools/call", move |mut call| {
+                    let mut params = prompt("think");
+                    if call.params()["arguments"]["with"] == true {
+                        params["_meta"] = json!({ "progressToken": own });
+                    }
+                    async move {
+                        call.ask(SAMPLE, params).await;
+                        call.text("thought").await;
+                    }
+                })
+                .start()
+                .await;
+            let gateway = gateway().with("one", &upstream).start().await;
+            let client = gateway.handshake_with(HANDSHAKE, able()).await;
+            let stranger = gateway.handshake_with(HANDSHAKE, able()).await;
+            client.until_tools(&["one__echo"]).await;
+            let answer =
+                json!({ "role": "assistant", "content": { "type": "text", "text": "!" }, "model": "m" });
+            let report = |token: &Value, progress: f64| json!({ "progressToken": token, "progress": progress, "total": 2.5, "message": "thinking" });
+
+            let mut running = client.open_call("one__echo", json!({ "with": true })).await;
+            let asked = running.until_method(SAMPLE).await;
+            let given = asked.params()["_meta"]["progressToken"].clone();
+            assert!(given.is_string() || given.is_number(), "a token to report under: {}", asked.raw);
+            assert_ne!(given, token, "the upstream's token stays on its hop: {}", asked.raw);
+            stranger.notify("notifications/progress", report(&given, 0.25)).await;
+            client.notify("notifications/progress", report(&json!("made up"), 0.25)).await;
+            client.notify("notifications/progress", report(&token, 0.25)).await;
+            client.notify("notifications/progress", report(&given, 0.5)).await;
+            client.notify("notifications/progress", report(&given, 1.5)).await;
+            upstream.until_received("notifications/progress", 2).await;
+            assert_eq!(client.respond(&asked.json["id"], answer.clone()).await, 202);
+            running.answer().await.text();
+            client.notify("notifications/progress", report(&given, 2.0)).await;
+
+            let mut running = client.open_call("one__echo", json!({ "with": false })).await;
+            let asked = running.until_method(SAMPLE).await;
+            assert!(asked.params()["_meta"].get("progressToken").is_none(), "nobody asked: {}", asked.raw);
+            assert_eq!(client.respond(&asked.json["id"], answer.clone()).await, 202);
+            running.answer().await.text();
+            let told: Vec<Value> = upstream
+                .received("notifications/progress")
+                .iter()
+                .map(|told| told.params().clone())
+                .collect();
+            assert_eq!(told, [report(&token, 0.5), report(&token, 1.5)], "{transport:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_canc_06_cancelling_a_call_withdraws_the_question_it_asked() {
+    for transport in TRANSPORTS {
+        let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, able()).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut stream = client.standalone_stream().await;
+        for (nth, method, params) in [(1, ELICIT, form("?")), (2, SAMPLE, prompt("?"))] {
+            let mut running = client.open_call("one__echo", question(method, &params)).await;
+            let asked = running.until_method(method).await;
+            let answered_before = upstream.answers().len();
+            client.notify("notifications/cancelled", json!({ "requestId": running.id() })).await;
+            upstream.until_received("notifications/cancelled", nth).await;
+            let mut told = Vec::new();
+            while let Some(message) = running.next().await {
+                assert!(
+                    message.json.get("method").is_some(),
+                    "no response to a cancelled call: {}",
+                    message.raw
+                );
+                told.push(message);
+            }
+            told.extend(stream.messages_within(A_WHILE).await);
+            let withdrawn = told.iter().filter(|message| {
+                message.method() == "notifications/cancelled"
+                    && message.params()["requestId"] == asked.json["id"]
+            });
+            assert_eq!(withdrawn.count(), 1, "{method} over {transport:?}: the prompt stays open: {told:?}");
+            let late = client.respond(&asked.json["id"], i_am("too late")).await;
+            assert!(matches!(late, 202 | 400), "{late}");
+            client.call("one__echo", question("ping", &json!({}))).await.result();
+            let results = upstream.answers().split_off(answered_before);
+            assert!(
+                !results.iter().any(|answer| answer.raw.contains("too late")),
+                "what was withdrawn is not answered: {results:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_canc_04_a_server_withdraws_its_own_question_and_no_other_s() {
+    for transport in TRANSPORTS {
+        let ask_again = Arc::new(Notify::new());
+        let go_on = Arc::clone(&ask_again);
+        let upstream_one = upstream("one", HANDSHAKE, transport)
+            .on("tools/call", move |mut call| {
+                let go_on = Arc::clone(&go_on);
+                async move {
+                    let (id, _unused) = call.begin_to_ask(SAMPLE, prompt("?")).await;
+                    go_on.notified().await;
+                    let params = json!({ "requestId": id, "reason": "marker never mind" });
+                    call.notify("notifications/cancelled", params).await;
+                    let answer = call.ask(ELICIT, form("instead?")).await;
+                    call.text(&answer["result"]["action"].to_string()).await;
+                }
+            })
+            .start()
+            .await;
+        let hostile = http_upstream("two").asking().start().await;
+        let gateway = gateway().with("one", &upstream_one).with("two", &hostile).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, able()).await;
+        client.until_tools(&["one__echo", "two__echo"]).await;
+        let mut running = client.open_call("one__echo", json!({})).await;
+        let asked = running.until_method(SAMPLE).await;
+
+        client.call("two__echo", question("ping", &json!({}))).await.result();
+        let foothold = hostile.until_received("tools/call", 1).await;
+        hostile.until_standing_for(&foothold).await;
+        for guess in [asked.json["id"].clone(), json!("one-asks-1"), json!("one-asks-2"), json!(1), json!(2)]
+        {
+            hostile.tell(&foothold, "notifications/cancelled", json!({ "requestId": guess })).await;
+        }
+        running.expect_quiet(A_WHILE).await;
+
+        ask_again.notify_one();
+        let withdrawn = running.until_method("notifications/cancelled").await;
+        assert_eq!(withdrawn.params()["requestId"], asked.json["id"], "{transport:?}");
+        let instead = client.answer_next(&mut running, ELICIT, i_am("x")).await;
+        assert_ne!(instead.json["id"], asked.json["id"], "ids are not used again");
+        assert_eq!(running.answer().await.text(), "\"accept\"");
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_a_stateless_neighbour_is_never_shown_a_session_s_question() {
+    let upstream = curious("one", Transport::Http, None).start().await;
+    let gateway = gateway().with("one", &upstream).config("bounds: { input_timeout: 1s }").start().await;
+    let client = gateway.handshake_with(HANDSHAKE, able()).await;
+    let neighbour = Client::stateless(&gateway.endpoint, able());
+    assert_eq!(neighbour.revision, STATELESS);
+    client.until_tools(&["one__echo"]).await;
+    let mut running = client.open_call("one__echo", json!({ "who": "ada" })).await;
+    let asked = running.until_method(ELICIT).await;
+    // The schema judges that no request comes on a stateless stream.
+    let other = neighbour.call("one__echo", json!({ "who": "bob" })).await;
+    assert!(!other.raw.contains("ada"), "{}", other.raw);
+    client.respond(&asked.json["id"], i_am("ada")).await;
+    assert_eq!(running.answer().await.text(), "ada is ada");
+}

@@ -1,0 +1,1 @@
+"""Independent peers of the gateway: steps `peers`, `peers-legacy` and `peers-rmcp`."""
