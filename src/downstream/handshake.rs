@@ -11,7 +11,9 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::body::{EventStream, Framing, stream_head};
 use super::exchange::{Becomes, Exchange, Finished, json};
-use super::http::{EVENT_HEADER, Inbound, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain};
+use super::http::{
+    EVENT_HEADER, Inbound, MCP_METHODS, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain,
+};
 use super::in_session::{self, Arrival, Begun};
 use super::initialize::{self, NotInitialized};
 use super::pump::Outlet;
@@ -65,7 +67,7 @@ fn initialize(inbound: &Inbound<'_>, request: &Request) -> HttpResponse {
 pub(super) async fn open_stream(inbound: &Inbound<'_>) -> HttpResponse {
     if inbound.value(SESSION_HEADER).is_none() {
         // A stateless client has nothing to get here (S-HTTPS-13).
-        return not_allowed("GET needs a session");
+        return not_allowed("GET needs a session", MCP_METHODS);
     }
     let session = match session(inbound, None) {
         Ok(session) => session,
@@ -137,7 +139,7 @@ fn no_longer_kept(requests: &[RequestId]) -> StreamReader {
 /// DELETE: the client ends its session (S-SESS-03).
 pub(super) async fn end_session(inbound: &Inbound<'_>) -> HttpResponse {
     if inbound.value(SESSION_HEADER).is_none() {
-        return not_allowed("DELETE needs a session");
+        return not_allowed("DELETE needs a session", MCP_METHODS);
     }
     match session(inbound, None) {
         Ok(session) => {
