@@ -378,7 +378,16 @@ impl Link {
         }
     }
 
+    /// A change is followed where the upstream said that it would tell of changes (S-LIST-04).
     fn news(&self, kind: ListKind) {
+        let feature = match kind {
+            ListKind::Tools => "tools",
+            ListKind::Prompts => "prompts",
+            ListKind::Resources => "resources",
+        };
+        if !self.facts().is_ok_and(|facts| facts.capabilities.flag(feature, "listChanged")) {
+            return;
+        }
         let news = UpstreamNews { upstream: self.upstream.clone(), kind: NewsKind::ListChanged(kind) };
         if self.reports.news.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "a list change was dropped; the next re-listing finds it");
