@@ -86,7 +86,8 @@ struct Readiness {
 /// Ready for traffic unless draining: upstreams that are down make answers poorer, not wrong (F13).
 async fn readyz(inspection: Data<Inspection>) -> HttpResponse {
     let servers = inspection.fleet.iter().count();
-    let servers_ready = inspection.fleet.iter().filter(|upstream| upstream.state() == State::Ready).count();
+    let is_ready = |state| matches!(state, State::Ready | State::Idle);
+    let servers_ready = inspection.fleet.iter().filter(|upstream| is_ready(upstream.state())).count();
     let ready = !inspection.edge.is_draining();
     let body = Readiness { ready, servers_ready, servers };
     if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }

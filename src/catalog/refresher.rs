@@ -2,7 +2,9 @@
 //! and then where it never says.
 //!
 //! Always: one fetch per upstream at a time; news that arrive meanwhile lead to one more. A failed fetch keeps the last
-//! good list (S-TOOL-15). Not here: what is done with the lists (`actor`).
+//! good list (S-TOOL-15). What happens by the clock alone, re-listing and trying again, leaves out an upstream whose
+//! process was stopped for idleness: its lists stay as they are, and all are fetched when it is started for a caller or
+//! for news of a change. Nor does a fetch count as use, so it keeps no process running. Not here: what is done with the lists (`actor`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -107,7 +109,7 @@ impl Refresher {
         let silent: Vec<UpstreamName> = self
             .fleet
             .iter()
-            .filter(|upstream| upstream.facts().is_some_and(|facts| !notifies(&facts)))
+            .filter(|upstream| !upstream.is_idle() && upstream.facts().is_some_and(|facts| !notifies(&facts)))
             .map(|upstream| upstream.name().clone())
             .collect();
         for upstream in silent {
@@ -242,7 +244,11 @@ impl Handler<FetchSettled> for Refresher {
                 .saturating_mul(2u32.saturating_pow(progress.failures.min(8) - 1))
                 .min(RETRY_LONGEST);
             let upstream = settled.upstream.clone();
-            ctx.run_later(wait, move |actor, ctx| actor.want(upstream, &settled.failed, ctx));
+            ctx.run_later(wait, move |actor, ctx| {
+                if actor.fleet.get(&upstream).is_some_and(|upstream| !upstream.is_idle()) {
+                    actor.want(upstream, &settled.failed, ctx);
+                }
+            });
         }
         self.fetch(settled.upstream, ctx);
     }

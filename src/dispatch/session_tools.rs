@@ -89,7 +89,7 @@ impl Switchboard {
         upstream: &UpstreamHandle,
     ) -> Option<HashMap<PublicName, LocalName>> {
         let client = &call.client;
-        if !upstream.has_link_of_its_own(client) {
+        if !upstream.declares_for(client) {
             return None;
         }
         let page = |_, cursor| {

@@ -207,7 +207,7 @@ fn public_text(upstream: &str, error: &UpstreamError) -> String {
         UpstreamError::Unavailable { .. } | UpstreamError::SessionForgotten => "is not available",
         UpstreamError::NotOffered(_) => "does not offer this",
         UpstreamError::Timeout(_) => "did not answer in time",
-        UpstreamError::Lost { .. } => "was lost while the call was under way",
+        UpstreamError::Lost { .. } | UpstreamError::SessionLost => "was lost while the call was under way",
         UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
             "answered with something that is not valid MCP"
         }

@@ -15,6 +15,7 @@ use super::call::{Affinity, Client};
 use super::connect::Connected;
 use super::connections::{Connections, Effect, Opened};
 use super::error::UpstreamError;
+use super::follow::let_go;
 use super::link::{Link, Reports};
 use super::messages::{
     ConnectSettled, EraMistaken, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire, UpstreamNews,
@@ -22,7 +23,6 @@ use super::messages::{
 use super::pings;
 use super::shared::{Shared, State};
 use crate::protocol::era::Era;
-use crate::protocol::log_level::LogLevel;
 
 /// Built anew after each end: nothing of a failed one is kept but what [`Shared`] holds.
 pub(super) struct UpstreamActor {
@@ -33,8 +33,16 @@ pub(super) struct UpstreamActor {
     _alive: oneshot::Sender<()>,
 }
 
-/// How often is looked for what nobody told.
+/// How often is looked for what nobody told, at least.
 const TICK: Duration = Duration::from_secs(5);
+
+/// After this long without calls, what single calls wanted of the shared connection is over.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Often enough that what is idle is stopped not much later than it should be.
+fn tick_period(idle_stop: Option<Duration>) -> Duration {
+    idle_stop.map_or(TICK, |limit| (limit / 4).clamp(Duration::from_millis(100), TICK))
+}
 
 /// How long a retiring upstream's farewells may take besides the staged stop of its processes.
 const FAREWELLS: Duration = Duration::from_secs(3);
@@ -55,8 +63,8 @@ impl UpstreamActor {
         for effect in effects {
             match effect {
                 Effect::Attempt { client, number, abandoned } => self.attempt(client, number, abandoned, ctx),
-                Effect::Use { affinity, link, log_level } => self.link_opened(affinity, link, log_level),
-                Effect::Forget(affinity) => drop(self.shared.links.remove(&affinity)),
+                Effect::Use { affinity, link } => self.link_opened(affinity, link),
+                Effect::Forget(affinity) => self.shared.forget_link(affinity),
                 Effect::Close { link, why } => link.close(why),
                 Effect::WakeAfter { affinity, wait } => {
                     ctx.run_later(wait, move |actor, ctx| {
@@ -67,6 +75,10 @@ impl UpstreamActor {
                 Effect::Up => {
                     self.shared.set_state(State::Ready);
                     self.tell(NewsKind::Connected);
+                }
+                Effect::Asleep => {
+                    self.shared.set_process(None);
+                    self.shared.set_state(State::Idle);
                 }
                 Effect::Doubted => {
                     self.shared.forget_facts();
@@ -79,7 +91,11 @@ impl UpstreamActor {
 
     fn attempt(&self, client: Arc<Client>, number: u64, abandoned: CancellationToken, ctx: &Context<Self>) {
         let affinity = client.affinity;
-        let reports = Reports { ended: ctx.address().recipient(), news: self.news.clone() };
+        let reports = Reports {
+            ended: ctx.address().recipient(),
+            news: self.news.clone(),
+            followers: Arc::clone(&self.shared.subscriptions),
+        };
         let attempt = self.shared.attempt(number, client, reports);
         let own = ctx.address();
         self.shared.errands.spawn_local(async move {
@@ -93,10 +109,8 @@ impl UpstreamActor {
         });
     }
 
-    fn link_opened(&self, affinity: Affinity, link: Arc<Link>, log_level: Option<LogLevel>) {
-        if let Some(level) = log_level {
-            link.set_level(level);
-        }
+    fn link_opened(&self, affinity: Affinity, link: Arc<Link>) {
+        link.settle_level(self.shared.users.level(affinity));
         link.subscribe_again(self.shared.subscriptions.of(affinity));
         self.shared.links.insert(affinity, link);
     }
@@ -117,15 +131,47 @@ impl UpstreamActor {
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        self.shared.subscriptions.release_ended();
+        for session in self.shared.users.ended() {
+            self.release(session, ctx);
+        }
+        // Callers without a session want a level for one call only.
+        if let Some(link) = self.shared.open_link(Affinity::Shared).filter(|link| link.idle_for() >= QUIET) {
+            link.settle_level(self.shared.users.level(Affinity::Shared));
+        }
         let effects = self.connections.tick(self.shared.idle_stop(), Instant::now());
         self.carry_out(effects, ctx);
+    }
+
+    /// A session ended: what was its own is closed, and of what it shared nothing is kept that was for it alone.
+    fn release(&mut self, session: Affinity, ctx: &mut Context<Self>) {
+        self.shared.links.remove(&session);
+        let abandoned = self.shared.subscriptions.leave(session);
+        let left = self.shared.users.leave(session);
+        let connection = left.as_ref().map_or(session, |left| left.connection);
+        if connection == Affinity::Shared || left.is_some_and(|left| !left.was_last) {
+            self.adjust(connection, abandoned.into_iter().map(|(_, uri)| uri).collect());
+            return;
+        }
+        self.shared.subscriptions.forget(connection);
+        let effects = self.connections.release(connection, "its session ended");
+        self.carry_out(effects, ctx);
+    }
+
+    /// Those who are left on a connection may need less of it.
+    fn adjust(&self, connection: Affinity, abandoned: Vec<String>) {
+        match self.shared.open_link(connection) {
+            Some(link) => {
+                link.settle_level(self.shared.users.level(connection));
+                let_go(&link, &self.shared.subscriptions, abandoned);
+            }
+            None => abandoned.iter().for_each(|uri| self.shared.subscriptions.tidy(connection, uri)),
+        }
     }
 
     /// The links that were silent longest come first, and as many at once as disturb nobody (S-LIFE-11).
     fn ping_idle_links(&mut self, _: &mut Context<Self>) {
         let every = self.shared.bounds.ping_every;
-        let links = self.shared.links.iter().map(|link| Arc::clone(link.value()));
+        let links = self.shared.open_links().into_iter();
         let mut due: Vec<_> = links.filter_map(|link| Some((link.ping_overdue(every)?, link))).collect();
         due.sort_unstable_by_key(|(overdue, _)| std::cmp::Reverse(*overdue));
         for (_, link) in due.into_iter().take(pings::AT_ONCE) {
@@ -156,7 +202,7 @@ impl Actor for UpstreamActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
-        ctx.run_interval(TICK, Self::tick);
+        ctx.run_interval(tick_period(self.shared.idle_stop()), Self::tick);
         ctx.run_interval(pings::tick(self.shared.bounds.ping_every), Self::ping_idle_links);
         self.shared.set_state(State::Starting);
         let effects = self.connections.start(Instant::now());
@@ -181,7 +227,7 @@ impl Handler<OpenLink> for UpstreamActor {
     type Result = MessageResult<OpenLink>;
 
     fn handle(&mut self, wanted: OpenLink, ctx: &mut Self::Context) -> Self::Result {
-        let (progress, effects) = self.connections.open(&wanted.client, wanted.log_level, Instant::now());
+        let (progress, effects) = self.connections.open(&wanted.client, Instant::now());
         self.carry_out(effects, ctx);
         MessageResult(progress)
     }
@@ -239,9 +285,7 @@ impl Handler<ReleaseLink> for UpstreamActor {
     type Result = ();
 
     fn handle(&mut self, release: ReleaseLink, ctx: &mut Self::Context) {
-        self.shared.subscriptions.release(release.affinity);
-        let effects = self.connections.release(release.affinity, "its session ended");
-        self.carry_out(effects, ctx);
+        self.release(release.affinity, ctx);
     }
 }
 

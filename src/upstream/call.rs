@@ -19,13 +19,16 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
 
-/// Which connection of an upstream serves a caller.
+/// Which connection of an upstream this is, or which one serves a caller. Callers are [`Affinity::Shared`] or a session;
+/// `users` knows where sessions share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Affinity {
     /// The gateway's own one: listing, and callers that bring no session.
     Shared,
     /// One per client session, so that nothing an upstream keeps or asks reaches another session (S-STDIO-08).
     Session(SessionId),
+    /// One for all sessions of a principal that can be asked the same; numbered by `users`.
+    Principal(u64),
 }
 
 /// How an upstream's questions and news reach the client behind a session.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::call::{Activity, CallEvent, EventSink};
+use super::call::{Activity, CallEvent, Client, EventSink};
 use super::error::UpstreamError;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
@@ -35,17 +35,25 @@ struct Table {
 #[derive(Debug)]
 struct PendingCall {
     reply: oneshot::Sender<Result<Answer, UpstreamError>>,
-    events: Option<EventSink>,
+    /// Nobody, for the gateway's own requests.
+    caller: Option<Caller>,
     activity: Option<Arc<Activity>>,
     /// Questions it caused so far.
     questions: usize,
+}
+
+/// Whose call it is, and where its events go.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) client: Arc<Client>,
+    pub(super) events: Option<EventSink>,
 }
 
 impl CallTable {
     /// Registers a call and gives its id and where its answer arrives; `None` when the table is closed.
     pub(super) fn open(
         &self,
-        events: Option<EventSink>,
+        caller: Option<Caller>,
         activity: Option<Arc<Activity>>,
     ) -> Option<(u64, Reply)> {
         let (reply, answer) = oneshot::channel();
@@ -54,7 +62,7 @@ impl CallTable {
         if table.closed {
             return None;
         }
-        table.pending.insert(id, PendingCall { reply, events, activity, questions: 0 });
+        table.pending.insert(id, PendingCall { reply, caller, activity, questions: 0 });
         Some((id, answer))
     }
 
@@ -84,7 +92,7 @@ impl CallTable {
         if let Some(activity) = &call.activity {
             activity.touch();
         }
-        if let Some(events) = &call.events {
+        if let Some(events) = call.caller.as_ref().and_then(|caller| caller.events.as_ref()) {
             // Nobody reads it when the caller has left its answer to run without it.
             let _ = events.push(CallEvent::Progress(Box::new(params)));
         }
@@ -108,20 +116,37 @@ impl CallTable {
     /// The only call of a caller in flight. The gateway's own requests do not count.
     pub(super) fn only_call(&self) -> Option<u64> {
         let table = self.lock();
-        let mut calls = table.pending.iter().filter(|(_, call)| call.events.is_some());
+        let mut calls = table.pending.iter().filter(|(_, call)| call.caller.is_some());
         let (only, _) = calls.next()?;
         calls.next().is_none().then_some(*only)
     }
 
-    /// The event sink of a call; without its id, the only one there is. The gateway's own requests have none.
-    pub(super) fn sink(&self, id: Option<u64>) -> Option<EventSink> {
+    /// Whose call this is; without its id, the only one there is. The gateway's own requests are nobody's.
+    pub(super) fn caller(&self, id: Option<u64>) -> Option<Caller> {
         let table = self.lock();
         if let Some(id) = id {
-            return table.pending.get(&id)?.events.clone();
+            return table.pending.get(&id)?.caller.clone();
         }
-        let mut sinks = table.pending.values().filter_map(|call| call.events.as_ref());
-        let only = sinks.next()?;
-        sinks.next().is_none().then(|| only.clone())
+        let mut callers = table.pending.values().filter_map(|call| call.caller.as_ref());
+        let only = callers.next()?;
+        callers.next().is_none().then(|| only.clone())
+    }
+
+    /// Takes no more calls if none is in flight, and says whether that is so.
+    pub(super) fn close_if_empty(&self) -> bool {
+        let mut table = self.lock();
+        table.closed |= table.pending.is_empty();
+        table.closed
+    }
+
+    /// Whether no call is in flight.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().pending.is_empty()
+    }
+
+    /// Whether it takes no more calls.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Takes no more calls, and fails every one there is by dropping its reply channel.
@@ -138,11 +163,6 @@ impl CallTable {
         self.lock().pending.keys().copied().collect()
     }
 
-    /// Calls in flight.
-    pub(super) fn len(&self) -> usize {
-        self.lock().pending.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Table> {
         // A panic while the lock was held cannot leave a half-made entry.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,6 +172,7 @@ impl CallTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::connections::tests::session;
     use crate::upstream::events::event_queue;
 
     #[test]
@@ -164,14 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn a_table_is_closed_for_idleness_only_while_it_is_empty() {
+        let calls = CallTable::default();
+        let (id, _answer) = calls.open(None, None).expect("open");
+        assert!(!calls.close_if_empty() && !calls.is_closed());
+        calls.forget(id);
+        assert!(calls.close_if_empty() && calls.open(None, None).is_none());
+    }
+
+    #[test]
     fn the_gateway_s_own_requests_do_not_hide_whose_an_event_is() {
         let calls = CallTable::default();
         let (events, _kept) = event_queue(1);
-        let (first, _answer) = calls.open(Some(events.clone()), None).expect("open");
+        let (one, other) = (session(), session());
+        let caller = Caller { client: Arc::clone(&one), events: Some(events) };
+        let (first, _answer) = calls.open(Some(caller), None).expect("open");
         let _own = calls.open(None, None).expect("open");
-        assert!(calls.sink(None).is_some(), "one call can have caused it");
-        let _second = calls.open(Some(events), None).expect("open");
-        assert!(calls.sink(None).is_none(), "two can");
-        assert!(calls.sink(Some(first)).is_some());
+        assert!(calls.caller(None).is_some(), "one call can have caused it");
+        let _second = calls.open(Some(Caller { client: other, events: None }), None).expect("open");
+        assert!(calls.caller(None).is_none(), "two can, whether or not they have streams");
+        assert_eq!(calls.caller(Some(first)).expect("in flight").client.affinity, one.affinity);
     }
 }

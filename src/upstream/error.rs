@@ -34,6 +34,9 @@ pub enum UpstreamError {
         /// How it ended.
         why: String,
     },
+    /// It forgot the session while the call was under way; on a new one the call can be made again (S-HTTPC-04).
+    #[error("connection lost: it forgot the session")]
+    SessionLost,
     /// It answered something that is not MCP.
     #[error("protocol error: {why}")]
     Protocol {
@@ -84,9 +87,10 @@ impl UpstreamError {
             | UpstreamError::NotOffered(_)
             | UpstreamError::AuthRequired
             | UpstreamError::Overloaded { .. } => Ran::NotSent,
-            UpstreamError::Timeout(_) | UpstreamError::Lost { .. } | UpstreamError::Protocol { .. } => {
-                Ran::Unknown
-            }
+            UpstreamError::Timeout(_)
+            | UpstreamError::Lost { .. }
+            | UpstreamError::SessionLost
+            | UpstreamError::Protocol { .. } => Ran::Unknown,
             UpstreamError::TooLarge | UpstreamError::BeyondLimits { .. } => Ran::Executed,
         }
     }
@@ -98,7 +102,7 @@ impl UpstreamError {
             | UpstreamError::SessionForgotten
             | UpstreamError::NotOffered(_) => Reason::UpstreamUnavailable,
             UpstreamError::Timeout(_) => Reason::UpstreamTimeout,
-            UpstreamError::Lost { .. } => Reason::UpstreamLost,
+            UpstreamError::Lost { .. } | UpstreamError::SessionLost => Reason::UpstreamLost,
             UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
                 Reason::UpstreamProtocolError
             }
@@ -123,6 +127,7 @@ impl UpstreamError {
                 self,
                 UpstreamError::Unavailable { .. }
                     | UpstreamError::SessionForgotten
+                    | UpstreamError::SessionLost
                     | UpstreamError::Overloaded { .. }
             ),
             retry_after_ms: retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),

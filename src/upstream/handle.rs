@@ -17,7 +17,7 @@ use super::probe::Facts;
 use super::shared::{Shared, State, Status};
 use super::supervisor::{AddressSlot, supervise};
 use crate::config::bounds::Bounds;
-use crate::config::servers::ServerSettings;
+use crate::config::servers::{ServerSettings, Share};
 use crate::names::UpstreamName;
 use crate::policy::Permit;
 use crate::protocol::era::Era;
@@ -89,17 +89,27 @@ impl UpstreamHandle {
         client: &Arc<Client>,
         log_level: Option<LogLevel>,
     ) -> Result<Arc<Link>, UpstreamError> {
-        if let Some(link) = self.open_link(affinity) {
+        if let Some(link) = self.shared.open_link(affinity) {
             return Ok(link);
         }
-        let client = match affinity {
+        let opened_for = match affinity {
             Affinity::Shared => Arc::clone(&self.shared.own_client),
-            Affinity::Session(_) => Arc::clone(client),
+            Affinity::Session(_) | Affinity::Principal(_) => {
+                let entered = self.shared.users.enter(client, log_level);
+                entered.ok_or_else(|| UpstreamError::unavailable("its session has ended"))?
+            }
         };
-        let mut progress = self.open(client, log_level).await?;
+        let connection = opened_for.affinity;
+        let mut progress = self.open(opened_for).await?;
         loop {
             match progress.borrow_and_update().clone() {
-                LinkProgress::Ready(link) => return Ok(link),
+                LinkProgress::Ready(link) => {
+                    if affinity != connection {
+                        self.shared.lead_to(client, &link);
+                        link.settle_level(self.shared.users.level(connection));
+                    }
+                    return Ok(link);
+                }
                 LinkProgress::Failed(error) => return Err(unsent(error)),
                 LinkProgress::NotNeeded => {
                     return Err(UpstreamError::unavailable("it has just changed its era"));
@@ -108,15 +118,11 @@ impl UpstreamHandle {
             }
             if progress.changed().await.is_err() {
                 return self
-                    .open_link(affinity)
+                    .shared
+                    .open_link(connection)
                     .ok_or_else(|| UpstreamError::unavailable("it is being restarted"));
             }
         }
-    }
-
-    fn open_link(&self, affinity: Affinity) -> Option<Arc<Link>> {
-        let link = Arc::clone(self.shared.links.get(&affinity)?.value());
-        (!link.has_ended()).then_some(link)
     }
 
     /// Waits until the upstream is connected, as long as an attempt is under way.
@@ -124,7 +130,7 @@ impl UpstreamHandle {
         if let Some(facts) = self.shared.facts() {
             return Ok(facts);
         }
-        let mut progress = self.open(Arc::clone(&self.shared.own_client), None).await?;
+        let mut progress = self.open(Arc::clone(&self.shared.own_client)).await?;
         loop {
             if let LinkProgress::Failed(error) = progress.borrow_and_update().clone() {
                 return Err(unsent(error));
@@ -142,9 +148,8 @@ impl UpstreamHandle {
     async fn open(
         &self,
         client: Arc<Client>,
-        log_level: Option<LogLevel>,
     ) -> Result<tokio::sync::watch::Receiver<LinkProgress>, UpstreamError> {
-        let opened = self.actor()?.send(OpenLink { client, log_level }).await;
+        let opened = self.actor()?.send(OpenLink { client }).await;
         opened.map_err(|_| UpstreamError::unavailable("it is being restarted"))
     }
 
@@ -152,22 +157,28 @@ impl UpstreamHandle {
         self.actor.load_full().ok_or_else(|| UpstreamError::unavailable("it is being restarted"))
     }
 
-    /// Whether this client is served by a connection that nobody else uses.
-    pub fn has_link_of_its_own(&self, client: &Client) -> bool {
+    /// Whether this client is served by a connection that declares what it can be asked, as the one that serves all
+    /// does not.
+    pub fn declares_for(&self, client: &Client) -> bool {
         let revision = self.shared.facts().map(|facts| facts.revision);
-        revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
+        self.shared.settings.share != Share::All
+            && revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
     }
 
-    /// Whether updates of resources would reach this client: the upstream offers subscriptions, and over a connection
-    /// that nobody else uses, or nobody could say whose they are.
+    /// Whether updates of resources would reach this client: it can be told, and the upstream offers subscriptions.
     ///
     /// An upstream that is not connected is believed to offer them: asked, it answers by its failure.
     pub fn can_subscribe(&self, client: &Client) -> bool {
         self.shared.facts().is_none_or(|facts| {
             facts.revision.era() == Era::Handshake
                 && facts.capabilities.flag("resources", "subscribe")
-                && self.shared.affinity_for(client, facts.revision) != Affinity::Shared
+                && client.port.is_some()
         })
+    }
+
+    /// Whether its process was stopped because nobody used it.
+    pub fn is_idle(&self) -> bool {
+        self.shared.state() == State::Idle
     }
 
     /// The gateway itself as a caller, for its own errands.
@@ -212,16 +223,20 @@ impl UpstreamHandle {
         }
     }
 
-    /// Sets the log level of a session on its open connection, if it has one.
-    pub fn set_level(&self, affinity: Affinity, level: LogLevel) {
-        if let Some(link) = self.open_link(affinity) {
-            link.set_level(level);
+    /// Notes the log level that a session wants, and sets what its connection needs, if it has one.
+    pub fn set_level(&self, session: Affinity, level: LogLevel) {
+        if let Some(connection) = self.shared.users.wants(session, level)
+            && let Some(link) = self.shared.open_link(connection)
+        {
+            link.settle_level(self.shared.users.level(connection));
         }
     }
 
-    /// Passes a notification of a session on to its open connection, if it has one.
-    pub fn notify(&self, affinity: Affinity, method: &str, params: &[u8]) {
-        if let Some(link) = self.open_link(affinity)
+    /// Passes a notification of a session on to its open connection, if it has one and shares it with nobody: what is
+    /// true of one client need not be of the others, and nothing on a shared connection could say of whom it is.
+    pub fn notify(&self, session: Affinity, method: &str, params: &[u8]) {
+        if let Some(link) = self.shared.open_link(session)
+            && self.shared.users.is_alone(session, link.affinity())
             && link.facts().is_ok_and(|facts| facts.revision.era() == Era::Handshake)
         {
             link.notify(method, &String::from_utf8_lossy(params));
@@ -262,6 +277,8 @@ fn unsent(error: UpstreamError) -> UpstreamError {
         UpstreamError::Lost { why }
         | UpstreamError::Protocol { why }
         | UpstreamError::BeyondLimits { why } => UpstreamError::unavailable(why),
-        UpstreamError::TooLarge | UpstreamError::Timeout(_) => UpstreamError::unavailable(error.to_string()),
+        UpstreamError::TooLarge | UpstreamError::Timeout(_) | UpstreamError::SessionLost => {
+            UpstreamError::unavailable(error.to_string())
+        }
     }
 }

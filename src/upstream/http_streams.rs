@@ -16,7 +16,7 @@ use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpFailure};
 use super::http_wire::{Headers, HttpWire};
 use super::incoming::Incoming;
-use super::link::Link;
+use super::link::{FORGOTTEN, Link};
 use super::stream_memory::StreamMemory;
 use crate::protocol::frame::Answer;
 
@@ -116,7 +116,7 @@ impl HttpWire {
                     )));
                 }
                 Opened::Forgotten => {
-                    link.end("the upstream forgot the session");
+                    link.end(FORGOTTEN);
                     return Err(link.lost());
                 }
             }
@@ -173,7 +173,7 @@ impl HttpWire {
                 // Perhaps it is the id that it will not have.
                 Opened::Refused(_) if resumes && memory.forget_id() => {}
                 Opened::Refused(_) => return,
-                Opened::Forgotten if stood => return link.end("the upstream forgot the session"),
+                Opened::Forgotten if stood => return link.end(FORGOTTEN),
                 // It has just opened the session: what it does not know is this way of asking.
                 Opened::Forgotten => return,
             }

@@ -16,7 +16,7 @@ use super::calls::Reply;
 use super::encode::TRACE_KEYS;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, HttpAnswer, HttpTarget};
-use super::link::Link;
+use super::link::{FORGOTTEN, Link};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::json::{Limits, string};
@@ -46,6 +46,9 @@ pub(super) struct HttpWire {
     /// How `initialize` was refused.
     refusal: OnceLock<StatusCode>,
 }
+
+/// Longest wait for what a server that forgot the session says of calls that were on their way.
+const VERDICT: Duration = Duration::from_secs(2);
 
 impl HttpWire {
     pub(super) fn new(endpoint: Endpoint) -> Self {
@@ -103,10 +106,15 @@ impl HttpWire {
         headers: Headers,
     ) -> Result<Answer, UpstreamError> {
         let post = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits);
+        let mut post = std::pin::pin!(post);
         let reply = tokio::select! {
-            reply = post => reply?,
+            reply = &mut post => reply?,
             // On another stream of the session, or the link has ended.
-            answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
+            answer = &mut *answer => return match answer {
+                Ok(answer) => answer,
+                Err(_) if link.was_forgotten() => self.verdict(link, id, post).await,
+                Err(_) => Err(link.lost()),
+            },
         };
         self.note_session(&reply);
         let status = reply.status;
@@ -115,7 +123,7 @@ impl HttpWire {
         }
         if status.as_u16() == 404 && self.has_session() {
             // Nobody started the call: the server does not know the session (S-HTTPC-04).
-            link.end("the upstream forgot the session");
+            link.end(FORGOTTEN);
             return Err(UpstreamError::SessionForgotten);
         }
         let retry_after = seconds(reply.retry_after.as_ref());
@@ -154,6 +162,25 @@ impl HttpWire {
     fn note_session(&self, reply: &HttpAnswer) {
         if let Some(session) = reply.session.as_ref().filter(|_| reply.status.is_success()) {
             let _ = self.session.set(session.clone());
+        }
+    }
+
+    /// What an upstream that forgot the session says of a call that was on its way: most likely that it never looked at
+    /// it.
+    async fn verdict(
+        &self,
+        link: &Arc<Link>,
+        id: u64,
+        post: impl Future<Output = Result<HttpAnswer, client::HttpFailure>>,
+    ) -> Result<Answer, UpstreamError> {
+        let reply = tokio::time::timeout(VERDICT, post).await.map_err(|_| link.lost())?;
+        let reply = reply.map_err(|_| link.lost())?;
+        match reply.body {
+            _ if reply.status == StatusCode::NOT_FOUND => Err(UpstreamError::SessionForgotten),
+            AnswerBody::Json(body) => {
+                self.take_json(link, id, body).ok().flatten().ok_or_else(|| link.lost())
+            }
+            _ => Err(link.lost()),
         }
     }
 

@@ -4,7 +4,7 @@
 //! Not here: opening it (`connect`), deciding when (`actor`), stateless HTTP, which has no connection to keep.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +13,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Activity, Affinity, CallEvent, Client, EventSink, UpstreamCall};
-use super::calls::CallTable;
+use super::call::{
+    Activity, Affinity, CallEvent, Circumstances, Client, ClientPort, EventSink, UpstreamCall,
+};
+use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
+use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
 use super::pages::Pages;
 use super::pings::Pings;
@@ -25,6 +28,7 @@ use super::probe::Facts;
 use super::questions::{self, QuestionRules};
 use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
+use super::subscriptions::Subscriptions;
 use crate::names::UpstreamName;
 use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
 use crate::protocol::message;
@@ -45,6 +49,8 @@ pub(super) enum Wire {
 pub(super) struct Reports {
     pub(super) ended: EndRecipient,
     pub(super) news: NewsRecipient,
+    /// Who is told of updates.
+    pub(super) followers: Arc<Subscriptions>,
 }
 
 /// What a link is made of.
@@ -83,12 +89,14 @@ pub struct Link {
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
-    pub(super) level: AtomicU8,
+    pub(super) level: Level,
     reports: Reports,
     ended: CancellationToken,
     why: OnceLock<String>,
     opened: Instant,
     used_ms: AtomicU64,
+    /// Whether a call was answered on it.
+    served: AtomicBool,
     pub(super) pings: Pings,
     /// Places for messages that nobody waits for, where each is an exchange of its own.
     pub(super) in_background: Arc<Semaphore>,
@@ -99,12 +107,13 @@ impl Connection for Arc<Link> {
         self.has_ended().then(|| self.end_reason())
     }
 
-    fn idle_for(&self) -> Option<Duration> {
-        if self.calls.len() > 0 {
-            return None;
-        }
-        let used = Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
-        Some(self.opened.elapsed().saturating_sub(used))
+    fn ended_well(&self) -> bool {
+        self.was_forgotten() && self.served.load(Ordering::Relaxed)
+    }
+
+    fn retires_after(&self, limit: Duration) -> bool {
+        // The table closes only while it is empty: no call is cut off that came a moment ago.
+        self.idle_for() >= limit && self.calls.close_if_empty()
     }
 }
 
@@ -114,8 +123,11 @@ impl std::fmt::Debug for Link {
     }
 }
 
-/// No level was set yet.
-const NO_LEVEL: u8 = u8::MAX;
+/// Why a link ended whose session the upstream no longer knew.
+pub(super) const FORGOTTEN: &str = "the upstream forgot the session";
+
+/// Characters kept of a log line that belongs to no call.
+const LOGGED: usize = 200;
 
 impl Link {
     pub(super) fn new(settings: LinkSettings) -> Arc<Link> {
@@ -131,12 +143,13 @@ impl Link {
             process: settings.process,
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
-            level: AtomicU8::new(NO_LEVEL),
+            level: Level::default(),
             reports: settings.reports,
             ended: CancellationToken::new(),
             why: OnceLock::new(),
             opened: Instant::now(),
             used_ms: AtomicU64::new(0),
+            served: AtomicBool::new(false),
             pings: Pings::default(),
             in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
@@ -165,6 +178,8 @@ impl Link {
     /// Notes what the handshake or probe brought; the link is open from now on.
     pub(super) fn opened(&self, facts: Facts) {
         let _ = self.facts.set(facts);
+        // Being opened is no idleness.
+        self.touch();
     }
 
     /// Whether calls can no longer use it.
@@ -175,6 +190,17 @@ impl Link {
     /// Resolves when it has ended.
     pub(super) fn until_ended(&self) -> impl Future<Output = ()> + '_ {
         self.ended.cancelled()
+    }
+
+    /// How long no caller made a call on it. What the gateway asks for itself is no use.
+    pub(super) fn idle_for(&self) -> Duration {
+        let used = Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
+        self.opened.elapsed().saturating_sub(used)
+    }
+
+    /// Whether it is ending, if it has not ended: a call that finds it so was not sent.
+    pub(super) fn takes_no_calls(&self) -> bool {
+        self.calls.is_closed()
     }
 
     fn touch(&self) {
@@ -220,7 +246,12 @@ impl Link {
     }
 
     pub(super) fn lost(&self) -> UpstreamError {
-        UpstreamError::lost(self.end_reason())
+        if self.was_forgotten() { UpstreamError::SessionLost } else { UpstreamError::lost(self.end_reason()) }
+    }
+
+    /// Whether it ended because the upstream no longer knew its session.
+    pub(super) fn was_forgotten(&self) -> bool {
+        self.why.get().is_some_and(|why| why == FORGOTTEN)
     }
 
     /// Makes a call and waits for its answer. Dropping the future cancels the call upstream. `sent` tells, while the
@@ -232,11 +263,15 @@ impl Link {
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let revision = self.facts()?.revision;
-        self.touch();
+        let caller = self.caller(call.circumstances);
+        let is_used = caller.is_some();
+        if is_used {
+            self.touch();
+        }
         if let Some(level) = call.circumstances.log_level {
             self.raise_level(level).await;
         }
-        let opened = self.calls.open(call.circumstances.events.clone(), activity);
+        let opened = self.calls.open(caller, activity);
         let (id, mut answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
         let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
         let text = Bytes::from(call.encode(id, revision));
@@ -258,6 +293,12 @@ impl Link {
                 sse.call(self, text, &mut answer, call).await
             }
         };
+        if is_used {
+            self.touch();
+        }
+        if answered.is_ok() {
+            self.served.store(true, Ordering::Relaxed);
+        }
         self.note_required_pages(&answered, &call.circumstances.client);
         // Answered, or never sent: there is nothing to cancel.
         if matches!(
@@ -267,6 +308,14 @@ impl Link {
             guard.sent = false;
         }
         answered
+    }
+
+    /// Whose call this is: nobody's where the gateway lists for itself.
+    fn caller(&self, circumstances: &Circumstances) -> Option<Caller> {
+        let is_own = circumstances.client.port.is_none() && Arc::ptr_eq(&circumstances.client, &self.client);
+        let caller =
+            || Caller { client: Arc::clone(&circumstances.client), events: circumstances.events.clone() };
+        (!is_own).then(caller)
     }
 
     /// Sends a message that awaits no answer. Errors end up in the log: there is nobody to tell.
@@ -313,14 +362,7 @@ impl Link {
                     self.calls.progress(token, notification.params);
                 }
             }
-            "notifications/message" => match self.calls.sink(cause) {
-                Some(events) => {
-                    let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
-                    // Nobody reads it when the caller has left its answer to run without it.
-                    let _ = events.push(log);
-                }
-                None => self.tell(notification),
-            },
+            "notifications/message" => self.logged(notification, cause),
             "notifications/tools/list_changed" => self.news(ListKind::Tools),
             "notifications/prompts/list_changed" => self.news(ListKind::Prompts),
             "notifications/resources/list_changed" => self.news(ListKind::Resources),
@@ -330,34 +372,74 @@ impl Link {
                     asked.moot.cancel();
                 }
             }
-            "notifications/resources/updated" => self.tell(notification),
+            "notifications/resources/updated" => self.updated(&notification),
             "notifications/elicitation/complete" => self.page_completed(&notification),
             _ => {}
         }
     }
 
+    /// A change is followed where the upstream said that it would tell of changes (S-LIST-04).
     fn news(&self, kind: ListKind) {
+        let feature = match kind {
+            ListKind::Tools => "tools",
+            ListKind::Prompts => "prompts",
+            ListKind::Resources => "resources",
+        };
+        if !self.facts().is_ok_and(|facts| facts.capabilities.flag(feature, "listChanged")) {
+            return;
+        }
         let news = UpstreamNews { upstream: self.upstream.clone(), kind: NewsKind::ListChanged(kind) };
         if self.reports.news.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "a list change was dropped; the next re-listing finds it");
         }
     }
 
-    fn tell(&self, notification: Notification) {
-        let Some(port) = &self.client.port else {
-            // Without a session nobody can be named whom it concerns (S-LOG-04).
-            tracing::debug!(upstream = %self.upstream, method = %notification.method, "notification for no session");
+    /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
+    /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
+    fn logged(&self, notification: Notification, cause: Option<u64>) {
+        let caller = self.calls.caller(cause);
+        if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
+            let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
+            // Nobody reads it when the caller has left its answer to run without it.
+            let _ = events.push(log);
             return;
-        };
+        }
+        match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
+            Some(port) => self.tell(&port, notification),
+            None => {
+                let data = notification.params.get("data").map(String::from_utf8_lossy).unwrap_or_default();
+                let data: String = data.chars().take(LOGGED).collect();
+                tracing::debug!(upstream = %self.upstream, data, "a log line that belongs to no call");
+            }
+        }
+    }
+
+    /// Everybody who follows the resource is told, over whatever connection it is.
+    fn updated(&self, notification: &Notification) {
+        let Some(uri) = notification.params.text("uri") else { return };
+        for follower in self.reports.followers.followers(self.affinity(), &uri) {
+            if let Some(port) = &follower.port {
+                self.tell(port, notification.clone());
+            }
+        }
+    }
+
+    fn tell(&self, port: &ClientPort, notification: Notification) {
         let news = TellClient { upstream: self.upstream.clone(), notification };
         if port.tell.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
         }
     }
 
+    /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
+    pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
+        let caller = cause.and_then(|cause| self.calls.caller(Some(cause)));
+        caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone())
+    }
+
     /// The stream on which a question that this call caused should be asked.
     pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
-        self.calls.sink(cause)
+        self.calls.caller(cause)?.events
     }
 
     /// Nobody waits for this call any longer, so nobody is to be asked on its behalf (S-CANC-06).

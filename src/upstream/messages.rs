@@ -14,7 +14,6 @@ use crate::names::UpstreamName;
 use crate::protocol::era::Era;
 use crate::protocol::frame::{Answer, Notification, Request};
 use crate::protocol::json::Object;
-use crate::protocol::log_level::LogLevel;
 use crate::protocol::translate::question::Asker;
 
 /// Takes news of upstreams.
@@ -48,10 +47,8 @@ pub type LinkProgress = Progress<Arc<Link>>;
 #[derive(Debug, Message)]
 #[rtype(result = "watch::Receiver<LinkProgress>")]
 pub struct OpenLink {
-    /// For whom.
+    /// For whom: a session, or who stands for those who share it (`users`).
     pub client: Arc<Client>,
-    /// Log level to set once it is open.
-    pub log_level: Option<LogLevel>,
 }
 
 /// The caller is gone: close what was its own.

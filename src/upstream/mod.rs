@@ -1,11 +1,11 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `route`, `call` and `events` (what passes through), `shared` and
-//! `connections` (what is known and what is decided), `actor` (who does it), `connect`, `connect_http`, `greeting` and
-//! `probe` (opening), `link` and `asking` (an open connection) over `stdio`, `http_wire` (with `http_streams` and
-//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `stateless` (calls that need none), `era_check` and `pings`
-//! (doubts). Always: a call ends with one answer or one `UpstreamError` that says whether it may have run; dropping it
-//! cancels it upstream.
+//! Reading order: `handle` (what others use), `route`, `follow`, `call` and `events` (what passes through), `shared`,
+//! `users`, `subscriptions` and `connections` (what is known and what is decided), `actor` (who does it), `connect`,
+//! `connect_http`, `greeting` and `probe` (opening), `link`, `asking` and `levels` (an open connection) over `stdio`,
+//! `http_wire` (with `http_streams` and `stream_memory`) or `sse_wire` (with `sse_endpoint`), `stateless` (calls that need
+//! none), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError` that says whether it
+//! may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
 
 mod actor;
@@ -22,12 +22,14 @@ mod era_check;
 pub mod error;
 pub mod events;
 pub mod fleet;
+mod follow;
 mod greeting;
 pub mod handle;
 pub mod http;
 mod http_streams;
 mod http_wire;
 mod incoming;
+mod levels;
 mod link;
 pub mod messages;
 mod pages;
@@ -43,6 +45,7 @@ pub mod stdio;
 mod stream_memory;
 mod subscriptions;
 mod supervisor;
+mod users;
 
 pub use link::Link;
 pub use shared::{State, Status};

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::connections::Connection;
 use super::error::UpstreamError;
 use super::link::Link;
 use crate::protocol::era::Era;
@@ -74,7 +73,7 @@ impl Pings {
 impl Link {
     /// How long ago a ping was due; `None` where none is, or none ever.
     pub(super) fn ping_overdue(self: &Arc<Self>, every: Duration) -> Option<Duration> {
-        let is_idle = self.idle_for().is_some() && !self.has_ended();
+        let is_idle = self.calls.is_empty() && !self.has_ended();
         let knows_pings = self.facts().is_ok_and(|facts| facts.revision.era() == Era::Handshake);
         (is_idle && knows_pings).then(|| self.pings.overdue(self.age_ms(), self.used_ms(), every)).flatten()
     }
@@ -94,7 +93,10 @@ impl Link {
 fn is_life(answer: &Result<Answer, UpstreamError>) -> bool {
     !matches!(
         answer,
-        Err(UpstreamError::Unavailable { .. } | UpstreamError::Lost { .. } | UpstreamError::Timeout(_))
+        Err(UpstreamError::Unavailable { .. }
+            | UpstreamError::Lost { .. }
+            | UpstreamError::SessionLost
+            | UpstreamError::Timeout(_))
     )
 }
 

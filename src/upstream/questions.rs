@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Activity, ClientPort};
+use super::call::{Activity, Affinity, ClientPort};
 use super::link::{Link, OpenQuestion};
 use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
 use crate::config::bounds::Bounds;
@@ -130,7 +130,10 @@ async fn put(
     let (id, method) = (request.id.clone(), request.method.clone());
     let expecting = Expecting::of(&method, &request.params);
     let progress = progress_token(&request.params);
-    let Some(port) = link.client.port.clone() else {
+    if link.affinity() == Affinity::Shared {
+        return error(&id, METHOD_NOT_FOUND, "this connection declares no such capability");
+    }
+    let Some(port) = link.port_of(cause) else {
         return unanswerable(&id, &method, NOBODY);
     };
     let asked = AskClient {

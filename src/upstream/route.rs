@@ -67,46 +67,21 @@ impl UpstreamHandle {
             None => self.connected().await?,
         };
         let affinity = self.shared.affinity_for(&call.circumstances.client, facts.revision);
-        self.refuse_too_many_subscriptions(call, affinity)?;
         let answer = match (&self.shared.address, facts.revision.era()) {
             (Address::Http { stateless, .. }, Era::Stateless) => {
                 sent.store(true, Ordering::Relaxed);
                 self.call_stateless(stateless, &facts, call, activity).await?
             }
-            _ => self.call_on_link(affinity, call, activity, sent).await?,
+            _ => match call.method {
+                Method::Subscribe => self.subscribe(affinity, call, sent).await?,
+                Method::Unsubscribe => self.unsubscribe(affinity, call, sent).await?,
+                _ => self.call_on_link(affinity, call, activity, sent).await?,
+            },
         };
-        if let Answer::Result(_) = &answer {
-            self.note_subscription(call, affinity);
-        }
         if facts.revision.era() == Era::Stateless {
             completed(&answer)?;
         }
         Ok(answer)
-    }
-
-    fn refuse_too_many_subscriptions(
-        &self,
-        call: &UpstreamCall<'_>,
-        affinity: Affinity,
-    ) -> Result<(), UpstreamError> {
-        match (&call.target, call.method) {
-            (Some(uri), Method::Subscribe) if !self.shared.subscriptions.have_room(affinity, uri) => {
-                Err(UpstreamError::Overloaded { retry_after: None })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Remembers what a later link must ask for again.
-    fn note_subscription(&self, call: &UpstreamCall<'_>, affinity: Affinity) {
-        let Some(uri) = &call.target else { return };
-        match call.method {
-            Method::Subscribe => {
-                self.shared.subscriptions.add(&call.circumstances.client, affinity, uri);
-            }
-            Method::Unsubscribe => self.shared.subscriptions.remove(affinity, uri),
-            _ => {}
-        }
     }
 
     async fn call_stateless(
@@ -126,7 +101,7 @@ impl UpstreamHandle {
         answered.map(|answered| answered.answer)
     }
 
-    async fn call_on_link(
+    pub(super) async fn call_on_link(
         &self,
         affinity: Affinity,
         call: &UpstreamCall<'_>,
@@ -139,6 +114,14 @@ impl UpstreamHandle {
             // The session was forgotten before the call was looked at: once more on a new one (S-HTTPC-04).
             Err(UpstreamError::SessionForgotten) => {
                 sent.store(false, Ordering::Relaxed);
+                let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
+                link.call(call, activity, sent).await
+            }
+            // It was just being stopped for idleness, or had ended: nothing was sent.
+            Err(UpstreamError::Unavailable { .. })
+                if !sent.load(Ordering::Relaxed) && link.takes_no_calls() =>
+            {
+                link.until_ended().await;
                 let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
                 link.call(call, activity, sent).await
             }

@@ -24,9 +24,10 @@ use super::questions::QuestionRules;
 use super::stateless::StatelessHttp;
 use super::stdio::{ProcessControl, ProcessSettings};
 use super::subscriptions::Subscriptions;
+use super::users::Users;
 use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
-use crate::config::servers::{HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings};
+use crate::config::servers::{HttpSettings, ProtocolChoice, ServerSettings, TransportSettings};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::Limits;
@@ -38,6 +39,8 @@ pub enum State {
     Starting,
     /// Open for calls.
     Ready,
+    /// Its shared process was stopped because nobody used it; the next call starts it again.
+    Idle,
     /// Not reachable; tried again after a while.
     Down {
         /// Why.
@@ -56,7 +59,7 @@ pub struct Status {
     pub name: String,
     /// `stdio`, `http` or `sse`.
     pub transport: &'static str,
-    /// `starting`, `ready`, `down` or `stopped`.
+    /// `starting`, `ready`, `idle`, `down` or `stopped`.
     pub state: &'static str,
     /// Why it is down.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +89,9 @@ pub(super) struct Shared {
     pub(super) settings: ServerSettings,
     pub(super) bounds: Bounds,
     pub(super) own_client: Arc<Client>,
+    /// Open links, by their own affinity and by that of each session that uses them.
     pub(super) links: DashMap<Affinity, Arc<Link>>,
+    pub(super) users: Users,
     pub(super) address: Address,
     /// Method at which the actor panics; debug builds only (F56).
     #[cfg(debug_assertions)]
@@ -129,6 +134,7 @@ impl Shared {
         });
         let questions = QuestionRules::of(&settings, &bounds);
         Ok(Arc::new(Shared {
+            users: Users::new(settings.share, settings.ask, Arc::clone(&own_client)),
             settings,
             bounds,
             own_client,
@@ -151,7 +157,7 @@ impl Shared {
         // A session's connection goes the way the shared one found, without probing again.
         let found = match client.affinity {
             Affinity::Shared => None,
-            Affinity::Session(_) => self.facts().map(|facts| facts.revision),
+            Affinity::Session(_) | Affinity::Principal(_) => self.facts().map(|facts| facts.revision),
         };
         Attempt {
             upstream: self.settings.name.clone(),
@@ -192,13 +198,41 @@ impl Shared {
         self.found_sse.store(found, Ordering::Relaxed);
     }
 
-    /// The affinity that serves this client: its own, unless one connection serves all.
+    /// Under which affinity the link that serves this client is found; its session may share that link.
     pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
-        match self.settings.share {
-            _ if revision.era() == Era::Stateless => Affinity::Shared,
-            // One principal so far, so `principal` and `all` are the same connection.
-            Share::Principal | Share::All => Affinity::Shared,
-            Share::Session => client.affinity,
+        match revision.era() {
+            Era::Stateless => Affinity::Shared,
+            Era::Handshake => client.affinity,
+        }
+    }
+
+    /// The open link of that affinity.
+    pub(super) fn open_link(&self, affinity: Affinity) -> Option<Arc<Link>> {
+        let link = Arc::clone(self.links.get(&affinity)?.value());
+        (!link.has_ended()).then_some(link)
+    }
+
+    /// Every open link once.
+    pub(super) fn open_links(&self) -> Vec<Arc<Link>> {
+        let own = self.links.iter().filter(|entry| *entry.key() == entry.value().affinity());
+        own.map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    /// From now on calls of this session find the link that it shares.
+    pub(super) fn lead_to(&self, session: &Client, link: &Arc<Link>) {
+        if session.affinity != Affinity::Shared && link.affinity() != session.affinity {
+            self.links.insert(session.affinity, Arc::clone(link));
+            if session.closed.is_cancelled() {
+                self.links.remove(&session.affinity);
+            }
+        }
+    }
+
+    /// Calls no longer find the link of this affinity.
+    pub(super) fn forget_link(&self, connection: Affinity) {
+        self.links.remove(&connection);
+        for session in self.users.sessions(connection) {
+            self.links.remove(&session);
         }
     }
 
@@ -242,6 +276,7 @@ impl Shared {
         let (state, why) = match self.state() {
             State::Starting => ("starting", None),
             State::Ready => ("ready", None),
+            State::Idle => ("idle", None),
             State::Down { why, .. } => ("down", Some(why)),
             State::Retired => ("stopped", None),
         };
@@ -261,7 +296,7 @@ impl Shared {
                 Era::Stateless => "stateless",
             }),
             server: facts.as_ref().and_then(|facts| serde_json::from_str(facts.server.as_deref()?).ok()),
-            links: self.links.len(),
+            links: self.open_links().len(),
             pid: process.as_ref().map(ProcessControl::pid),
             stderr: process.as_ref().map(ProcessControl::stderr_tail).unwrap_or_default(),
         }

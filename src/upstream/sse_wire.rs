@@ -15,7 +15,7 @@ use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpFailure};
 use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
 use super::incoming::Incoming;
-use super::link::Link;
+use super::link::{FORGOTTEN, Link};
 use super::sse_endpoint;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Answer;
@@ -123,7 +123,7 @@ impl SseWire {
             200..=299 => answer.await.unwrap_or_else(|_| Err(link.lost())),
             404 => {
                 // Nobody started the call: the server does not know the session.
-                link.end("the upstream forgot the session");
+                link.end(FORGOTTEN);
                 Err(UpstreamError::SessionForgotten)
             }
             status => Err(bad_status(status, seconds(taken.retry_after.as_ref()))),

@@ -1,109 +1,283 @@
-//! Which resources each session is subscribed to, so that a later connection can subscribe again (S-RES-07).
+//! Who follows which resources over which connection (S-RES-07).
 //!
-//! Always: bounded per session, and nothing is kept for a session that has ended. Not here: subscribing itself.
+//! Always: one subscription upstream for each connection and URI, however many sessions follow it: whoever changes one
+//! holds its turn, the first asks the upstream and the last tells it. Bounded per session, and nothing is kept for a
+//! session that has ended. Not here: asking (`follow`), whose subscription covers an update (the session).
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use dashmap::DashMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Affinity, Client};
 
-/// Resources that one session may be subscribed to on one upstream.
+/// Resources that one session may follow on one upstream.
 const PER_SESSION: usize = 1_000;
 
-/// URIs are the upstream's own.
-#[derive(Debug, Default)]
-pub(super) struct Subscriptions(DashMap<Affinity, Subscribed>);
+/// Held by whoever changes one subscription.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
 
+/// See the module head. URIs are the upstream's own.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    connections: HashMap<Affinity, Followed>,
+    /// How many each session has.
+    counts: HashMap<Affinity, usize>,
+}
+
+/// What is followed over one connection.
 #[derive(Debug)]
-struct Subscribed {
+struct Followed {
     client: Arc<Client>,
-    uris: BTreeSet<String>,
+    resources: HashMap<String, Resource>,
+}
+
+#[derive(Debug, Default)]
+struct Resource {
+    turn: Turn,
+    /// Whether the upstream has accepted it.
+    accepted: bool,
+    followers: Vec<Arc<Client>>,
 }
 
 impl Subscriptions {
-    /// Whether this one would still be kept.
-    pub(super) fn have_room(&self, affinity: Affinity, uri: &str) -> bool {
-        self.0.get(&affinity).is_none_or(|kept| kept.uris.len() < PER_SESSION || kept.uris.contains(uri))
+    /// Whether one more of this session would still be kept.
+    pub(super) fn have_room(&self, session: Affinity) -> bool {
+        self.lock().counts.get(&session).is_none_or(|count| *count < PER_SESSION)
     }
 
-    /// Remembers a subscription of a session that lives. The shared connection's concern nobody: their updates
-    /// could not be told to anyone.
-    pub(super) fn add(&self, client: &Arc<Client>, affinity: Affinity, uri: &str) {
-        if affinity == Affinity::Shared || client.closed.is_cancelled() || !self.have_room(affinity, uri) {
-            return;
+    /// The turn of a resource over the connection of `client`.
+    pub(super) fn turn(&self, client: &Arc<Client>, uri: &str) -> Turn {
+        let mut table = self.lock();
+        let fresh = || Followed { client: Arc::clone(client), resources: HashMap::new() };
+        let followed = table.connections.entry(client.affinity).or_insert_with(fresh);
+        Arc::clone(&followed.resources.entry(uri.to_owned()).or_default().turn)
+    }
+
+    /// The upstream has accepted a subscription. To be called with the turn held.
+    pub(super) fn accept(&self, connection: Affinity, uri: &str) {
+        let mut table = self.lock();
+        let resources = table.connections.get_mut(&connection).map(|followed| &mut followed.resources);
+        if let Some(resource) = resources.and_then(|resources| resources.get_mut(uri)) {
+            resource.accepted = true;
         }
-        let fresh = || Subscribed { client: Arc::clone(client), uris: BTreeSet::new() };
-        self.0.entry(affinity).or_insert_with(fresh).uris.insert(uri.to_owned());
     }
 
-    /// Forgets one subscription.
-    pub(super) fn remove(&self, affinity: Affinity, uri: &str) {
-        if let Some(mut kept) = self.0.get_mut(&affinity) {
-            kept.uris.remove(uri);
+    /// Whether the upstream has accepted it and somebody follows it.
+    pub(super) fn is_followed(&self, connection: Affinity, uri: &str) -> bool {
+        let table = self.lock();
+        let resource = table.connections.get(&connection).and_then(|followed| followed.resources.get(uri));
+        resource.is_some_and(Resource::is_followed)
+    }
+
+    /// Adds a follower that lives. To be called with the turn held.
+    pub(super) fn add(&self, connection: Affinity, follower: &Arc<Client>, uri: &str) {
+        let mut table = self.lock();
+        let table = &mut *table;
+        let resource = table
+            .connections
+            .get_mut(&connection)
+            .and_then(|followed| followed.resources.get_mut(uri))
+            .filter(|_| lives(follower));
+        if let Some(resource) = resource
+            && !resource.followers.iter().any(|other| other.affinity == follower.affinity)
+        {
+            resource.followers.push(Arc::clone(follower));
+            *table.counts.entry(follower.affinity).or_default() += 1;
         }
-        self.0.remove_if(&affinity, |_, kept| kept.uris.is_empty());
     }
 
-    /// Forgets all of a session's.
-    pub(super) fn release(&self, affinity: Affinity) {
-        self.0.remove(&affinity);
+    /// Removes a follower, and says whether nobody is left. To be called with the turn held.
+    pub(super) fn remove(&self, connection: Affinity, session: Affinity, uri: &str) -> bool {
+        let mut table = self.lock();
+        let table = &mut *table;
+        let Some(followed) = table.connections.get_mut(&connection) else { return true };
+        let Some(resource) = followed.resources.get_mut(uri) else { return true };
+        let before = resource.followers.len();
+        resource.followers.retain(|follower| follower.affinity != session && lives(follower));
+        let is_left = resource.followers.is_empty();
+        resource.accepted &= !is_left;
+        if resource.followers.len() < before {
+            count_down(&mut table.counts, session);
+        }
+        is_left
     }
 
-    /// Forgets those of sessions that ended without a word.
-    pub(super) fn release_ended(&self) {
-        self.0.retain(|_, kept| !kept.client.closed.is_cancelled());
+    /// Forgets what nobody follows and nobody is about to.
+    pub(super) fn tidy(&self, connection: Affinity, uri: &str) {
+        let mut table = self.lock();
+        let Some(followed) = table.connections.get_mut(&connection) else { return };
+        let unused =
+            |resource: &Resource| resource.followers.is_empty() && Arc::strong_count(&resource.turn) == 1;
+        if followed.resources.get(uri).is_some_and(unused) {
+            followed.resources.remove(uri);
+        }
+        if followed.resources.is_empty() {
+            table.connections.remove(&connection);
+        }
     }
 
-    /// What a session is subscribed to.
-    pub(super) fn of(&self, affinity: Affinity) -> Vec<String> {
-        self.0.get(&affinity).map(|kept| kept.uris.iter().cloned().collect()).unwrap_or_default()
+    /// A session ended: gives what nobody follows any longer.
+    pub(super) fn leave(&self, session: Affinity) -> Vec<(Arc<Client>, String)> {
+        let mut table = self.lock();
+        if table.counts.remove(&session).is_none() {
+            return Vec::new();
+        }
+        let mut left = Vec::new();
+        for followed in table.connections.values_mut() {
+            for (uri, resource) in &mut followed.resources {
+                let before = resource.followers.len();
+                resource.followers.retain(|follower| follower.affinity != session);
+                if resource.followers.is_empty() && before > 0 {
+                    resource.accepted = false;
+                    left.push((Arc::clone(&followed.client), uri.clone()));
+                }
+            }
+        }
+        left
     }
 
-    /// Whether a session waits for updates, and therefore needs its connection before its next call.
-    pub(super) fn are_kept_for(&self, affinity: Affinity) -> bool {
-        self.0.get(&affinity).is_some_and(|kept| !kept.client.closed.is_cancelled())
+    /// A connection is given up: nothing is followed over it.
+    pub(super) fn forget(&self, connection: Affinity) {
+        self.lock().connections.remove(&connection);
     }
 
-    /// Everybody who waits for updates.
+    /// What is followed over a connection and was accepted; whoever is asking now sees to it himself.
+    pub(super) fn of(&self, connection: Affinity) -> Vec<String> {
+        let table = self.lock();
+        let Some(followed) = table.connections.get(&connection) else { return Vec::new() };
+        let wanted = followed.resources.iter().filter(|(_, resource)| resource.is_followed());
+        wanted.map(|(uri, _)| uri.clone()).collect()
+    }
+
+    /// Whether somebody waits for updates, and the connection is needed before the next call.
+    pub(super) fn are_kept_for(&self, connection: Affinity) -> bool {
+        self.lock().connections.get(&connection).is_some_and(Followed::is_wanted)
+    }
+
+    /// The clients of all connections over which updates are awaited.
     pub(super) fn clients(&self) -> Vec<Arc<Client>> {
-        let living = self.0.iter().filter(|kept| !kept.client.closed.is_cancelled());
-        living.map(|kept| Arc::clone(&kept.client)).collect()
+        let table = self.lock();
+        let wanted = table.connections.values().filter(|followed| followed.is_wanted());
+        wanted.map(|followed| Arc::clone(&followed.client)).collect()
+    }
+
+    /// Sessions that follow a resource at or above this one; each judges for itself whether it is covered (S-RES-08).
+    pub(super) fn followers(&self, connection: Affinity, uri: &str) -> Vec<Arc<Client>> {
+        let table = self.lock();
+        let Some(followed) = table.connections.get(&connection) else { return Vec::new() };
+        let mut told: Vec<Arc<Client>> = Vec::new();
+        for (_, resource) in followed.resources.iter().filter(|(above, _)| uri.starts_with(above.as_str())) {
+            for follower in resource.followers.iter().filter(|follower| lives(follower)) {
+                if !told.iter().any(|other| other.affinity == follower.affinity) {
+                    told.push(Arc::clone(follower));
+                }
+            }
+        }
+        told
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Resource {
+    fn is_followed(&self) -> bool {
+        self.accepted && self.followers.iter().any(lives)
+    }
+}
+
+impl Followed {
+    fn is_wanted(&self) -> bool {
+        let mut followers = self.resources.values().flat_map(|resource| &resource.followers);
+        !self.client.closed.is_cancelled() && followers.any(lives)
+    }
+}
+
+fn lives(client: &Arc<Client>) -> bool {
+    !client.closed.is_cancelled()
+}
+
+fn count_down(counts: &mut HashMap<Affinity, usize>, session: Affinity) {
+    if let Some(count) = counts.get_mut(&session) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&session);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::connections::tests::session;
+    use crate::upstream::connections::tests::{client, session};
+
+    fn follow(kept: &Subscriptions, over: &Arc<Client>, follower: &Arc<Client>, uri: &str) {
+        let _turn = kept.turn(over, uri);
+        kept.add(over.affinity, follower, uri);
+        kept.accept(over.affinity, uri);
+    }
 
     #[test]
     fn s_res_07_a_session_keeps_a_bounded_number_of_subscriptions_and_none_after_its_end() {
         let kept = Subscriptions::default();
-        let client = session();
+        let session = session();
         for n in 0..PER_SESSION {
-            kept.add(&client, client.affinity, &format!("test://{n}"));
+            assert!(kept.have_room(session.affinity));
+            follow(&kept, &session, &session, &format!("test://{n}"));
         }
-        assert!(kept.have_room(client.affinity, "test://0"), "what is there already needs no room");
-        assert!(!kept.have_room(client.affinity, "test://new"));
-        kept.add(&client, client.affinity, "test://new");
-        assert_eq!(kept.of(client.affinity).len(), PER_SESSION);
+        assert!(!kept.have_room(session.affinity));
+        assert_eq!(kept.of(session.affinity).len(), PER_SESSION);
+        assert!(kept.remove(session.affinity, session.affinity, "test://0"));
+        assert!(kept.have_room(session.affinity));
 
-        kept.release(client.affinity);
-        assert!(kept.of(client.affinity).is_empty());
-        kept.add(&client, client.affinity, "test://1");
-        client.closed.cancel();
-        assert!(!kept.are_kept_for(client.affinity) && kept.clients().is_empty());
-        kept.release_ended();
-        kept.add(&client, client.affinity, "test://late");
-        assert!(kept.of(client.affinity).is_empty(), "a session that ended subscribes to nothing");
+        session.closed.cancel();
+        assert!(!kept.are_kept_for(session.affinity) && kept.clients().is_empty());
+        assert_eq!(kept.leave(session.affinity).len(), PER_SESSION - 1);
+        follow(&kept, &session, &session, "test://late");
+        assert!(kept.of(session.affinity).is_empty(), "a session that ended subscribes to nothing");
     }
 
     #[test]
-    fn nothing_is_kept_where_no_update_could_be_told() {
+    fn s_res_07_a_shared_subscription_is_over_when_the_last_of_its_followers_leaves() {
         let kept = Subscriptions::default();
-        kept.add(&session(), Affinity::Shared, "test://1");
-        assert!(kept.clients().is_empty());
+        let shared = client(Affinity::Shared);
+        let sessions = [session(), session(), session()];
+        for one in &sessions {
+            follow(&kept, &shared, one, "test://a");
+        }
+        assert!(!kept.remove(Affinity::Shared, sessions[0].affinity, "test://a"));
+        assert!(!kept.remove(Affinity::Shared, sessions[0].affinity, "test://a"), "twice changes nothing");
+        assert!(kept.leave(sessions[1].affinity).is_empty());
+        assert!(kept.is_followed(Affinity::Shared, "test://a"));
+        let left = kept.leave(sessions[2].affinity);
+        assert_eq!(left.iter().map(|(_, uri)| uri.as_str()).collect::<Vec<_>>(), ["test://a"]);
+        kept.tidy(Affinity::Shared, "test://a");
+        assert!(kept.lock().connections.is_empty() && kept.lock().counts.is_empty(), "nothing is kept");
+    }
+
+    #[test]
+    fn s_res_07_what_the_upstream_has_not_accepted_is_not_renewed_yet_updates_of_it_are_told() {
+        let kept = Subscriptions::default();
+        let session = session();
+        let _turn = kept.turn(&session, "test://a");
+        kept.add(session.affinity, &session, "test://a");
+        assert!(kept.of(session.affinity).is_empty() && !kept.is_followed(session.affinity, "test://a"));
+        assert_eq!(kept.followers(session.affinity, "test://a").len(), 1);
+    }
+
+    #[test]
+    fn s_res_08_an_update_is_told_once_to_each_session_that_may_have_subscribed_to_it() {
+        let kept = Subscriptions::default();
+        let shared = client(Affinity::Shared);
+        let (one, other) = (session(), session());
+        follow(&kept, &shared, &one, "test://dir");
+        follow(&kept, &shared, &one, "test://dir/x");
+        follow(&kept, &shared, &other, "test://elsewhere");
+        let told = kept.followers(Affinity::Shared, "test://dir/x");
+        assert_eq!(told.iter().map(|client| client.affinity).collect::<Vec<_>>(), [one.affinity]);
+        assert!(kept.followers(one.affinity, "test://dir/x").is_empty(), "over another connection");
     }
 }

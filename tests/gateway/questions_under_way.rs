@@ -340,12 +340,12 @@ async fn s_canc_06_a_call_whose_client_gives_up_takes_all_its_questions_along() 
 async fn s_life_10_a_call_that_waits_for_its_user_does_not_run_out_of_time() {
     for transport in TRANSPORTS {
         let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;
-        let gateway = gateway().with_more("one", &upstream, json!({ "timeout": "600ms" })).start().await;
+        let gateway = gateway().with_more("one", &upstream, json!({ "timeout": "2s" })).start().await;
         let client = gateway.handshake_with(HANDSHAKE, able()).await;
         client.until_tools(&["one__echo"]).await;
         let mut running = client.open_call("one__echo", question(ELICIT, &form("take your time"))).await;
         let asked = running.until_method(ELICIT).await;
-        running.expect_quiet(Duration::from_millis(1_500)).await;
+        running.expect_quiet(Duration::from_millis(3_500)).await;
         assert_eq!(client.respond(&asked.json["id"], i_am("at last")).await, 202);
         let answer = running.answer().await;
         assert!(answer.text().contains("at last"), "{transport:?}: {}", answer.raw);

@@ -45,3 +45,18 @@ pub(crate) async fn descendants(pid: u32) -> Vec<u32> {
     found.remove(0);
     found
 }
+
+/// How many of these clients a listener on loopback still has a connection to, by the system's own table.
+pub(crate) async fn connected(listener: std::net::SocketAddr, clients: &[u16]) -> usize {
+    let table = tokio::fs::read_to_string("/proc/net/tcp").await.expect("Linux has it");
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap_or_default(), 16).ok();
+    let is_held = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (own, peer, state) = (fields.next(), fields.next(), fields.next());
+        let peer = peer.and_then(port);
+        own.and_then(port) == Some(listener.port())
+            && peer.is_some_and(|peer| clients.contains(&peer))
+            && state == Some("01")
+    };
+    table.lines().filter(is_held).count()
+}

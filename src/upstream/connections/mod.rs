@@ -2,7 +2,8 @@
 //!
 //! Always: one attempt at a time per affinity, shared by all who wait for it; the shared connection comes first, because
 //! it finds out the era; a connection that keeps failing is tried less and less often, whoever asks for it; a session
-//! that has ended gets none. Not here: doing what the effects say (`actor`), opening (`connect`).
+//! that has ended gets none; what nobody used for long is closed, the shared one too, and is opened again by the first
+//! who asks, while its era stays known. Not here: doing what the effects say (`actor`), opening (`connect`).
 
 mod slot;
 #[cfg(test)]
@@ -23,7 +24,6 @@ use super::error::UpstreamError;
 use super::messages::Progress;
 use super::subscriptions::Subscriptions;
 use crate::protocol::era::Era;
-use crate::protocol::log_level::LogLevel;
 
 /// A connection that lasted this long was a good one: the next failure starts the back-off anew.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
@@ -32,8 +32,10 @@ const GOOD_AFTER: Duration = Duration::from_secs(10);
 pub(super) trait Connection: Clone {
     /// Why it can no longer be used, once that is so.
     fn ended_because(&self) -> Option<String>;
-    /// How long nothing was asked of it; `None` while calls are in flight.
-    fn idle_for(&self) -> Option<Duration>;
+    /// Whether its end, once it came, says nothing against opening another at once.
+    fn ended_well(&self) -> bool;
+    /// Takes no more calls if none was made for `limit` and none is in flight, and says whether that is so.
+    fn retires_after(&self, limit: Duration) -> bool;
 }
 
 /// What a good attempt brought.
@@ -50,7 +52,7 @@ pub(super) enum Effect<L> {
     /// Start an attempt, and say how it went unless it is abandoned before.
     Attempt { client: Arc<Client>, number: u64, abandoned: CancellationToken },
     /// Calls of this affinity go over this link.
-    Use { affinity: Affinity, link: L, log_level: Option<LogLevel> },
+    Use { affinity: Affinity, link: L },
     /// No link serves this affinity.
     Forget(Affinity),
     /// Close this link.
@@ -59,6 +61,8 @@ pub(super) enum Effect<L> {
     WakeAfter { affinity: Affinity, wait: Duration },
     /// The upstream is reachable.
     Up,
+    /// Its shared connection is closed until somebody asks for it; what it said of itself holds.
+    Asleep,
     /// Nothing is known of it until an attempt has settled.
     Doubted,
     /// It is not, and is tried again after `wait`.
@@ -96,14 +100,13 @@ impl<L: Connection> Connections<L> {
     /// Opens the shared connection.
     pub(super) fn start(&mut self, now: Instant) -> Vec<Effect<L>> {
         let client = Arc::clone(&self.own_client);
-        self.open(&client, None, now).1
+        self.open(&client, now).1
     }
 
     /// Somebody wants the connection of this client.
     pub(super) fn open(
         &mut self,
         client: &Arc<Client>,
-        log_level: Option<LogLevel>,
         now: Instant,
     ) -> (watch::Receiver<Progress<L>>, Vec<Effect<L>>) {
         if client.closed.is_cancelled() {
@@ -114,11 +117,11 @@ impl<L: Connection> Connections<L> {
         self.notice_end(Affinity::Shared, now, &mut effects);
         self.notice_end(affinity, now, &mut effects);
         let slot = self.slot(client, now);
-        slot.log_level = log_level.or(slot.log_level);
         let progress = match &slot.stage {
             Stage::Parked { waiters } | Stage::Opening { waiters, .. } => waiters.subscribe(),
             Stage::Open { link, .. } => watch::channel(Progress::Ready(link.clone())).1,
             Stage::Stateless => watch::channel(Progress::NotNeeded).1,
+            Stage::Asleep => self.begin(affinity, &mut effects).subscribe(),
             Stage::Resting { until, why } if now < *until => failed(refused(why, *until - now)),
             Stage::Resting { .. } => self.leave_rest(affinity, now, &mut effects),
         };
@@ -151,10 +154,9 @@ impl<L: Connection> Connections<L> {
                 // It ended between its handshake and now.
                 Some(why) => self.fail(affinity, UpstreamError::lost(why), now, &mut effects),
                 None => {
-                    let log_level = slot.log_level;
                     slot.stage = Stage::Open { number, link: link.clone(), since: now };
                     waiters.send_replace(Progress::Ready(link.clone()));
-                    effects.push(Effect::Use { affinity, link, log_level });
+                    effects.push(Effect::Use { affinity, link });
                     if affinity == Affinity::Shared {
                         self.shared_opened(now, &mut effects);
                     }
@@ -208,8 +210,19 @@ impl<L: Connection> Connections<L> {
             let Some(slot) = self.slots.get(&affinity) else { continue };
             if slot.client.closed.is_cancelled() {
                 effects.extend(self.release(affinity, "its session ended"));
-            } else if self.is_idle(affinity, slot, limit) {
-                effects.extend(self.release(affinity, "it was idle"));
+            } else if self.retires(affinity, slot, limit) {
+                const WHY: &str = "it was idle";
+                match (affinity, slot.link().cloned()) {
+                    (Affinity::Shared, Some(link)) => {
+                        self.stage(affinity, Stage::Asleep);
+                        effects.extend([
+                            Effect::Forget(affinity),
+                            Effect::Close { link, why: WHY },
+                            Effect::Asleep,
+                        ]);
+                    }
+                    _ => effects.extend(self.release(affinity, WHY)),
+                }
             }
         }
         effects
@@ -259,7 +272,7 @@ impl<L: Connection> Connections<L> {
 
     fn reach(&self, now: Instant) -> Reach {
         match self.slots.get(&Affinity::Shared).map(|slot| &slot.stage) {
-            Some(Stage::Open { .. }) => Reach::Handshake,
+            Some(Stage::Open { .. } | Stage::Asleep) => Reach::Handshake,
             Some(Stage::Stateless) => Reach::Stateless,
             Some(Stage::Resting { until, why }) if now < *until => {
                 Reach::Down { why: why.clone(), retry_after: *until - now }
@@ -326,7 +339,8 @@ impl<L: Connection> Connections<L> {
     /// An attempt or a link failed: tell those who wait, and rest for a while.
     fn fail(&mut self, affinity: Affinity, error: UpstreamError, now: Instant, effects: &mut Vec<Effect<L>>) {
         let Some(slot) = self.slots.get_mut(&affinity) else { return };
-        if matches!(slot.stage, Stage::Open { since, .. } if now - since >= GOOD_AFTER) {
+        if matches!(&slot.stage, Stage::Open { link, since, .. } if now - *since >= GOOD_AFTER || link.ended_well())
+        {
             slot.backoff.reset();
         }
         let wait = slot.backoff.next();
@@ -369,11 +383,16 @@ impl<L: Connection> Connections<L> {
         }
     }
 
-    /// The shared connection never is: it hears of list changes. Nor is one on which updates are awaited.
-    fn is_idle(&self, affinity: Affinity, slot: &Slot<L>, limit: Option<Duration>) -> bool {
-        let idle = slot.link().and_then(Connection::idle_for);
-        let long = limit.is_some_and(|limit| idle.is_some_and(|idle| idle >= limit));
-        long && affinity != Affinity::Shared && !self.subscriptions.are_kept_for(affinity)
+    /// Nobody uses it and nobody awaits updates over it.
+    fn retires(&self, affinity: Affinity, slot: &Slot<L>, limit: Option<Duration>) -> bool {
+        let (Some(limit), Some(link)) = (limit, slot.link()) else { return false };
+        !self.subscriptions.are_kept_for(affinity) && link.retires_after(limit)
+    }
+
+    fn stage(&mut self, affinity: Affinity, stage: Stage<L>) {
+        if let Some(slot) = self.slots.get_mut(&affinity) {
+            slot.stage = stage;
+        }
     }
 
     fn drop_sessions(&mut self, told: &Progress<L>, why: &'static str, effects: &mut Vec<Effect<L>>) {

@@ -6,7 +6,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::protocol::log_level::LogLevel;
 use crate::upstream::backoff::Backoff;
 use crate::upstream::call::Client;
 use crate::upstream::error::UpstreamError;
@@ -18,7 +17,6 @@ pub(super) type Waiters<L> = watch::Sender<Progress<L>>;
 #[derive(Debug)]
 pub(super) struct Slot<L> {
     pub(super) client: Arc<Client>,
-    pub(super) log_level: Option<LogLevel>,
     /// Outlives the connections, so that one that keeps failing is opened less and less often.
     pub(super) backoff: Backoff,
     pub(super) stage: Stage<L>,
@@ -34,6 +32,9 @@ pub(super) enum Stage<L> {
     Open { number: u64, link: L, since: Instant },
     /// The upstream is spoken to without connections; only the shared slot knows this stage.
     Stateless,
+    /// Stopped because nobody used it; opened again for whoever asks. Only the shared slot knows this stage: others are
+    /// simply removed.
+    Asleep,
     /// Not open. Nobody tries before `until`.
     Resting { until: Instant, why: UpstreamError },
 }
@@ -42,14 +43,14 @@ impl<L: Clone> Slot<L> {
     /// A place for a connection that nobody opens yet.
     pub(super) fn resting(client: Arc<Client>, backoff: Backoff, now: Instant) -> Self {
         let stage = Stage::Resting { until: now, why: UpstreamError::unavailable("not opened yet") };
-        Slot { client, log_level: None, backoff, stage }
+        Slot { client, backoff, stage }
     }
 
     /// Those who wait, taken along to the next stage; nobody where nobody can wait.
     pub(super) fn waiters(&self) -> Waiters<L> {
         match &self.stage {
             Stage::Parked { waiters } | Stage::Opening { waiters, .. } => waiters.clone(),
-            Stage::Open { .. } | Stage::Stateless | Stage::Resting { .. } => {
+            Stage::Open { .. } | Stage::Stateless | Stage::Asleep | Stage::Resting { .. } => {
                 watch::channel(Progress::Starting).0
             }
         }

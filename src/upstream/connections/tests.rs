@@ -25,11 +25,12 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Wire {
     name: &'static str,
     ended: Arc<AtomicBool>,
+    busy: Arc<AtomicBool>,
 }
 
 impl Wire {
     fn named(name: &'static str) -> Self {
-        Wire { name, ended: Arc::default() }
+        Wire { name, ended: Arc::default(), busy: Arc::default() }
     }
 }
 
@@ -38,12 +39,16 @@ impl Connection for Wire {
         self.ended.load(Ordering::Relaxed).then(|| "cut".into())
     }
 
-    fn idle_for(&self) -> Option<Duration> {
-        Some(Duration::from_secs(60))
+    fn ended_well(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    fn retires_after(&self, limit: Duration) -> bool {
+        limit <= Duration::from_secs(60) && !self.busy.load(Ordering::Relaxed)
     }
 }
 
-fn client(affinity: Affinity) -> Arc<Client> {
+pub(in crate::upstream) fn client(affinity: Affinity) -> Arc<Client> {
     Arc::new(Client {
         principal: Principal::Local,
         affinity,
@@ -87,8 +92,15 @@ impl Story {
         story
     }
 
+    /// A session that is alone on its connection subscribes to something.
+    fn follows(&self, client: &Arc<Client>) {
+        let _turn = self.subscriptions.turn(client, "test://one");
+        self.subscriptions.add(client.affinity, client, "test://one");
+        self.subscriptions.accept(client.affinity, "test://one");
+    }
+
     fn opens(&mut self, client: &Arc<Client>) -> (watch::Receiver<Progress<Wire>>, Vec<String>) {
-        let (progress, effects) = self.connections.open(client, None, self.now);
+        let (progress, effects) = self.connections.open(client, self.now);
         (progress, told(&effects))
     }
 
@@ -110,6 +122,7 @@ fn told(effects: &[Effect<Wire>]) -> Vec<String> {
         Effect::Close { link, .. } => format!("close {}", link.name),
         Effect::WakeAfter { .. } => "wake".into(),
         Effect::Up => "up".into(),
+        Effect::Asleep => "asleep".into(),
         Effect::Doubted => "doubted".into(),
         Effect::Down { .. } => "down".into(),
     };
@@ -141,7 +154,7 @@ fn two_callers_share_one_attempt() {
 #[test]
 fn a_session_that_ends_while_its_connection_opens_leaves_nothing_behind() {
     let (mut story, client) = (Story::up(), session());
-    let (progress, effects) = story.connections.open(&client, None, story.now);
+    let (progress, effects) = story.connections.open(&client, story.now);
     let [Effect::Attempt { abandoned, .. }] = effects.as_slice() else { panic!("{effects:?}") };
     client.closed.cancel();
     assert!(told(&story.connections.release(client.affinity, "gone")).is_empty());
@@ -199,7 +212,7 @@ fn f15_a_session_s_connection_that_keeps_failing_is_tried_less_and_less_often() 
 #[test]
 fn f15_where_updates_are_awaited_the_connection_comes_back_by_itself_but_not_in_a_tight_loop() {
     let (mut story, client) = (Story::up(), session());
-    story.subscriptions.add(&client, client.affinity, "test://one");
+    story.follows(&client);
     story.opens(&client);
     assert_eq!(story.fails(client.affinity, 2), ["attempt 3"]);
     assert_eq!(story.fails(client.affinity, 3), ["wake"]);
@@ -239,7 +252,7 @@ fn s_res_07_subscribed_sessions_are_connected_again_when_the_upstream_is_back() 
     let mut story = Story::starting();
     let (waits, left) = (session(), session());
     for client in [&waits, &left] {
-        story.subscriptions.add(client, client.affinity, "test://one");
+        story.follows(client);
     }
     left.closed.cancel();
     assert_eq!(story.settles(Affinity::Shared, 1, Wire::named("shared")), ["use shared", "up", "attempt 2"]);
@@ -274,12 +287,14 @@ fn the_tick_closes_what_is_idle_and_what_belonged_to_sessions_that_ended() {
         story.opens(client);
         story.settles(client.affinity, number, Wire::named(name));
     }
-    story.subscriptions.add(&waits, waits.affinity, "test://one");
+    story.follows(&waits);
     ended.closed.cancel();
     assert_eq!(told(&story.connections.tick(None, story.now)), ["forget", "close ended"]);
     let limit = Some(Duration::from_secs(30));
-    assert_eq!(told(&story.connections.tick(limit, story.now)), ["forget", "close idle"]);
-    assert!(story.connections.tick(limit, story.now).is_empty(), "the shared one and who waits stay");
+    let mut closed = told(&story.connections.tick(limit, story.now));
+    closed.sort_unstable();
+    assert_eq!(closed, ["asleep", "close idle", "close shared", "forget", "forget"]);
+    assert!(story.connections.tick(limit, story.now).is_empty(), "who waits for updates stays");
 }
 
 #[test]
@@ -299,4 +314,40 @@ fn s_life_14_an_upstream_of_another_era_loses_its_connections_and_is_probed_agai
     );
     assert_eq!(state(&progress), "not needed");
     assert_eq!(told(&story.connections.era_mistaken(Era::Stateless, story.now)), ["doubted", "attempt 4"]);
+}
+
+#[test]
+fn s_stdio_03_an_idle_shared_connection_sleeps_and_its_era_stays_known() {
+    let (mut story, client) = (Story::starting(), session());
+    let shared = Wire::named("shared");
+    shared.busy.store(true, Ordering::Relaxed);
+    story.settles(Affinity::Shared, 1, shared.clone());
+    let limit = Some(Duration::from_secs(30));
+    assert!(story.connections.tick(limit, story.now).is_empty(), "not while it is used");
+    shared.busy.store(false, Ordering::Relaxed);
+    assert_eq!(told(&story.connections.tick(limit, story.now)), ["forget", "close shared", "asleep"]);
+    assert!(story.connections.ended(Affinity::Shared, 1, story.now).is_empty(), "its end is no failure");
+    assert!(story.connections.due(Affinity::Shared, story.now).is_empty(), "nor is it opened by itself");
+
+    assert_eq!(story.opens(&client).1, ["attempt 2"], "a session needs its own connection only");
+    let own = super::tests::client(Affinity::Shared);
+    let (first, effects) = story.opens(&own);
+    assert_eq!(effects, ["attempt 3"]);
+    let (second, effects) = story.opens(&own);
+    assert!(effects.is_empty(), "all who wait share one start: {effects:?}");
+    assert_eq!(story.settles(Affinity::Shared, 3, Wire::named("again")), ["use again", "up"]);
+    assert_eq!((state(&first), state(&second)), ("ready again".into(), "ready again".into()));
+}
+
+#[test]
+fn s_httpc_04_sessions_that_served_and_were_forgotten_are_opened_anew_without_waiting() {
+    let (mut story, client) = (Story::up(), session());
+    for number in 2..6 {
+        assert_eq!(story.opens(&client).1, [format!("attempt {number}")], "however often it happens");
+        let wire = Wire::named("good");
+        wire.busy.store(true, Ordering::Relaxed);
+        story.settles(client.affinity, number, wire.clone());
+        wire.ended.store(true, Ordering::Relaxed);
+        story.connections.ended(client.affinity, number, story.now);
+    }
 }

@@ -1,0 +1,117 @@
+//! Subscribing and unsubscribing over a connection that others may share.
+//!
+//! Always: a follower is entered before the upstream is asked, so that no update is early, and leaves again when it is
+//! refused or stops waiting. Not here: who follows what (`subscriptions`).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::call::{Affinity, UpstreamCall};
+use super::error::UpstreamError;
+use super::handle::UpstreamHandle;
+use super::link::Link;
+use super::subscriptions::Subscriptions;
+use crate::protocol::frame::Answer;
+use crate::protocol::json::Object;
+
+impl UpstreamHandle {
+    /// Asks the upstream only where nobody follows the resource over this connection yet.
+    pub(super) async fn subscribe(
+        &self,
+        affinity: Affinity,
+        call: &UpstreamCall<'_>,
+        sent: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
+        let (client, subscriptions) = (&call.circumstances.client, &self.shared.subscriptions);
+        let Some(uri) = &call.target else { return self.call_on_link(affinity, call, None, sent).await };
+        if !subscriptions.have_room(client.affinity) {
+            return Err(UpstreamError::Overloaded { retry_after: None });
+        }
+        let link = self.link(affinity, client, call.circumstances.log_level).await?;
+        let connection = link.affinity();
+        let tidy = TidyOnDrop { subscriptions, connection, uri };
+        let turn = subscriptions.turn(&link.client, uri);
+        let held = turn.lock_owned().await;
+        let is_followed = subscriptions.is_followed(connection, uri);
+        subscriptions.add(connection, client, uri);
+        if is_followed {
+            return Ok(Answer::Result(Object::empty()));
+        }
+        let mut entered = LeaveOnDrop { tidy: &tidy, session: client.affinity, accepted: false };
+        let mut answer = self.call_on_link(affinity, call, None, sent).await?;
+        if matches!(answer, Answer::Result(_)) && link.has_ended() {
+            // The one that was opened meanwhile knew nothing of it.
+            answer = self.call_on_link(affinity, call, None, sent).await?;
+        }
+        if let Answer::Result(_) = answer {
+            subscriptions.accept(connection, uri);
+            entered.accepted = true;
+        }
+        drop(entered);
+        drop(held);
+        Ok(answer)
+    }
+
+    /// Tells the upstream only where nobody else follows the resource over this connection.
+    pub(super) async fn unsubscribe(
+        &self,
+        affinity: Affinity,
+        call: &UpstreamCall<'_>,
+        sent: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
+        let (client, subscriptions) = (&call.circumstances.client, &self.shared.subscriptions);
+        let Some(uri) = &call.target else { return self.call_on_link(affinity, call, None, sent).await };
+        let link = self.link(affinity, client, call.circumstances.log_level).await?;
+        let connection = link.affinity();
+        let _tidy = TidyOnDrop { subscriptions, connection, uri };
+        let turn = subscriptions.turn(&link.client, uri);
+        let _held = turn.lock_owned().await;
+        if !subscriptions.remove(connection, client.affinity, uri) {
+            return Ok(Answer::Result(Object::empty()));
+        }
+        self.call_on_link(affinity, call, None, sent).await
+    }
+}
+
+/// Tells the upstream of resources whose last follower's session ended.
+pub(super) fn let_go(link: &Arc<Link>, subscriptions: &Arc<Subscriptions>, uris: Vec<String>) {
+    let (link, subscriptions) = (Arc::clone(link), Arc::clone(subscriptions));
+    tokio::task::spawn_local(async move {
+        for uri in uris {
+            let connection = link.affinity();
+            let _tidy = TidyOnDrop { subscriptions: &subscriptions, connection, uri: &uri };
+            let _held = subscriptions.turn(&link.client, &uri).lock_owned().await;
+            if !subscriptions.is_followed(connection, &uri) && !link.has_ended() {
+                link.unsubscribe(&uri).await;
+            }
+        }
+    });
+}
+
+/// Whatever came of it, nothing is kept of a resource that nobody follows.
+struct TidyOnDrop<'a> {
+    subscriptions: &'a Subscriptions,
+    connection: Affinity,
+    uri: &'a str,
+}
+
+impl Drop for TidyOnDrop<'_> {
+    fn drop(&mut self) {
+        self.subscriptions.tidy(self.connection, self.uri);
+    }
+}
+
+/// A follower whose subscription was not accepted, or who no longer waits for that.
+struct LeaveOnDrop<'a> {
+    tidy: &'a TidyOnDrop<'a>,
+    session: Affinity,
+    accepted: bool,
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        if !self.accepted {
+            self.tidy.subscriptions.remove(self.tidy.connection, self.session, self.tidy.uri);
+        }
+    }
+}
