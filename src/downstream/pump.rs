@@ -36,12 +36,15 @@ impl Pump {
         let finished = loop {
             let due = self.writer.due();
             tokio::select! {
+                biased;
+                // First, so that nothing more is said of a request that was withdrawn; what was told before its answer
+                // goes before it all the same.
+                finished = &mut work => break finished,
                 event = self.events.recv() => {
                     if let Some((text, weight)) = self.writer.write(event) {
                         self.outlet.put(text, weight);
                     }
                 }
-                finished = &mut work => break finished,
                 () = until(due) => {
                     if let Some((text, weight)) = self.writer.release() {
                         self.outlet.put(text, weight);
@@ -54,8 +57,11 @@ impl Pump {
         self.close(finished);
     }
 
-    /// Puts what was told last, and the answer, on the stream.
+    /// Puts what was told last, and the answer, on the stream; of a request that was withdrawn, nothing more (S-CANC-05).
     pub(super) fn close(mut self, finished: Finished) {
+        if matches!(finished, Finished::Withdrawn) {
+            return;
+        }
         while let Some(event) = self.events.try_recv() {
             if let Some((text, weight)) = self.writer.write(event) {
                 self.outlet.put(text, weight);
@@ -82,6 +88,11 @@ impl Outlet {
     /// A stream that belongs to no session.
     pub(super) fn own(stream: Arc<Stream>) -> Self {
         Outlet { stream, streams: None, shared: false }
+    }
+
+    /// A client's one stream, which carries this request's messages among others.
+    pub(super) fn shared(stream: Arc<Stream>) -> Self {
+        Outlet { stream, streams: None, shared: true }
     }
 
     /// A new stream of a session, for these requests.

@@ -306,7 +306,37 @@ async fn s_sse_01_s_elic_01_s_prog_01_progress_questions_and_cancellation_pass_o
     upstream.until_received("notifications/cancelled", 1).await;
     assert_eq!(client.request("ping", json!({})).await["result"], json!({}));
     let left = client.leave().await;
-    assert_eq!(left.ask("POST", post_headers(&left), PING.as_bytes()).await.status / 100, 4);
+    crate::support::eventually("the gateway to see that its client left", || async {
+        let late = left.ask("POST", post_headers(&left), PING.as_bytes()).await;
+        (late.status / 100 == 4).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s_sse_02_every_client_gets_its_own_answers_under_the_same_ids() {
+    let (_upstream, gateway) = one_behind().await;
+    let sse = gateway.endpoint.at("/sse");
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = SseClient::handshake(&sse, "2024-11-05", json!({})).await;
+        client.until_tool("one__echo").await;
+        clients.push(client);
+    }
+    for round in 0..5 {
+        let id = json!(format!("same-{round}"));
+        for (number, client) in clients.iter_mut().enumerate() {
+            let params = json!({ "name": "one__echo", "arguments": { "who": number } });
+            client.inbox.asked(&id, "tools/call", "2024-11-05");
+            let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+            client.accepted(&message).await;
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let answer = client.inbox.response(&id).await;
+            let own = format!(r#"one echoes {{"who":{number}}}"#);
+            assert_eq!(answer["result"]["content"][0]["text"], own, "{answer}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 mod support;
 
 mod abandoned_sessions;
+mod absent_clients;
 mod attribution;
 mod bad_configuration;
 mod bad_input;
@@ -48,6 +49,8 @@ mod openings;
 mod pairings;
 mod panics;
 mod pings;
+mod pipes_sse;
+mod pipes_stdio;
 mod profiles;
 mod progress_and_cancellation;
 mod prompts;

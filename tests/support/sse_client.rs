@@ -77,7 +77,7 @@ impl SseClient {
             "protocolVersion": revision, "capabilities": capabilities,
             "clientInfo": { "name": "story", "version": "1" },
         });
-        revision.clone_into(&mut self.inbox.revision);
+        super::answered_in(revision).clone_into(&mut self.inbox.revision);
         let answer = self.request("initialize", params).await;
         let agreed = answer["result"]["protocolVersion"].as_str().expect("judged by the schema");
         self.inbox.revision = agreed.to_owned();
