@@ -123,11 +123,18 @@ impl Events {
     }
 }
 
-impl Drop for Events {
-    fn drop(&mut self) {
+impl Events {
+    /// Takes no more, and gives what is there: nothing comes between the last event and the end.
+    pub fn close(&mut self) -> VecDeque<CallEvent> {
         let mut state = self.0.lock();
         state.closed = true;
-        state.events.clear();
+        std::mem::take(&mut state.events)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        drop(self.close());
     }
 }
 
