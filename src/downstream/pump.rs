@@ -57,9 +57,10 @@ impl Pump {
         self.close(finished);
     }
 
-    /// Puts what was told last, and the answer, on the stream; of a request that was withdrawn, nothing more (S-CANC-05).
+    /// Puts what was told last, and the answer, on the stream. Of a request that was withdrawn nothing more is said on a
+    /// stream that others share (S-CANC-05); its own one may still withdraw its questions.
     pub(super) fn close(mut self, finished: Finished) {
-        if matches!(finished, Finished::Withdrawn) {
+        if matches!(finished, Finished::Withdrawn) && self.outlet.shared {
             return;
         }
         while let Some(event) = self.events.try_recv() {
