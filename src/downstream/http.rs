@@ -154,7 +154,10 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
     }
     let frame = match Frame::parse(body, inbound.edge.json_limits()) {
         Ok(frame) => frame,
-        Err(fault) => return json(respond::not_a_message(&fault)),
+        Err(fault) => {
+            handshake::broken_answer(inbound, &fault).await;
+            return json(respond::not_a_message(&fault));
+        }
     };
     if let Frame::Request(request) = &frame
         && inbound.edge.is_draining()

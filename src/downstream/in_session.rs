@@ -149,8 +149,14 @@ async fn admitted(
         biased;
         // First, so that a call of a session that has just ended opens nothing upstream.
         () = session.until_ended() => respond::cut_short(&id, "the session ended"),
-        // Before the answer: a cancellation that was accepted first holds, even if both are seen at once.
-        () = admission.cancelled() => Finished::Withdrawn,
+        // Before the answer: one that comes after the cancellation was accepted is never given (S-CANC-01).
+        () = admission.cancelled() => {
+            // On the call's own stream, while there is one.
+            if let Some(stream) = call.events.clone() {
+                session.withdraw_questions_on(stream).await;
+            }
+            Finished::Withdrawn
+        }
         finished = story(edge, session, &id, method, &call) => finished,
         () = edge.until_stopped() => respond::cut_short(&id, "the gateway stops"),
     }

@@ -13,7 +13,7 @@ use super::exchange::{Finished, Work};
 use crate::protocol::message::one_line;
 use crate::session::stream::{Stream, Weight};
 use crate::session::streams::{Requests, Streams};
-use crate::upstream::events::Events;
+use crate::upstream::events::{CallEvent, Events};
 
 /// Runs work and puts what comes of it on a stream.
 pub(super) struct Pump {
@@ -57,21 +57,22 @@ impl Pump {
         self.close(finished);
     }
 
-    /// Puts what was told last, and the answer, on the stream. Of a request that was withdrawn nothing more is said on a
-    /// stream that others share (S-CANC-05); its own one may still withdraw its questions.
+    /// Puts what was told last, and the answer, on the stream. Of a request that was withdrawn only its session still
+    /// speaks: that its questions are withdrawn as well (S-CANC-06).
     pub(super) fn close(mut self, finished: Finished) {
-        if matches!(finished, Finished::Withdrawn) && self.outlet.shared {
-            return;
-        }
-        while let Some(event) = self.events.try_recv() {
+        let withdrawn = matches!(finished, Finished::Withdrawn);
+        for event in self.events.close() {
+            if withdrawn && !matches!(event, CallEvent::Message(_)) {
+                continue;
+            }
             if let Some((text, weight)) = self.writer.write(event) {
                 self.outlet.put(text, weight);
             }
         }
-        if let Some((text, weight)) = self.writer.release() {
-            self.outlet.put(text, weight);
-        }
         if let Finished::Response { mut text, .. } = finished {
+            if let Some((text, weight)) = self.writer.release() {
+                self.outlet.put(text, weight);
+            }
             one_line(&mut text);
             self.outlet.put(text.into(), Weight::Answer);
         }

@@ -118,7 +118,7 @@ async fn f30_s_canc_01_a_cancelled_call_has_one_end_and_is_never_answered_later(
             "{transport:?}: cancelled before their server answered, yet answered: {late:?}"
         );
         println!("{transport:?}: {outcome:?}");
-        assert!(outcome.answered > 50 && outcome.cancelled > 50, "both must happen: {outcome:?}");
+        assert!(outcome.answered > 10 && outcome.cancelled > 10, "both must happen: {outcome:?}");
         let mut seen: Vec<u64> = upstream
             .received("tools/call")
             .iter()

@@ -314,6 +314,32 @@ async fn s_sse_01_s_elic_01_s_prog_01_progress_questions_and_cancellation_pass_o
 }
 
 #[tokio::test]
+async fn s_sse_02_every_client_gets_its_own_answers_under_the_same_ids() {
+    let (_upstream, gateway) = one_behind().await;
+    let sse = gateway.endpoint.at("/sse");
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = SseClient::handshake(&sse, "2024-11-05", json!({})).await;
+        client.until_tool("one__echo").await;
+        clients.push(client);
+    }
+    for round in 0..5 {
+        let id = json!(format!("same-{round}"));
+        for (number, client) in clients.iter_mut().enumerate() {
+            let params = json!({ "name": "one__echo", "arguments": { "who": number } });
+            client.inbox.asked(&id, "tools/call", "2024-11-05");
+            let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+            client.accepted(&message).await;
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let answer = client.inbox.response(&id).await;
+            let own = format!(r#"one echoes {{"who":{number}}}"#);
+            assert_eq!(answer["result"]["content"][0]["text"], own, "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn s_sse_03_list_changes_come_on_the_stream_and_a_stopping_gateway_ends_it_well() {
     let (upstream, mut gateway) = one_behind().await;
     let mut client = SseClient::handshake(&gateway.endpoint.at("/sse"), "2024-11-05", json!({})).await;

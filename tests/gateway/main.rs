@@ -9,6 +9,7 @@
 mod support;
 
 mod abandoned_sessions;
+mod absent_clients;
 mod attribution;
 mod bad_configuration;
 mod bad_input;

@@ -127,6 +127,18 @@ async fn s_stdio_10_both_eras_share_one_pipe() {
 }
 
 #[tokio::test]
+async fn s_stdio_10_s_life_01_a_handshake_for_an_unknown_revision_gets_the_newest_one() {
+    let file = gateway().file();
+    for odd in [STATELESS, "1999-01-01"] {
+        let mut client = PipeClient::with_file(&file).await;
+        let welcome = client.initialize(odd, json!({})).await;
+        assert_eq!(welcome["result"]["protocolVersion"], HANDSHAKE, "asked for {odd}");
+        assert_eq!(client.request("tools/list", json!({})).await["result"]["tools"], json!([]));
+        client.close().await;
+    }
+}
+
+#[tokio::test]
 async fn s_stdio_06_s_base_06_s_base_07_batch_lines_are_for_one_revision() {
     let upstream = http_upstream("one").start().await;
     let file = gateway().with("one", &upstream).file();

@@ -41,6 +41,11 @@ pub(crate) const STATELESS: &str = "2026-07-28";
 /// Every revision of the handshake era, oldest first.
 pub(crate) const HANDSHAKE_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
+/// The revision in which a handshake that asks for `revision` is answered (S-LIFE-01).
+pub(crate) fn answered_in(revision: &str) -> &str {
+    if HANDSHAKE_REVISIONS.contains(&revision) { revision } else { HANDSHAKE }
+}
+
 /// Wait for `future`, or fail naming what was awaited.
 pub(crate) async fn patiently<T>(awaited: &str, future: impl Future<Output = T>) -> T {
     within(PATIENCE, awaited, future).await

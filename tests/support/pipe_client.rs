@@ -124,7 +124,7 @@ impl PipeClient {
     /// Send a request of the session; gives its id.
     pub(crate) async fn open(&mut self, method: &str, params: Value) -> Value {
         let revision = match params["protocolVersion"].as_str() {
-            Some(asked) if method == "initialize" => asked.to_owned(),
+            Some(asked) if method == "initialize" => super::answered_in(asked).to_owned(),
             _ => self.inbox.revision.clone(),
         };
         self.send_request(method, params, &revision).await

@@ -77,9 +77,7 @@ impl SseClient {
             "protocolVersion": revision, "capabilities": capabilities,
             "clientInfo": { "name": "story", "version": "1" },
         });
-        // What has no handshake is answered in a revision that has one.
-        let judged = if revision == super::STATELESS { super::HANDSHAKE } else { revision };
-        judged.clone_into(&mut self.inbox.revision);
+        super::answered_in(revision).clone_into(&mut self.inbox.revision);
         let answer = self.request("initialize", params).await;
         let agreed = answer["result"]["protocolVersion"].as_str().expect("judged by the schema");
         self.inbox.revision = agreed.to_owned();

@@ -268,7 +268,12 @@ impl Call {
         let mut changes = self.shared.changes.subscribe();
         loop {
             let is_cancelled = locked(&self.shared.ledger).iter().any(|received| {
-                received.method() == "notifications/cancelled" && received.params()["requestId"] == id
+                // Ids repeat from session to session and from child to child.
+                let is_of_this_hop = received.session() == self.received.session()
+                    && (self.is_http() || received.connection == self.received.connection);
+                received.method() == "notifications/cancelled"
+                    && received.params()["requestId"] == id
+                    && is_of_this_hop
             });
             if is_cancelled {
                 return;
