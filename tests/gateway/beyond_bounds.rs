@@ -38,11 +38,11 @@ async fn f37_s_base_18_twenty_results_beyond_the_bound_are_told_so_and_memory_st
         let before = resident(gateway.pid()).await;
         let calls = (0..AT_ONCE).map(|number| {
             let client = &clients[number % clients.len()];
-            async move { client.open_call("one__huge", json!({ "mebibytes": 8 })).await.answer().await }
+            async move { client.open_call("one__huge", json!({ "mebibytes": 2 })).await.answer().await }
         });
         let answers = within(
             Duration::from_secs(60),
-            "twenty results of 8 MiB to be refused",
+            "twenty results of 2 MiB to be refused",
             futures_util::future::join_all(calls),
         )
         .await;
@@ -73,7 +73,7 @@ async fn f37_s_base_18_twenty_results_beyond_the_bound_are_told_so_and_memory_st
         }
         let grown = resident(gateway.pid()).await.saturating_sub(before);
         println!("{transport:?}: grown by {grown}");
-        assert!(grown < 96 << 20, "{transport:?}: 160 MiB of results grew the gateway by {grown} bytes");
+        assert!(grown < 24 << 20, "{transport:?}: 40 MiB of results grew the gateway by {grown} bytes");
     }
 }
 
