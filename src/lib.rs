@@ -17,7 +17,7 @@
 //! | [`catalog`] | public names, merged lists, their one writer | config, store, policy, upstream |
 //! | [`session`] | clients of the handshake era | config, auth, store, upstream (its messages) |
 //! | [`dispatch`] | the story of each method | all above but session |
-//! | [`downstream`] | the client-facing edge: HTTP, both eras | config, telemetry, auth, upstream, catalog, session, dispatch |
+//! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, dispatch |
 //! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch |
 //! | [`gateway`] | assembly: checked settings in, running gateway out | everything; only `commands` uses it |
 //! | [`commands`] | what the binary's verbs do | everything |

@@ -5,6 +5,7 @@
 mod ask;
 mod check;
 mod serve;
+mod stdio;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Settings};
+use crate::config::{self, Reading, Settings};
 use crate::demo;
 
 /// The command line.
@@ -31,6 +32,8 @@ pub struct CommandLine {
 enum Verb {
     /// Run the gateway (what happens without any verb)
     Serve(ConfigFile),
+    /// Run the gateway as a stdio server: one client, on standard input and output
+    Stdio(stdio::Arguments),
     /// Read and check the configuration; exit code 0 if it can be served, 1 if not, 2 if it cannot be read
     Check(check::Arguments),
     /// Print the JSON Schema of the configuration
@@ -57,6 +60,7 @@ pub fn run() -> ExitCode {
     let verb = CommandLine::parse().verb;
     match verb.unwrap_or(Verb::Serve(ConfigFile { config: PathBuf::from("gateway.yaml") })) {
         Verb::Serve(arguments) => serve::run(&arguments.config),
+        Verb::Stdio(arguments) => stdio::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Schema => say(&format!("{:#}", config::schema())),
         Verb::Servers(arguments) => ask::servers(&arguments),
@@ -68,7 +72,11 @@ pub fn run() -> ExitCode {
 
 /// Reads the configuration; problems go to stderr.
 fn load(path: &Path) -> Option<Settings> {
-    let reading = config::read(path);
+    settings_of(config::read(path))
+}
+
+/// The settings, unless there are errors; problems go to stderr.
+fn settings_of(reading: Reading) -> Option<Settings> {
     if !reading.problems.is_empty() {
         complain(&reading.problems.to_string());
     }

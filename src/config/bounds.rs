@@ -11,7 +11,7 @@ pub struct Bounds {
     pub request_body: usize,
     /// Body or event of an upstream's answer, 16 MiB; `result_too_large`.
     pub upstream_result: usize,
-    /// One line of a stdio upstream, 16 MiB; the child is restarted.
+    /// One line of a stdio upstream, 16 MiB; the child is restarted. One line of a stdio client; `-32600`.
     pub stdio_line: usize,
     /// JSON nesting, 128; `-32600` inbound, `upstream_protocol_error` from upstream.
     pub json_depth: usize,
@@ -59,6 +59,8 @@ pub struct Bounds {
     pub retry: Duration,
     /// Progress notifications, and log messages, per second of one call, 100; progress is told as one.
     pub event_rate: usize,
+    /// Silence on an HTTP+SSE stream before `initialize`, 30 s; the stream ends.
+    pub first_message: Duration,
     /// Session without a request or open stream, 30 min; HTTP 404 afterwards.
     pub session_idle: Duration,
     /// Sessions held at once, 10,000; HTTP 503 with `Retry-After`.
@@ -124,6 +126,7 @@ impl Default for Bounds {
             stream_age: seconds(60 * 60),
             retry: seconds(1),
             event_rate: 100,
+            first_message: seconds(30),
             session_idle: seconds(30 * 60),
             sessions: 10_000,
             session_calls: 256,

@@ -1,4 +1,4 @@
-//! `listen`, `admin`, `public_url`, `origins`, `hosts`: where the gateway is reached and by whom.
+//! `listen`, `admin`, `public_url`, `origins`, `hosts`, `http_sse`: where the gateway is reached and by whom.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -25,6 +25,8 @@ pub struct ListenSettings {
     pub origins: Vec<String>,
     /// `Host` names accepted besides loopback ones, lower case, without port.
     pub hosts: Vec<String>,
+    /// Whether the data listener serves the HTTP+SSE transport of 2024-11-05 too.
+    pub http_sse: bool,
 }
 
 impl ListenSettings {
@@ -45,7 +47,8 @@ impl ListenSettings {
         let public_url = given(&written.public_url).and_then(|url| public_url(url, check));
         let origins = each(&written.origins, origin, check);
         let hosts = each(&written.hosts, host, check);
-        Some(ListenSettings { data: data?, admin: admin?, public_url, origins, hosts })
+        let http_sse = given(&written.http_sse).is_none_or(|http_sse| http_sse.value);
+        Some(ListenSettings { data: data?, admin: admin?, public_url, origins, hosts, http_sse })
     }
 }
 

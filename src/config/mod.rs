@@ -83,6 +83,9 @@ section! {
         "origins" origins: Vec<Given<Text>>,
         /// Host names by which the gateway may be called, besides those of this machine.
         "hosts" hosts: Vec<Given<Text>>,
+        /// Whether clients of the deprecated HTTP+SSE transport of 2024-11-05 are served, at `/sse` and `/messages`.
+        #[schemars(extend("default" = true))]
+        "http_sse" http_sse: bool,
         /// Protocol revisions that clients may speak; all of them by default.
         #[schemars(extend("items" = { "enum": REVISIONS.map(Revision::text) }))]
         "revisions" revisions: Vec<Given<Text>>,

@@ -62,7 +62,7 @@ pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
     exchange.run(work).await
 }
 
-const NO_BATCHES: &str = "this revision has no batches";
+pub(super) const NO_BATCHES: &str = "this revision has no batches";
 
 /// Why this is no batch, where it is none: of the wrong revision, empty, too long, or of messages that do not go together.
 pub(super) fn unlawful(

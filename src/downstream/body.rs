@@ -31,6 +31,8 @@ pub(super) struct Framing {
     /// Who names the events, where they have ids.
     ids: Option<Arc<Streams>>,
     polling: Option<Polling>,
+    /// What goes before all events of the stream.
+    greeting: Option<Vec<u8>>,
 }
 
 /// For clients that take a stream's end for a pause (SEP-1699).
@@ -43,7 +45,12 @@ struct Polling {
 impl Framing {
     /// Events without ids.
     pub(super) fn plain(bounds: &Bounds) -> Self {
-        Framing { keep_alive: bounds.keep_alive, ids: None, polling: None }
+        Framing { keep_alive: bounds.keep_alive, ids: None, polling: None, greeting: None }
+    }
+
+    /// With an event before all others.
+    pub(super) fn greeting(self, event: Vec<u8>) -> Self {
+        Framing { greeting: Some(event), ..self }
     }
 
     /// As the session's revision has them.
@@ -54,6 +61,7 @@ impl Framing {
             keep_alive: bounds.keep_alive,
             ids: streams.ids().is_some().then(|| Arc::clone(streams)),
             polling: polls.then_some(Polling { retry: bounds.retry, age: bounds.stream_age }),
+            greeting: None,
         }
     }
 
@@ -122,9 +130,10 @@ impl EventStream {
 
     /// A first byte makes proxies and clients see the stream at once; an id makes it one that can be resumed.
     fn open(&mut self) {
-        match self.framing.polling {
-            Some(polling) => self.pause_event(polling.retry),
-            None => sse::write_comment(&mut self.ready, ""),
+        match (self.framing.greeting.take(), self.framing.polling) {
+            (Some(greeting), _) => self.ready.extend(greeting),
+            (None, Some(polling)) => self.pause_event(polling.retry),
+            (None, None) => sse::write_comment(&mut self.ready, ""),
         }
     }
 

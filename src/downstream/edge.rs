@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix_web::web::Data;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;
+use super::sse_transport::Pipes;
 use crate::auth::principal::Principal;
 use crate::config::Settings;
 use crate::dispatch::Switchboard;
@@ -26,7 +27,9 @@ pub struct Edge {
     pub(super) settings: Arc<Settings>,
     /// Callers without a session, by endpoint: nothing of one request is remembered for the next (S-SESS-07).
     stateless_clients: HashMap<Option<ProfileName>, Arc<Client>>,
-    draining: AtomicBool,
+    /// Clients of HTTP+SSE.
+    pub(super) pipes: Pipes,
+    draining: CancellationToken,
     stopping: CancellationToken,
     in_flight: AtomicUsize,
     #[cfg(debug_assertions)]
@@ -45,7 +48,8 @@ impl Edge {
             sessions,
             guard: Guard::new(&settings.listen),
             stateless_clients,
-            draining: AtomicBool::new(false),
+            pipes: Pipes::default(),
+            draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
             in_flight: AtomicUsize::new(0),
             #[cfg(debug_assertions)]
@@ -70,7 +74,12 @@ impl Edge {
 
     /// Streams end and no new sessions are opened from now on.
     pub fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.cancel();
+    }
+
+    /// Resolves when no new sessions are opened any more.
+    pub(super) async fn until_draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Running calls end with an answer that says so.
@@ -96,7 +105,7 @@ impl Edge {
 
     /// Whether the gateway is about to stop.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.is_cancelled()
     }
 }
 

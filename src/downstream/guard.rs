@@ -216,6 +216,7 @@ mod tests {
             public_url: Some("https://MCP.example.com:8443".into()),
             origins: vec!["https://app.example.com".into(), "vscode-webview://abc".into()],
             hosts: vec!["gateway.internal".into(), "[fd00::1]".into()],
+            http_sse: true,
         })
     }
 

@@ -11,14 +11,16 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::body::{EventStream, Framing, stream_head};
 use super::exchange::{Becomes, Exchange, Finished, json};
-use super::http::{EVENT_HEADER, Inbound, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain};
+use super::http::{
+    EVENT_HEADER, Inbound, MCP_METHODS, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain,
+};
 use super::in_session::{self, Arrival, Begun};
 use super::initialize::{self, NotInitialized};
 use super::pump::Outlet;
 use super::respond::{self, INTERNAL_ERROR, INVALID_REQUEST};
 use crate::protocol::era::Revision;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
-use crate::protocol::frame::{Frame, Request, RequestId};
+use crate::protocol::frame::{Answer, ErrorObject, Frame, FrameFault, Request, RequestId};
 use crate::session::SessionHandle;
 use crate::session::stream::{Stream, StreamReader, Weight};
 use crate::session::streams::{Requests, Resumed};
@@ -61,11 +63,20 @@ fn initialize(inbound: &Inbound<'_>, request: &Request) -> HttpResponse {
     }
 }
 
+/// An answer that is none ends the wait of whoever asked, instead of the time for it.
+pub(super) async fn broken_answer(inbound: &Inbound<'_>, fault: &FrameFault) {
+    let number = fault.broken_answer_to().and_then(RequestId::as_number);
+    if let (Some(number), Ok(session)) = (number, session(inbound, None)) {
+        let error = ErrorObject::own(INTERNAL_ERROR, "the client's answer is no JSON-RPC response");
+        session.answered(number, Answer::Error(error)).await;
+    }
+}
+
 /// GET: the session's standing stream, or the rest of the stream that `Last-Event-ID` names (S-RESUM-02).
 pub(super) async fn open_stream(inbound: &Inbound<'_>) -> HttpResponse {
     if inbound.value(SESSION_HEADER).is_none() {
         // A stateless client has nothing to get here (S-HTTPS-13).
-        return not_allowed("GET needs a session");
+        return not_allowed("GET needs a session", MCP_METHODS);
     }
     let session = match session(inbound, None) {
         Ok(session) => session,
@@ -137,7 +148,7 @@ fn no_longer_kept(requests: &[RequestId]) -> StreamReader {
 /// DELETE: the client ends its session (S-SESS-03).
 pub(super) async fn end_session(inbound: &Inbound<'_>) -> HttpResponse {
     if inbound.value(SESSION_HEADER).is_none() {
-        return not_allowed("DELETE needs a session");
+        return not_allowed("DELETE needs a session", MCP_METHODS);
     }
     match session(inbound, None) {
         Ok(session) => {

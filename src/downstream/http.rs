@@ -1,4 +1,6 @@
-//! The MCP endpoint over HTTP: guards every request, reads it once, and hands it to the adapter of its era.
+//! The data listener: guards every request, reads it once, and hands it to the adapter of its era or transport.
+
+use std::future::Future;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -11,7 +13,8 @@ use super::edge::Edge;
 use super::exchange::json;
 use super::guard::AllowedOrigin;
 use super::respond::{self, INVALID_REQUEST};
-use super::{batch, handshake, stateless};
+use super::{batch, handshake, sse_transport, stateless};
+use crate::config::listen::ListenSettings;
 use crate::names::ProfileName;
 use crate::protocol::accept::{Accepts, is_json};
 use crate::protocol::era::{Era, Revision};
@@ -24,12 +27,27 @@ pub(super) const SESSION_HEADER: &str = "mcp-session-id";
 /// The last event that reached the client of a stream to be resumed.
 pub(super) const EVENT_HEADER: &str = "last-event-id";
 pub(super) const VERSION_HEADER: &str = "mcp-protocol-version";
+/// What `/mcp` can do.
+pub(super) const MCP_METHODS: &str = "POST, GET, DELETE, OPTIONS";
 pub(super) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// The routes of the data listener; everything else is 404.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(web::resource("/mcp").default_service(web::to(endpoint)));
-    config.service(web::resource("/mcp/{profile}").default_service(web::to(endpoint)));
+pub fn routes(listen: &ListenSettings) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let http_sse = listen.http_sse;
+    move |config| {
+        for path in ["/mcp", "/mcp/{profile}"] {
+            config.service(web::resource(path).default_service(web::to(endpoint)));
+        }
+        if !http_sse {
+            return;
+        }
+        for path in ["/sse", "/sse/{profile}"] {
+            config.service(web::resource(path).default_service(web::to(sse_transport::stream)));
+        }
+        for path in ["/messages", "/messages/{profile}"] {
+            config.service(web::resource(path).default_service(web::to(sse_transport::messages)));
+        }
+    }
 }
 
 /// What an adapter knows of the HTTP request.
@@ -41,6 +59,16 @@ pub(super) struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
+    pub(super) fn of(edge: &'a Data<Edge>, request: &'a HttpRequest) -> Self {
+        let headers = request.headers();
+        Inbound {
+            edge,
+            headers,
+            profile: request.match_info().get("profile").map(ProfileName::new),
+            accepts: Accepts::of(headers.get_all("accept").map(HeaderValue::as_bytes)),
+        }
+    }
+
     pub(super) fn values<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s [u8]> + use<'s, 'a> {
         self.headers.get_all(name).map(HeaderValue::as_bytes)
     }
@@ -52,17 +80,31 @@ impl<'a> Inbound<'a> {
     /// The trace a message belongs to: `_meta` first, then headers (S-EXT-01).
     pub(super) fn trace(&self, params: &Object) -> TraceContext {
         let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
-        let in_meta = |key: &str| params.meta_text(key);
-        let meta = TraceContext::parse(
-            in_meta("traceparent").as_deref(),
-            in_meta("tracestate").as_deref(),
-            in_meta("baggage").as_deref(),
-        );
-        meta.or(|| TraceContext::parse(header("traceparent"), header("tracestate"), header("baggage")))
+        trace_in_body(params)
+            .or(|| TraceContext::parse(header("traceparent"), header("tracestate"), header("baggage")))
     }
 }
 
+/// The trace that a message itself names.
+pub(super) fn trace_in_body(params: &Object) -> TraceContext {
+    let in_meta = |key: &str| params.meta_text(key);
+    TraceContext::parse(
+        in_meta("traceparent").as_deref(),
+        in_meta("tracestate").as_deref(),
+        in_meta("baggage").as_deref(),
+    )
+}
+
 async fn endpoint(edge: Data<Edge>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    guarded(&edge, &request, answer(&edge, &request, payload)).await
+}
+
+/// Runs `answer` for a request that may pass, and tells browsers who may read what it says.
+pub(super) async fn guarded(
+    edge: &Edge,
+    request: &HttpRequest,
+    answer: impl Future<Output = HttpResponse>,
+) -> HttpResponse {
     let headers = request.headers();
     let mut hosts = headers.get_all("host").map(HeaderValue::as_bytes);
     // Two hosts are as good as none: nobody can say which one a proxy believed.
@@ -75,11 +117,8 @@ async fn endpoint(edge: Data<Edge>, request: HttpRequest, payload: Payload) -> H
             return json(respond::error(None, status, INVALID_REQUEST, &refusal.to_string(), None));
         }
     };
-    let mut response = if *request.method() == Method::OPTIONS {
-        preflight(headers, origin)
-    } else {
-        answer(&edge, &request, payload).await
-    };
+    let mut response =
+        if *request.method() == Method::OPTIONS { preflight(headers, origin) } else { answer.await };
     if let Some(origin) = origin {
         add_headers(&mut response, &origin.answer_headers());
     }
@@ -87,13 +126,10 @@ async fn endpoint(edge: Data<Edge>, request: HttpRequest, payload: Payload) -> H
 }
 
 async fn answer(edge: &Data<Edge>, request: &HttpRequest, payload: Payload) -> HttpResponse {
-    let headers = request.headers();
-    let profile = request.match_info().get("profile").map(ProfileName::new);
-    if !edge.has_endpoint(profile.as_ref()) {
+    let inbound = Inbound::of(edge, request);
+    if !edge.has_endpoint(inbound.profile.as_ref()) {
         return plain(StatusCode::NOT_FOUND, "no such endpoint");
     }
-    let accepts = Accepts::of(headers.get_all("accept").map(HeaderValue::as_bytes));
-    let inbound = Inbound { edge, headers, profile, accepts };
     match *request.method() {
         Method::POST => post(&inbound, payload).await,
         Method::GET if edge.is_draining() => {
@@ -101,18 +137,15 @@ async fn answer(edge: &Data<Edge>, request: &HttpRequest, payload: Payload) -> H
         }
         Method::GET => handshake::open_stream(&inbound).await,
         Method::DELETE => handshake::end_session(&inbound).await,
-        _ => not_allowed("use POST, GET or DELETE"),
+        _ => not_allowed("use POST, GET or DELETE", MCP_METHODS),
     }
 }
 
 async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
-    if !is_json(inbound.values("content-type")) {
-        return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json");
-    }
     if inbound.accepts.nothing() {
         return plain(StatusCode::NOT_ACCEPTABLE, "accept application/json and text/event-stream");
     }
-    let body = match read_body(inbound, payload).await {
+    let body = match read_json(inbound, payload).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
@@ -121,7 +154,10 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
     }
     let frame = match Frame::parse(body, inbound.edge.json_limits()) {
         Ok(frame) => frame,
-        Err(fault) => return json(respond::not_a_message(&fault)),
+        Err(fault) => {
+            handshake::broken_answer(inbound, &fault).await;
+            return json(respond::not_a_message(&fault));
+        }
     };
     if let Frame::Request(request) = &frame
         && inbound.edge.is_draining()
@@ -132,6 +168,14 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
         Era::Stateless => stateless::serve(inbound, frame).await,
         Era::Handshake => handshake::serve(inbound, frame).await,
     }
+}
+
+/// Reads a body that says it is JSON.
+pub(super) async fn read_json(inbound: &Inbound<'_>, payload: Payload) -> Result<Bytes, HttpResponse> {
+    if !is_json(inbound.values("content-type")) {
+        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
+    }
+    read_body(inbound, payload).await
 }
 
 /// Reads the body within its limit. One that arrives in one piece, as most do, is not copied.
@@ -210,10 +254,9 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {
 }
 
 /// 405 with the methods that do exist.
-pub(super) fn not_allowed(text: &'static str) -> HttpResponse {
+pub(super) fn not_allowed(text: &'static str, allowed: &'static str) -> HttpResponse {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
-    let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
-    response.headers_mut().insert(HeaderName::from_static("allow"), allowed);
+    response.headers_mut().insert(HeaderName::from_static("allow"), HeaderValue::from_static(allowed));
     response
 }
 

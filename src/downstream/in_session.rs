@@ -124,7 +124,7 @@ pub(super) async fn begin(
     Ok(Begun { work: Box::pin(work.instrument(span)), events, writer })
 }
 
-fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
+pub(super) fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
     match refused {
         NotAdmitted::Duplicate => {
             respond::error(Some(id), StatusCode::BAD_REQUEST, INVALID_REQUEST, &refused.to_string(), None)
@@ -150,7 +150,13 @@ async fn admitted(
         // First, so that a call of a session that has just ended opens nothing upstream.
         () = session.until_ended() => respond::cut_short(&id, "the session ended"),
         // Before the answer: one that comes after the cancellation was accepted is never given (S-CANC-01).
-        () = admission.cancelled() => Finished::Withdrawn,
+        () = admission.cancelled() => {
+            // On the call's own stream, while there is one.
+            if let Some(stream) = call.events.clone() {
+                session.withdraw_questions_on(stream).await;
+            }
+            Finished::Withdrawn
+        }
         finished = story(edge, session, &id, method, &call) => finished,
         () = edge.until_stopped() => respond::cut_short(&id, "the gateway stops"),
     }

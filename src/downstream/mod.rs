@@ -1,8 +1,9 @@
-//! The client-facing edge: HTTP in, the two eras told apart, stories run, answers written.
+//! The client-facing edge: messages in, the two eras told apart, stories run, answers written.
 //!
-//! Owns the data listener's requests from their first byte to their last. Reading order: `http` (entry and era), then
-//! `handshake` over `initialize` and `in_session`, `stateless` (the two adapters), `exchange` (when an answer becomes a
-//! stream), `pump` and `body` (the stream's two ends), `respond` (wire forms).
+//! Owns clients' requests from their first byte to their last, on the data listener and on standard input. Reading order:
+//! `http` (entry and era), then `handshake` over `initialize` and `in_session`, `stateless` (the two adapters), `exchange`
+//! (when an answer becomes a stream), `pump` and `body` (the stream's two ends), `respond` (wire forms); then `pipe` (a
+//! client whose everything is on one stream) under `sse_transport` and `stdio` (how that stream travels).
 //! Always: a status is committed only when the first event or the answer is known (S-HTTPS-06); actix-web's types stay
 //! here and in `admin`. Not here: what calls do.
 
@@ -16,9 +17,12 @@ mod handshake;
 mod http;
 mod in_session;
 mod initialize;
+mod pipe;
 mod pump;
 mod respond;
+mod sse_transport;
 mod stateless;
+pub mod stdio;
 mod url_required;
 
 pub use edge::Edge;

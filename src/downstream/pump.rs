@@ -13,7 +13,7 @@ use super::exchange::{Finished, Work};
 use crate::protocol::message::one_line;
 use crate::session::stream::{Stream, Weight};
 use crate::session::streams::{Requests, Streams};
-use crate::upstream::events::Events;
+use crate::upstream::events::{CallEvent, Events};
 
 /// Runs work and puts what comes of it on a stream.
 pub(super) struct Pump {
@@ -36,12 +36,15 @@ impl Pump {
         let finished = loop {
             let due = self.writer.due();
             tokio::select! {
+                biased;
+                // First, so that nothing more is said of a request that was withdrawn; what was told before its answer
+                // goes before it all the same.
+                finished = &mut work => break finished,
                 event = self.events.recv() => {
                     if let Some((text, weight)) = self.writer.write(event) {
                         self.outlet.put(text, weight);
                     }
                 }
-                finished = &mut work => break finished,
                 () = until(due) => {
                     if let Some((text, weight)) = self.writer.release() {
                         self.outlet.put(text, weight);
@@ -54,17 +57,22 @@ impl Pump {
         self.close(finished);
     }
 
-    /// Puts what was told last, and the answer, on the stream.
+    /// Puts what was told last, and the answer, on the stream. Of a request that was withdrawn only its session still
+    /// speaks: that its questions are withdrawn as well (S-CANC-06).
     pub(super) fn close(mut self, finished: Finished) {
-        while let Some(event) = self.events.try_recv() {
+        let withdrawn = matches!(finished, Finished::Withdrawn);
+        for event in self.events.close() {
+            if withdrawn && !matches!(event, CallEvent::Message(_)) {
+                continue;
+            }
             if let Some((text, weight)) = self.writer.write(event) {
                 self.outlet.put(text, weight);
             }
         }
-        if let Some((text, weight)) = self.writer.release() {
-            self.outlet.put(text, weight);
-        }
         if let Finished::Response { mut text, .. } = finished {
+            if let Some((text, weight)) = self.writer.release() {
+                self.outlet.put(text, weight);
+            }
             one_line(&mut text);
             self.outlet.put(text.into(), Weight::Answer);
         }
@@ -82,6 +90,11 @@ impl Outlet {
     /// A stream that belongs to no session.
     pub(super) fn own(stream: Arc<Stream>) -> Self {
         Outlet { stream, streams: None, shared: false }
+    }
+
+    /// A client's one stream, which carries this request's messages among others.
+    pub(super) fn shared(stream: Arc<Stream>) -> Self {
+        Outlet { stream, streams: None, shared: true }
     }
 
     /// A new stream of a session, for these requests.

@@ -233,11 +233,15 @@ pub(super) fn not_a_message(fault: &FrameFault) -> Finished {
 }
 
 /// A request that came while the gateway drains: nothing of it was done, and another gateway may do it.
-pub(super) fn stopping(id: &RequestId) -> actix_web::HttpResponse {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
+pub(super) fn too_late(id: &RequestId) -> Finished {
     let data = FailureRecord::of_gateway(Reason::GatewayRestarted, true, Some(1000), Ran::NotSent).json();
     let text = "the gateway is about to stop";
-    let mut response = super::exchange::json(error(Some(id), status, INTERNAL_ERROR, text, Some(&data)));
+    error(Some(id), StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, text, Some(&data))
+}
+
+/// As [`too_late`], over HTTP.
+pub(super) fn stopping(id: &RequestId) -> actix_web::HttpResponse {
+    let mut response = super::exchange::json(too_late(id));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
     headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));

@@ -7,21 +7,23 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::web::Data;
 use bytes::Bytes;
 use tracing::Instrument;
 
 use super::body::Framing;
 use super::edge::Edge;
 use super::events::EventWriter;
-use super::exchange::{Becomes, Exchange, Finished, Work, json};
+use super::exchange::{Becomes, Exchange, Finished, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
-use super::in_session::{ending, progress_token};
+use super::in_session::{Arrival, Begun, ending, progress_token};
 use super::initialize::server_info;
 use super::respond::{
     self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
 };
 use crate::config::revisions::ServedRevisions;
 use crate::dispatch::{Call, Failure, Outcome};
+use crate::names::ProfileName;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Frame, Request, RequestId};
 use crate::protocol::headers;
@@ -39,10 +41,7 @@ const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
 /// Serves one POSTed message.
 pub(super) async fn serve(inbound: &Inbound<'_>, frame: Frame) -> HttpResponse {
     match frame {
-        Frame::Request(request) => match check(inbound, &request) {
-            Ok(checked) => run(inbound, request, checked).await,
-            Err(refusal) => json(refusal),
-        },
+        Frame::Request(request) => run(inbound, request).await,
         // Cancellation is the end of the stream here; other notifications have no meaning and are no error (S-BASE-04).
         Frame::Notification(_) => accepted(),
         Frame::Response(_) => {
@@ -60,8 +59,9 @@ struct Checked {
     log_level: Option<LogLevel>,
 }
 
-/// The checks in the order of requirements §3; none tells of what a later one would find.
-fn check(inbound: &Inbound<'_>, request: &Request) -> Result<Checked, Finished> {
+/// The checks in the order of requirements §3; none tells of what a later one would find. Those of headers are left out
+/// where the transport has none.
+fn check(edge: &Edge, mirror: Option<&Inbound<'_>>, request: &Request) -> Result<Checked, Finished> {
     let id = &request.id;
     let version = request.params.meta_text(VERSION_KEY);
     let Some(version) = version else {
@@ -70,24 +70,15 @@ fn check(inbound: &Inbound<'_>, request: &Request) -> Result<Checked, Finished> 
     let capabilities = capabilities(&request.params).ok_or_else(|| {
         invalid(id, "_meta must hold io.modelcontextprotocol/clientCapabilities, an object of objects")
     })?;
-    let header = single(inbound, VERSION_HEADER).map_err(|text| mismatch(id, text))?;
-    match header {
-        None => return Err(mismatch(id, "the MCP-Protocol-Version header is missing")),
-        Some(header) if *header != *version => {
-            return Err(mismatch(id, "the MCP-Protocol-Version header and _meta differ"));
-        }
-        Some(_) => {}
+    if let Some(inbound) = mirror {
+        check_version(inbound, id, &version)?;
     }
-    let served = &inbound.edge.settings.revisions;
+    let served = &edge.settings.revisions;
     let revision = Revision::parse(&version)
         .filter(|revision| revision.era() == Era::Stateless && served.serve(*revision))
         .ok_or_else(|| unsupported(id, &version, served))?;
-    match single(inbound, "mcp-method").map_err(|text| mismatch(id, text))? {
-        None => return Err(mismatch(id, "the Mcp-Method header is missing")),
-        Some(header) if *header != *request.method => {
-            return Err(mismatch(id, "the Mcp-Method header and the method differ"));
-        }
-        Some(_) => {}
+    if let Some(inbound) = mirror {
+        check_method(inbound, request)?;
     }
     let method = Method::of(&request.method, Era::Stateless).ok_or_else(|| {
         respond::error(Some(id), StatusCode::NOT_FOUND, METHOD_NOT_FOUND, "method not found", None)
@@ -96,17 +87,40 @@ fn check(inbound: &Inbound<'_>, request: &Request) -> Result<Checked, Finished> 
         let Some(target) = request.params.text(target) else {
             return Err(invalid(id, "the target must be a string"));
         };
-        headers::compare(inbound.values("mcp-name"), &target)
-            .map_err(|fault| mismatch(id, &format!("Mcp-Name: {fault}")))?;
+        if let Some(inbound) = mirror {
+            headers::compare(inbound.values("mcp-name"), &target)
+                .map_err(|fault| mismatch(id, &format!("Mcp-Name: {fault}")))?;
+        }
     }
     let log_level = match request.params.meta(LOG_LEVEL_KEY) {
         None => None,
         Some(raw) => Some(LogLevel::from_raw(raw).ok_or_else(|| invalid(id, "unknown log level"))?),
     };
-    if method == Method::CallTool {
+    if let (Some(inbound), Method::CallTool) = (mirror, method) {
         check_parameters(inbound, request)?;
     }
     Ok(Checked { revision, method, capabilities, log_level })
+}
+
+fn check_version(inbound: &Inbound<'_>, id: &RequestId, version: &str) -> Result<(), Finished> {
+    match single(inbound, VERSION_HEADER).map_err(|text| mismatch(id, text))? {
+        None => Err(mismatch(id, "the MCP-Protocol-Version header is missing")),
+        Some(header) if header != version => {
+            Err(mismatch(id, "the MCP-Protocol-Version header and _meta differ"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_method(inbound: &Inbound<'_>, request: &Request) -> Result<(), Finished> {
+    let id = &request.id;
+    match single(inbound, "mcp-method").map_err(|text| mismatch(id, text))? {
+        None => Err(mismatch(id, "the Mcp-Method header is missing")),
+        Some(header) if *header != *request.method => {
+            Err(mismatch(id, "the Mcp-Method header and the method differ"))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// The value of a header that is literal and may be there once.
@@ -161,43 +175,69 @@ fn names_of(served: &ServedRevisions) -> String {
     format!("[{}]", names.join(","))
 }
 
-async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpResponse {
-    let edge = inbound.edge;
-    let Some(client) = edge.stateless_client(inbound.profile.as_ref()).map(Arc::clone) else {
-        return json(respond::error(
-            Some(&request.id),
-            StatusCode::NOT_FOUND,
-            INVALID_REQUEST,
-            "no such endpoint",
-            None,
-        ));
-    };
-    let Checked { revision, method, capabilities, log_level } = checked;
-    let span = spans::request_span(method.name(), Target::None, revision.text(), Transport::Http);
+async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
     let trace = inbound.trace(&request.params);
-    spans::set_parent(&span, &trace);
-    let bounds = &edge.settings.bounds;
-    let (sink, events) = event_queue(bounds.stream_queue);
-    let progress_token = progress_token(&request.params);
+    let begun = check(inbound.edge, Some(inbound), &request).and_then(|checked| {
+        let arrival = Arrival { trace, transport: Transport::Http, streams: true };
+        work(inbound.edge, inbound.profile.as_ref(), request, checked, arrival)
+    });
+    let Begun { work, events, writer } = match begun {
+        Ok(begun) => begun,
+        Err(refusal) => return json(refusal),
+    };
+    let bounds = &inbound.edge.settings.bounds;
     let exchange = Exchange {
         events,
-        writer: EventWriter::new(revision, progress_token.clone(), log_level, bounds),
+        writer,
         accepts: inbound.accepts,
         patience: bounds.stream_after,
         becomes: Becomes::Alone(bounds.stream_buffer),
         framing: Framing::plain(bounds),
     };
+    exchange.run(work).await
+}
+
+/// Checks a request that came without headers, and makes its work.
+pub(super) fn begin(
+    edge: &Data<Edge>,
+    profile: Option<&ProfileName>,
+    request: Request,
+    arrival: Arrival,
+) -> Result<Begun, Finished> {
+    let checked = check(edge, None, &request)?;
+    work(edge, profile, request, checked, arrival)
+}
+
+fn work(
+    edge: &Data<Edge>,
+    profile: Option<&ProfileName>,
+    request: Request,
+    checked: Checked,
+    arrival: Arrival,
+) -> Result<Begun, Finished> {
+    let Some(client) = edge.stateless_client(profile).map(Arc::clone) else {
+        let text = "no such endpoint";
+        return Err(respond::error(Some(&request.id), StatusCode::NOT_FOUND, INVALID_REQUEST, text, None));
+    };
+    let Checked { revision, method, capabilities, log_level } = checked;
+    let Arrival { trace, transport, streams } = arrival;
+    let span = spans::request_span(method.name(), Target::None, revision.text(), transport);
+    spans::set_parent(&span, &trace);
+    let bounds = &edge.settings.bounds;
+    let (sink, events) = event_queue(bounds.stream_queue);
+    let progress_token = progress_token(&request.params);
+    let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
     let call = Call {
         client,
         params: request.params,
         progress: progress_token.is_some(),
         log_level,
         trace,
-        events: Some(sink),
+        events: streams.then_some(sink),
         span: span.clone(),
     };
-    let (edge, id) = (inbound.edge.clone(), request.id);
-    let counted = Edge::count_request(inbound.edge);
+    let counted = Edge::count_request(edge);
+    let (edge, id) = (edge.clone(), request.id);
     let work = async move {
         let _counted = counted;
         let ended = tokio::select! {
@@ -220,8 +260,7 @@ async fn run(inbound: &Inbound<'_>, request: Request, checked: Checked) -> HttpR
         };
         respond::respond(&to, ended)
     };
-    let work: Work = Box::pin(work.instrument(span));
-    exchange.run(work).await
+    Ok(Begun { work: Box::pin(work.instrument(span)), events, writer })
 }
 
 async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> Result<Outcome, Failure> {

@@ -128,6 +128,13 @@ pub struct ErrorObject {
 }
 
 impl ErrorObject {
+    /// One of the gateway's own.
+    pub fn own(code: i64, message: &str) -> Self {
+        let text = format!(r#"{{"code":{code},"message":{}}}"#, super::json::quote(message));
+        let object = Object::parse(Bytes::from(text), Limits::NONE).unwrap_or_else(|_| Object::empty());
+        ErrorObject { code, object }
+    }
+
     /// The peer's message.
     pub fn message(&self) -> String {
         self.object.text("message").map(|text| text.into_owned()).unwrap_or_default()
@@ -143,6 +150,20 @@ pub struct FrameFault {
     /// What is wrong.
     pub reason: FrameFaultReason,
 }
+
+impl FrameFault {
+    /// The request that this answers, were it an answer: nothing better will come for it.
+    pub fn broken_answer_to(&self) -> Option<&RequestId> {
+        let of_answers = [RESULT_IS_NO_OBJECT, ERROR_IS_NO_OBJECT, ERROR_IS_NO_ERROR, NEITHER_OR_BOTH];
+        let is_answer = matches!(self.reason, FrameFaultReason::Invalid(why) if of_answers.contains(&why));
+        self.id.as_ref().filter(|_| is_answer)
+    }
+}
+
+const RESULT_IS_NO_OBJECT: &str = "result must be an object";
+const ERROR_IS_NO_OBJECT: &str = "error must be an object";
+const ERROR_IS_NO_ERROR: &str = "error must have an integer code and a string message";
+const NEITHER_OR_BOTH: &str = "a response has either result or error";
 
 /// The two kinds of failure that JSON-RPC tells apart, and the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -269,11 +290,11 @@ impl Parts {
             (Some(Payload::Object(scanned)), None) => Answer::Result(Object::new(text, scanned)),
             (None, Some(Payload::Object(scanned))) => match error_object(Object::new(text, scanned)) {
                 Some(error) => Answer::Error(error),
-                None => return refuse("error must have an integer code and a string message"),
+                None => return refuse(ERROR_IS_NO_ERROR),
             },
-            (Some(Payload::Other), None) => return refuse("result must be an object"),
-            (None, Some(Payload::Other)) => return refuse("error must be an object"),
-            _ => return refuse("a response has either result or error"),
+            (Some(Payload::Other), None) => return refuse(RESULT_IS_NO_OBJECT),
+            (None, Some(Payload::Other)) => return refuse(ERROR_IS_NO_OBJECT),
+            _ => return refuse(NEITHER_OR_BOTH),
         };
         match (id, null_id, &answer) {
             (Some(id), _, _) => Ok(Frame::Response(Response { id: Some(id), answer })),

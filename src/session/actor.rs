@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::handle::Session;
 use super::messages::{
-    ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream, RequireUrls,
-    StreamTaken, Subscribed, Unsubscribed,
+    CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
+    RequireUrls, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::StreamReader;
@@ -76,6 +76,15 @@ impl Handler<ClientAnswered> for SessionActor {
 
     fn handle(&mut self, answered: ClientAnswered, _: &mut Self::Context) {
         self.state.answered(answered.number, answered.answer);
+        self.publish();
+    }
+}
+
+impl Handler<CallCancelled> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, cancelled: CallCancelled, _: &mut Self::Context) {
+        self.state.withdraw_all_on(&cancelled.stream);
         self.publish();
     }
 }

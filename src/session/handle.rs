@@ -14,8 +14,8 @@ use super::actor::SessionActor;
 use super::changes::PendingChanges;
 use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 use super::messages::{
-    ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream, RequireUrls,
-    StreamTaken, Subscribed, Unsubscribed,
+    CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
+    RequireUrls, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::{Stream, StreamReader};
@@ -29,6 +29,7 @@ use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
 use crate::upstream::call::{Affinity, Client, ClientPort};
+use crate::upstream::events::EventSink;
 
 /// What a client said when it opened the session.
 #[derive(Debug)]
@@ -239,6 +240,11 @@ impl SessionHandle {
     pub async fn answered(&self, number: u64, answer: Answer) {
         self.session.touch();
         let _ = self.actor.send(ClientAnswered { number, answer }).await;
+    }
+
+    /// The client cancelled the call of that stream. When this resolves, the withdrawals of its questions are there.
+    pub async fn withdraw_questions_on(&self, stream: EventSink) {
+        let _ = self.actor.send(CallCancelled { stream }).await;
     }
 
     /// The client is at work on a question.

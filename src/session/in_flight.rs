@@ -1,4 +1,4 @@
-//! The calls of one session that are not answered yet.
+//! The calls of one session, or of one client without a session, that are not answered yet.
 //!
 //! Always: an id is in the table from its admission until its [`Admission`] is dropped, so a duplicate is refused while
 //! the first one runs and welcome afterwards (S-BASE-03). The lock is held for a few instructions; admission is on the
@@ -16,7 +16,7 @@ use crate::protocol::frame::RequestId;
 
 /// See the module head.
 #[derive(Debug)]
-pub(super) struct InFlightTable {
+pub struct InFlightTable {
     limit: usize,
     calls: Mutex<HashMap<RequestId, CancellationToken>>,
 }
@@ -43,13 +43,14 @@ pub struct Admission {
 
 /// When a session was last used: at the arrival of a message, and at the end of a call.
 #[derive(Debug)]
-pub(super) struct LastUse {
+pub struct LastUse {
     opened: Instant,
     used_ms: AtomicU64,
 }
 
 impl LastUse {
-    pub(super) fn now() -> Self {
+    /// Used just now.
+    pub fn now() -> Self {
         LastUse { opened: Instant::now(), used_ms: AtomicU64::new(0) }
     }
 
@@ -78,15 +79,13 @@ impl Drop for Admission {
 }
 
 impl InFlightTable {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    /// Of at most `limit` calls.
+    pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(InFlightTable { limit, calls: Mutex::default() })
     }
 
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        id: &RequestId,
-        used: &Arc<LastUse>,
-    ) -> Result<Admission, NotAdmitted> {
+    /// Admits a call under its id; its end counts as use.
+    pub fn admit(self: &Arc<Self>, id: &RequestId, used: &Arc<LastUse>) -> Result<Admission, NotAdmitted> {
         let cancelled = CancellationToken::new();
         let mut calls = self.lock();
         if calls.len() >= self.limit {
@@ -100,7 +99,7 @@ impl InFlightTable {
     }
 
     /// Cancels a call; unknown and finished ones are ignored (S-CANC-01).
-    pub(super) fn cancel(&self, id: &RequestId) {
+    pub fn cancel(&self, id: &RequestId) {
         if let Some(cancelled) = self.lock().get(id) {
             cancelled.cancel();
         }

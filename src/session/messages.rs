@@ -10,6 +10,7 @@ use crate::names::UpstreamName;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 use crate::protocol::translate::question::Asker;
+use crate::upstream::events::EventSink;
 
 /// The client has sent `notifications/initialized`.
 #[derive(Debug, Message)]
@@ -24,6 +25,14 @@ pub struct ClientAnswered {
     pub number: u64,
     /// Result or error.
     pub answer: Answer,
+}
+
+/// The client cancelled a call: what was asked on its stream is asked no longer (S-CANC-06).
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CallCancelled {
+    /// The stream of the call.
+    pub stream: EventSink,
 }
 
 /// The client tells how far it is with a question.

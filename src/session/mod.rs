@@ -19,5 +19,5 @@ pub mod streams;
 pub mod table;
 
 pub use handle::SessionHandle;
-pub use in_flight::{Admission, NotAdmitted};
+pub use in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 pub use table::SessionTable;

@@ -142,6 +142,12 @@ impl Questions {
         Some((text, question.stream))
     }
 
+    /// The questions that were put on this stream.
+    pub(super) fn asked_on(&self, stream: &EventSink) -> Vec<u64> {
+        let on_it = |question: &PendingQuestion| question.stream.as_ref().is_some_and(|own| own.is(stream));
+        self.pending.iter().filter(|(_, question)| on_it(question)).map(|(number, _)| *number).collect()
+    }
+
     /// An upstream says that a page was completed: what to tell the client of it, once, and on which stream.
     pub(super) fn page_completed(
         &mut self,

@@ -110,6 +110,13 @@ impl State {
         }
     }
 
+    /// The call of that stream is over: nobody needs the answers to what was asked on it.
+    pub(super) fn withdraw_all_on(&mut self, stream: &EventSink) {
+        for number in self.questions.asked_on(stream) {
+            self.withdraw(number);
+        }
+    }
+
     pub(super) fn subscribe(&mut self, public: String, local: String, upstream: UpstreamName) {
         self.subscriptions.insert(public, Subscription { local, upstream });
     }

@@ -166,6 +166,11 @@ impl Stream {
         StreamReader { stream: Arc::clone(self), position, turn: inner.reader }
     }
 
+    /// Bytes on it that nobody took yet.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
     /// Whether somebody reads it.
     pub fn is_attended(&self) -> bool {
         self.lock().attended

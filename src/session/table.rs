@@ -1,7 +1,7 @@
 //! All sessions by id.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -21,7 +21,7 @@ use crate::store::seal::Sealer;
 #[derive(Debug)]
 pub struct SessionTable {
     sessions: DashMap<SessionId, SessionHandle>,
-    count: AtomicUsize,
+    count: Arc<AtomicUsize>,
     /// Bytes kept on the streams of all sessions.
     kept: Arc<AtomicUsize>,
     sealer: Arc<Sealer>,
@@ -39,31 +39,45 @@ pub enum NotOpened {
     NoRandomness,
 }
 
+/// A place among the sessions, for as long as it is held.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl SessionTable {
     /// Empty. `sealer` makes the event ids.
     pub fn new(bounds: Bounds, sealer: Arc<Sealer>) -> Arc<Self> {
-        let (count, kept) = (AtomicUsize::new(0), Arc::default());
+        let (count, kept) = Default::default();
         Arc::new(SessionTable { sessions: DashMap::new(), count, kept, sealer, bounds })
     }
 
-    /// Opens a session on this thread; `released` is called once when it has ended.
-    pub fn open(self: &Arc<Self>, mut opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
+    /// A place for a client whose transport keeps it for the session too.
+    pub fn reserve(&self) -> Result<Place, NotOpened> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.bounds.sessions {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(NotOpened::TooMany);
         }
-        let mut bits = [0; 16];
-        getrandom::fill(&mut bits).map_err(|_| {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            NotOpened::NoRandomness
-        })?;
-        let id = SessionId(u128::from_be_bytes(bits));
+        Ok(Place(Arc::clone(&self.count)))
+    }
+
+    /// Opens a session on this thread; `released` is called once when it has ended.
+    pub fn open(self: &Arc<Self>, mut opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
+        // Who holds a pipe holds its session's place.
+        let place = if opening.pipe.is_none() { Some(self.reserve()?) } else { None };
+        let id = SessionId(random_bits()?);
+        // Its place is free when it has ended.
+        let place = Mutex::new(place);
         let table = Arc::downgrade(self);
         let on_end: OnEnd = Arc::new(move |id| {
             if let Some(table) = table.upgrade() {
                 table.sessions.remove(&id);
-                table.count.fetch_sub(1, Ordering::Relaxed);
             }
+            drop(place.lock().unwrap_or_else(PoisonError::into_inner).take());
             released(id);
         });
         let ids = EventIds::new(Arc::clone(&self.sealer), id, Principal::Local);
@@ -125,6 +139,13 @@ impl SessionTable {
     fn all(&self) -> Vec<SessionHandle> {
         self.sessions.iter().map(|entry| entry.value().clone()).collect()
     }
+}
+
+/// Bits that nobody can guess, for whatever names one client's access.
+pub fn random_bits() -> Result<u128, NotOpened> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|_| NotOpened::NoRandomness)?;
+    Ok(u128::from_be_bytes(bits))
 }
 
 /// The text form of an id in `Mcp-Session-Id`: 22 visible characters (S-SESS-01).

@@ -62,6 +62,11 @@ pub fn event_queue(limit: usize) -> (EventSink, Events) {
 pub struct NotTaken;
 
 impl EventSink {
+    /// Whether it is the same queue.
+    pub fn is(&self, other: &EventSink) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Queues an event. Progress and logs that find no place are no failure.
     pub fn push(&self, event: CallEvent) -> Result<(), NotTaken> {
         let mut state = self.0.lock();
@@ -118,11 +123,18 @@ impl Events {
     }
 }
 
-impl Drop for Events {
-    fn drop(&mut self) {
+impl Events {
+    /// Takes no more, and gives what is there: nothing comes between the last event and the end.
+    pub fn close(&mut self) -> VecDeque<CallEvent> {
         let mut state = self.0.lock();
         state.closed = true;
-        state.events.clear();
+        std::mem::take(&mut state.events)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        drop(self.close());
     }
 }
 

@@ -108,12 +108,21 @@ impl Attempt {
     }
 
     pub(super) async fn greet_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
-        if self.must_probe()
-            && let Some(facts) = self.probe_pipe(link).await.map_err(HandshakeFailed::Other)?
-        {
+        if !self.must_probe() {
+            return self.shake_hands_on_pipe(link).await;
+        }
+        if let Some(facts) = self.probe_pipe(link).await.map_err(HandshakeFailed::Other)? {
             return Ok(facts);
         }
-        self.shake_hands_on_pipe(link).await
+        match self.shake_hands_on_pipe(link).await {
+            // A server that took long to start may have found the probe first after all, and keeps to the era of the
+            // first message: now that it is awake it answers in time.
+            Err(HandshakeFailed::Refused(error)) => match self.probe_pipe(link).await {
+                Ok(Some(facts)) => Ok(facts),
+                Ok(None) | Err(_) => Err(HandshakeFailed::Refused(error)),
+            },
+            greeted => greeted,
+        }
     }
 
     pub(super) async fn shake_hands_on_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {

@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from conformance import baseline  # noqa: E402
-from gate import counts, coverage, installs, processes, rows  # noqa: E402
+from gate import client, counts, coverage, installs, processes, rows  # noqa: E402
 from gate.places import ROOT  # noqa: E402
 
 JUNIT = """<testsuites><testsuite name="switchyard">
@@ -161,6 +161,15 @@ class Processes(unittest.TestCase):
                 self.assertEqual(server.stop(seconds=1), code)
                 with self.assertRaises(ProcessLookupError):
                     os.kill(server.pid, signal.SIGTERM)
+
+
+class Events(unittest.TestCase):
+    """The plain client reads streams as they are."""
+
+    def test_fields_comments_and_lines_of_data(self):
+        stream = b": alive\r\nid: 1\r\ndata:\r\n\r\nretry:5\n\nevent: message\nid: 2\ndata: {\ndata: }\n\nid: cut"
+        read = list(client.events(stream.splitlines(keepends=True)))
+        self.assertEqual(read, [{"id": "1", "data": ""}, {"retry": "5"}, {"event": "message", "id": "2", "data": "{\n}"}])
 
 
 class LockFiles(unittest.TestCase):

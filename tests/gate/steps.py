@@ -119,6 +119,11 @@ def doc_tests(run: Run, log: Path) -> Tally:
     return tally
 
 
+def leg(name: str, says: str) -> Step:
+    """One run of the official suite against the gateway as a server."""
+    return Step(f"conformance-{name}", f"official suite, {says}", 900, script("conformance/leg.py", name))
+
+
 # The bounds are for a first run on two cores, where clippy and the tests each build every dependency.
 STEPS = [
     Step("gate", "the gate's own tests", 60, script("gate/selftest.py")),
@@ -143,54 +148,19 @@ STEPS = [
     Step("build", "the gateway's binary", 900, command("cargo build", "cargo", "build", "--bin", "switchyard")),
     Step("readme", "the README against the program", 60, script("gate/readme.py")),
     Step("deploy", "container, compose file, systemd unit, sample configuration", 120, script("deploy/check.py")),
-    Step(
-        "conformance-2025-http",
-        "official suite, 2025-11-25, upstream over HTTP",
-        900,
-        script("conformance/leg.py", "2025-http"),
-    ),
-    Step(
-        "conformance-2025-stdio",
-        "official suite, 2025-11-25, upstream over stdio",
-        900,
-        script("conformance/leg.py", "2025-stdio"),
-    ),
-    Step(
-        "conformance-2025-beside",
-        "official suite, 2025-11-25, another server beside the fixture",
-        900,
-        script("conformance/leg.py", "2025-beside"),
-    ),
-    Step(
-        "conformance-2025-polling",
-        "official suite, 2025-11-25, every stream closed early and taken up again",
-        900,
-        script("conformance/leg.py", "2025-polling"),
-    ),
-    Step(
-        "conformance-2025-06-18",
-        "official suite, all of 2025-06-18, upstream over HTTP",
-        900,
-        script("conformance/leg.py", "2025-06-18"),
-    ),
-    Step(
-        "conformance-2025-03-26",
-        "official suite, what holds at 2025-03-26, upstream over HTTP",
-        900,
-        script("conformance/leg.py", "2025-03-26"),
-    ),
+    leg("2025-http", "2025-11-25, upstream over HTTP"),
+    leg("2025-stdio", "2025-11-25, upstream over stdio"),
+    leg("2025-beside", "2025-11-25, another server beside the fixture"),
+    leg("2025-polling", "2025-11-25, every stream closed early and taken up again"),
+    leg("2025-06-18", "all of 2025-06-18, upstream over HTTP"),
+    leg("2025-03-26", "what holds at 2025-03-26, upstream over HTTP"),
     Step(
         "conformance-client-2025",
         "official suite, the gateway as client at 2025-11-25 and 2025-06-18",
         900,
         script("conformance/client_leg.py"),
     ),
-    Step(
-        "conformance-2026-http",
-        "official suite, 2026-07-28, upstream over HTTP",
-        900,
-        script("conformance/leg.py", "2026-http"),
-    ),
+    leg("2026-http", "2026-07-28, upstream over HTTP"),
     Step("peers", "independent servers and clients through one gateway", 1200, script("peers/peers.py")),
     Step(
         "peers-legacy",
@@ -207,17 +177,10 @@ NEEDS = {
     "tests": ["tools"],
     "readme": ["build"],
     "deploy": ["build"],
-    "conformance-2025-http": ["build"],
-    "conformance-2025-stdio": ["build"],
-    "conformance-2025-beside": ["build"],
-    "conformance-2025-polling": ["build"],
-    "conformance-2025-06-18": ["build"],
-    "conformance-2025-03-26": ["build"],
-    "conformance-client-2025": ["build"],
-    "conformance-2026-http": ["build"],
     "peers": ["build", "tools"],
     "peers-legacy": ["build"],
     "peers-rmcp": ["build"],
+    **{step.name: ["build"] for step in STEPS if step.name.startswith("conformance-")},
 }
 
 

@@ -436,3 +436,89 @@ async fn s_elic_11_a_stateless_neighbour_is_never_shown_a_session_s_question() {
     client.respond(&asked.json["id"], i_am("ada")).await;
     assert_eq!(running.answer().await.text(), "ada is ada");
 }
+
+/// A server with a tool that asks (`echo`), and one that waits until it is let go (`slow`).
+fn asking_and_slow(transport: Transport, let_go: &Arc<Notify>) -> UpstreamPlan {
+    let let_go = Arc::clone(let_go);
+    upstream("one", HANDSHAKE, transport).tool("slow").on("tools/call", move |mut call| {
+        let let_go = Arc::clone(&let_go);
+        async move {
+            if call.name() == "slow" {
+                let_go.notified().await;
+                return call.text("slow and sure").await;
+            }
+            let answer = call.ask(ELICIT, form("who?")).await;
+            call.text(&answer["result"]["content"]["me"].to_string()).await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn s_sess_03_s_stdio_08_who_leaves_a_shared_server_takes_nobody_along() {
+    for transport in TRANSPORTS {
+        for share in ["principal", "all"] {
+            let let_go = Arc::new(Notify::new());
+            let upstream = asking_and_slow(transport, &let_go).start().await;
+            let gateway = gateway().with_more("one", &upstream, json!({ "share": share })).start().await;
+            let leaver = gateway.handshake_with(HANDSHAKE, able()).await;
+            let stayer = gateway.handshake_with(HANDSHAKE, able()).await;
+            leaver.until_tools(&["one__echo", "one__slow"]).await;
+            // The same number on purpose: it counts in each session for itself.
+            let slow = json!({ "name": "one__slow", "arguments": {} });
+            let of_leaver = leaver.open_as(json!(99), "tools/call", slow.clone()).await;
+            let of_stayer = stayer.open_as(json!(99), "tools/call", slow).await;
+            upstream.until_received("tools/call", 2).await;
+            assert!((200..300).contains(&leaver.delete().await));
+            let told = upstream.until_received("notifications/cancelled", 1).await;
+            let calls = upstream.received("tools/call");
+            assert!(
+                calls.iter().any(|call| call.json["id"] == told.params()["requestId"]),
+                "{share} over {transport:?}: cancelled what is not under way: {}",
+                told.raw
+            );
+            drop(of_leaver);
+            let_go.notify_waiters();
+            let_go.notify_one();
+            assert_eq!(of_stayer.answer().await.text(), "slow and sure", "{share} over {transport:?}");
+            assert_eq!(upstream.received("notifications/cancelled").len(), 1, "{share} over {transport:?}");
+            assert!(upstream.received("").iter().all(|received| received.verb != "DELETE"), "still in use");
+            if share == "principal" {
+                let asked = stayer.asked("one__echo", json!({}), &i_am("stayer")).await;
+                asked.question();
+                assert_eq!(asked.answer.text(), "\"stayer\"", "{transport:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_canc_01_s_stdio_08_on_a_shared_server_a_cancel_ends_the_caller_s_own_call() {
+    for transport in TRANSPORTS {
+        for share in ["principal", "all"] {
+            let let_go = Arc::new(Notify::new());
+            let upstream = asking_and_slow(transport, &let_go).start().await;
+            let gateway = gateway().with_more("one", &upstream, json!({ "share": share })).start().await;
+            let (hasty, patient) = (gateway.handshake(HANDSHAKE).await, gateway.handshake(HANDSHAKE).await);
+            hasty.until_tools(&["one__slow"]).await;
+            let slow = |who: &str| json!({ "name": "one__slow", "arguments": { "who": who } });
+            let of_patient = patient.open_as(json!(7), "tools/call", slow("patient")).await;
+            upstream.until_received("tools/call", 1).await;
+            let of_hasty = hasty.open_as(json!(7), "tools/call", slow("hasty")).await;
+            upstream.until_received("tools/call", 2).await;
+            assert_eq!(hasty.notify("notifications/cancelled", json!({ "requestId": 7 })).await, 202);
+            let told = upstream.until_received("notifications/cancelled", 1).await;
+            let meant: Vec<Value> = upstream
+                .received("tools/call")
+                .iter()
+                .filter(|call| {
+                    call.json["id"] == told.params()["requestId"] && call.session() == told.session()
+                })
+                .map(|call| call.params()["arguments"]["who"].clone())
+                .collect();
+            assert_eq!(meant, ["hasty"], "{share} over {transport:?}");
+            assert!(of_hasty.ends_without_response().await);
+            let_go.notify_waiters();
+            assert_eq!(of_patient.answer().await.text(), "slow and sure", "{share} over {transport:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! How the gateway finds out what an upstream speaks (S-HTTPC-11, S-STDIO-05, S-LIFE-02, S-LIFE-14).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
@@ -135,14 +135,37 @@ async fn s_stdio_05_every_kind_of_child_is_recognised() {
     assert!(upstream.received("initialize").is_empty());
 }
 
+#[tokio::test]
+async fn s_stdio_05_a_stateless_child_that_starts_slowly_is_recognised_though_it_missed_the_probe() {
+    let awake = Arc::new(AtomicBool::new(false));
+    let upstream = upstream("one", STATELESS, Transport::Stdio)
+        .lenient()
+        .on("server/discover", move |mut call| {
+            let in_time = awake.swap(true, Ordering::Relaxed);
+            async move {
+                if !in_time {
+                    call.pause(1_600).await;
+                }
+                call.default().await;
+            }
+        })
+        // It goes by its first message, which was the probe.
+        .on(
+            "initialize",
+            |mut call| async move { call.error(-32600, "serving another era", json!(null)).await },
+        )
+        .start()
+        .await;
+    detects(&upstream, gateway().with("one", &upstream).config(QUICK)).await;
+    assert_eq!(upstream.received("initialize").len(), 1, "one process was enough");
+}
+
 async fn upstream_of_the_stateless_era() -> Upstream {
     upstream("one", STATELESS, Transport::Stdio).start().await
 }
 
 #[tokio::test]
 async fn s_life_14_an_upstream_that_comes_back_as_the_other_era_is_probed_again() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     let is_modern = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&is_modern);
     let upstream = http_upstream("one")
@@ -190,8 +213,6 @@ async fn s_life_14_an_upstream_that_comes_back_as_the_other_era_is_probed_again(
 
 #[tokio::test]
 async fn s_life_14_an_upstream_that_refuses_a_session_s_calls_by_modern_codes_is_probed_again() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     let is_modern = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&is_modern);
     let upstream = http_upstream("one")

@@ -49,6 +49,8 @@ mod openings;
 mod pairings;
 mod panics;
 mod pings;
+mod pipes_sse;
+mod pipes_stdio;
 mod profiles;
 mod progress_and_cancellation;
 mod prompts;

@@ -47,7 +47,14 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
     let data = "127.0.0.1:0".parse().expect("an address");
     Settings {
         revisions: ServedRevisions::default(),
-        listen: ListenSettings { data, admin: None, public_url: None, origins: vec![], hosts: vec![] },
+        listen: ListenSettings {
+            data,
+            admin: None,
+            public_url: None,
+            origins: vec![],
+            hosts: vec![],
+            http_sse: true,
+        },
         servers: servers.iter().map(server).collect(),
         profiles: vec![],
         names: NameSettings { separator: "__".into(), max_length: 64 },

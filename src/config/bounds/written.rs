@@ -18,7 +18,7 @@ section! {
         /// Body or event of an upstream's answer; `result_too_large`.
         #[schemars(extend("default" = "16MiB"))]
         "upstream_result" upstream_result: ByteSize,
-        /// One line of a stdio upstream; the child is restarted.
+        /// One line of a stdio upstream; the child is restarted. One line of a stdio client; `-32600`.
         #[schemars(extend("default" = "16MiB"))]
         "stdio_line" stdio_line: ByteSize,
         /// JSON nesting; `-32600` inbound, `upstream_protocol_error` from upstream.
@@ -90,6 +90,9 @@ section! {
         /// Progress notifications, and log messages, per second of one call; progress is told as one.
         #[schemars(extend("default" = 100))]
         "event_rate" event_rate: u64,
+        /// Silence on an HTTP+SSE stream before `initialize`; the stream ends.
+        #[schemars(extend("default" = "30s"))]
+        "first_message" first_message: TimeSpan,
         /// Session without a request or open stream; HTTP 404 afterwards.
         #[schemars(extend("default" = "30m"))]
         "session_idle" session_idle: TimeSpan,
@@ -182,6 +185,7 @@ impl Bounds {
             stream_age,
             retry,
             event_rate,
+            first_message,
             session_idle,
             sessions,
             session_calls,

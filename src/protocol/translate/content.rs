@@ -4,6 +4,7 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use super::UriMap;
+use super::icons::{self, Icons};
 use crate::protocol::era::Revision;
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
@@ -23,8 +24,7 @@ impl Adapt<'_> {
                 &["\"audio\"", "\"resource_link\"", "\"_meta\"", "\"lastModified\"", "\\u00"]
             }
             Revision::V2025_03_26 => &["\"resource_link\"", "\"_meta\"", "\"lastModified\"", "\\u00"],
-            Revision::V2025_06_18 => &["\"icons\""],
-            _ => &[],
+            _ => &["\"icons\"", "\\u00"],
         };
         let holds = |word: &&str| memmem::find(raw, word.as_bytes()).is_some();
         words.iter().any(holds) || (self.uris.is_some() && ["\"uri\"", "\\u00"].iter().any(holds))
@@ -98,16 +98,31 @@ impl Adapt<'_> {
     }
 
     fn link(&self, block: &Object, edit: &mut Edit<'_>) -> bool {
-        let mut changed = false;
-        if self.revision < Revision::V2025_11_25 && block.get("icons").is_some() {
-            edit.remove("icons");
-            changed = true;
-        }
+        let mut changed = self.icons(block, edit);
         if let Some(public) = block.text("uri").and_then(|uri| self.map(&uri)) {
             edit.set_text("uri", &public);
             changed = true;
         }
         changed
+    }
+
+    /// Icons are as untrusted here as in a list (S-BASE-16), and newer than this client's revision may be.
+    fn icons(&self, block: &Object, edit: &mut Edit<'_>) -> bool {
+        let Some(icons) = block.share("icons") else { return false };
+        let left = match self.revision < Revision::V2025_11_25 {
+            true => Icons::Remove,
+            false => icons::safe(&icons),
+        };
+        match left {
+            Icons::Keep => return false,
+            Icons::Replace(kept) => {
+                edit.set("icons", kept);
+            }
+            Icons::Remove => {
+                edit.remove("icons");
+            }
+        }
+        true
     }
 
     fn link_as_text(&self, block: &Object) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! A client's answer as the server's revision can read it.
 
+use bytes::Bytes;
+
 use super::sampling::single_block;
 use super::{INTERNAL_ERROR, written};
 use crate::protocol::era::Revision;
@@ -59,7 +61,9 @@ pub fn answer(
             edit.remove("content");
         }
         Expecting::Roots => {
-            if let Some(files) = only_files(result) {
+            let roots = result.share("roots").and_then(|roots| elements(&roots, Limits::NONE).ok());
+            let roots = roots.ok_or((INTERNAL_ERROR, "the client's answer is no list of roots"))?;
+            if let Some(files) = only_files(&roots) {
                 edit.set("roots", files);
             }
         }
@@ -68,9 +72,8 @@ pub fn answer(
 }
 
 /// The roots without those that are no files, if there are any (S-ROOT-03).
-fn only_files(result: &Object) -> Option<Vec<u8>> {
-    let roots = elements(&result.share("roots")?, Limits::NONE).ok()?;
-    let is_file = |raw: &bytes::Bytes| {
+fn only_files(roots: &[Bytes]) -> Option<Vec<u8>> {
+    let is_file = |raw: &Bytes| {
         let root = Object::parse(raw.clone(), Limits::NONE).ok()?;
         let scheme = root.text("uri")?.get(..7)?.to_ascii_lowercase();
         (scheme == "file://").then_some(())

@@ -309,6 +309,9 @@ fn s_root_03_only_files_are_roots() {
         answered(Expecting::Roots, V25C, mixed),
         Ok(r#"{"roots":[{"uri":"file:///a","name":"A"},{"uri":"FILE:///d"}],"x":1}"#.into())
     );
+    for odd in ["{}", r#"{"roots":"file:///a"}"#, r#"{"roots":null}"#] {
+        assert_eq!(answered(Expecting::Roots, V25C, odd), Err(-32603), "{odd}");
+    }
     let good = r#"{ "roots" : [ {"uri":"file:///a"} ] }"#;
     assert_eq!(answered(Expecting::Roots, V25C, good), Ok(good.into()));
 }

@@ -1,0 +1,101 @@
+//! What every running gateway consists of, whoever brings it requests.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use anyhow::Context as _;
+use tokio::time::Instant;
+
+use super::announcer::{self, Announcer};
+use crate::catalog::fetch::FetchLimits;
+use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
+use crate::catalog::refresher::{self, Refresher};
+use crate::config::Settings;
+use crate::dispatch::Switchboard;
+use crate::dispatch::session_tools::SessionTools;
+use crate::downstream::Edge;
+use crate::policy::Policy;
+use crate::session::SessionTable;
+use crate::store::seal::Sealer;
+use crate::upstream::fleet::Fleet;
+use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::messages::UpstreamNews;
+
+/// The parts between clients and servers, started; whoever has them brings the requests.
+pub(super) struct Assembly {
+    pub(super) settings: Arc<Settings>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) catalogue: CatalogueHandle,
+    pub(super) sessions: Arc<SessionTable>,
+    pub(super) edge: Arc<Edge>,
+    /// The thread of upstream actors, of the catalogue's writer and of child processes.
+    engine: Arbiter,
+}
+
+impl Assembly {
+    /// Puts them together and starts the servers.
+    pub(super) fn start(settings: Settings) -> anyhow::Result<Self> {
+        let settings = Arc::new(settings);
+        let bounds = &settings.bounds;
+        let engine = Arbiter::new();
+        // Cursors and event ids live as long as the process until keys can be configured.
+        let sealer = Arc::new(Sealer::ephemeral().context("no randomness for keys")?);
+        let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer));
+        let fleet = Arc::new(fleet(&settings)?);
+        let (catalogue, news) = start_catalogue(&engine, &settings, sealer, &sessions, &fleet)?;
+        let switchboard = Arc::new(Switchboard {
+            catalogue: catalogue.clone(),
+            policy: Policy::default(),
+            upstreams: Arc::clone(&fleet),
+            news,
+            session_tools: SessionTools::new(
+                settings.names.clone(),
+                FetchLimits { pages: bounds.list_pages, items: bounds.list_items },
+            ),
+            first_lists_until: Instant::now() + bounds.list_budget,
+        });
+        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions)));
+        Ok(Assembly { settings, fleet, catalogue, sessions, edge, engine })
+    }
+
+    /// Stops the thread that works behind all; the servers were retired before.
+    pub(super) fn stop(self) {
+        self.engine.stop();
+    }
+}
+
+/// Prepares every enabled upstream; an address that cannot be one is an error of the configuration.
+pub fn fleet(settings: &Settings) -> anyhow::Result<Fleet> {
+    let handles = settings.servers.iter().filter(|server| server.enabled).map(|server| {
+        UpstreamHandle::new(server.clone(), settings.bounds.clone())
+            .map_err(|why| anyhow::anyhow!("server {}: {why}", server.name))
+    });
+    Ok(Fleet::new(handles.collect::<anyhow::Result<_>>()?))
+}
+
+fn start_catalogue(
+    engine: &Arbiter,
+    settings: &Arc<Settings>,
+    sealer: Arc<Sealer>,
+    sessions: &Arc<SessionTable>,
+    fleet: &Arc<Fleet>,
+) -> anyhow::Result<(CatalogueHandle, Recipient<UpstreamNews>)> {
+    let table = Arc::clone(sessions);
+    let announcer = Announcer::start_in_arbiter(&engine.handle(), move |ctx| {
+        ctx.set_mailbox_capacity(announcer::MAILBOX);
+        Announcer { sessions: table }
+    });
+    let catalogue =
+        CatalogueHandle::start_on(&engine.handle(), settings, sealer, announcer.recipient(), KEEP_LOST);
+    let refresher = Refresher::new(Arc::clone(fleet), catalogue.clone(), settings.bounds.clone());
+    let fleet = Arc::clone(fleet);
+    let news = Refresher::start_in_arbiter(&engine.handle(), move |ctx| {
+        ctx.set_mailbox_capacity(refresher::MAILBOX);
+        refresher
+    });
+    let news = news.recipient();
+    let told = news.clone();
+    let started = engine.spawn_fn(move || fleet.iter().for_each(|upstream| upstream.start(told.clone())));
+    anyhow::ensure!(started, "the upstream thread did not start");
+    Ok((catalogue, news))
+}
