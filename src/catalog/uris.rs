@@ -1,8 +1,9 @@
 //! Whose URI is it: the resource URIs of one view, who owns each, and the reversible form of those that clash.
 //!
 //! Always: a URI that one upstream alone offers passes unchanged; where two offer it, the later one's is shown as
-//! `switchyard://{upstream}/{original}` (S-RES-05). The original stands there as it is, so templates still expand and
-//! sub-resources still extend. Originals of that very scheme are wrapped too, hence taking the wrapping off is never a
+//! `switchyard://{upstream}/{original}` (S-RES-05). Two templates clash where they overlap, unless one lies wholly within
+//! the other: then both are shown, and the narrower one leads wherever it matches (S-RES-04). The original stands in a
+//! wrapped URI as it is, so templates still expand and sub-resources still extend. Originals of that very scheme are wrapped too, hence taking the wrapping off is never a
 //! guess. An unknown URI is never tried on one upstream after the other (S-RES-04).
 
 use std::borrow::Cow;
@@ -70,7 +71,7 @@ impl UriSpace {
         let of_others = self.templates.len();
         for text in templates.iter().filter(|text| !text.as_str().starts_with(SCHEME)) {
             let Some(pattern) = Pattern::parse(text.as_str()) else { continue };
-            let clashes = self.templates[..of_others].iter().any(|known| known.pattern.overlaps(&pattern));
+            let clashes = self.templates[..of_others].iter().any(|known| known.pattern.clashes(&pattern));
             if !clashes {
                 self.templates.push(OwnedTemplate { text: (*text).clone(), pattern, owner });
             }
@@ -245,6 +246,43 @@ mod tests {
         assert_eq!(leads(&space, "file:///logs/1"), to("b", "file:///logs/1"));
         assert_eq!(leads(&space, "file:///nobody"), None);
         assert_eq!(leads(&space, "odd://a b"), None);
+    }
+
+    #[test]
+    fn s_res_04_a_template_within_anothers_leads_whichever_is_configured_first() {
+        let general = ("general", &[][..], &["x://{host}/{+path}"][..]);
+        let special = ("special", &[][..], &["x://special/{id}", "x://special/{id}/parts/{part}"][..]);
+        for space in [space(&[general, special]), space(&[special, general])] {
+            for (uri, owner) in [
+                ("x://special/7", "special"),
+                ("x://special/7/parts/2", "special"),
+                ("x://special/7/other/2", "general"),
+                ("x://other/7", "general"),
+            ] {
+                assert_eq!(leads(&space, uri), to(owner, uri));
+                assert_eq!(space.public(&UpstreamName::new(owner), uri, || None), None);
+            }
+            for (upstream, _, templates) in [general, special] {
+                for text in templates {
+                    assert_eq!(space.public_template(&UpstreamName::new(upstream), text), None);
+                }
+            }
+            // What the general one has there is still reached, under its own name.
+            let hidden = space.public(&UpstreamName::new("general"), "x://special/7", || None);
+            assert_eq!(leads(&space, &hidden.expect("wrapped")), to("general", "x://special/7"));
+        }
+    }
+
+    #[test]
+    fn s_res_05_the_later_of_two_templates_that_cross_is_wrapped() {
+        let space = space(&[("a", &[], &["db://{table}/rows"]), ("b", &[], &["db://users/{what}"])]);
+        let b = UpstreamName::new("b");
+        assert_eq!(
+            space.public_template(&b, "db://users/{what}").as_deref(),
+            Some("switchyard://b/db://users/{what}")
+        );
+        assert_eq!(leads(&space, "db://users/rows"), to("a", "db://users/rows"));
+        assert_eq!(leads(&space, "switchyard://b/db://users/rows"), to("b", "db://users/rows"));
     }
 
     #[test]
