@@ -18,6 +18,9 @@ const SCHEME: &str = "switchyard://";
 /// Templates of one upstream that take part in routing; more are left out of the list.
 pub(super) const ROUTED_TEMPLATES: usize = 256;
 
+/// URIs of one upstream that its tools alone name, and that lead to it in one view; further ones are learnt from results.
+const LINKS: usize = 1024;
+
 /// Where a URI leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UriRoute<'v, 'u> {
@@ -35,6 +38,10 @@ pub(super) struct UriSpace {
     exact: HashMap<LocalName, usize>,
     /// Those shown unchanged, most specific first, then in order.
     templates: Vec<OwnedTemplate>,
+    /// Those that tools name, and that are in no list and of no template.
+    links: HashMap<LocalName, usize>,
+    /// How many of those each upstream has.
+    link_counts: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -57,6 +64,7 @@ impl UriSpace {
         let mut space = UriSpace::default();
         for (owner, offer) in offers.iter().enumerate() {
             space.upstreams.push(offer.upstream.clone());
+            space.link_counts.push(0);
             for uri in offer.resources.iter().filter(|uri| !uri.as_str().starts_with(SCHEME)) {
                 space.exact.entry((*uri).clone()).or_insert(owner);
             }
@@ -78,7 +86,24 @@ impl UriSpace {
         }
     }
 
-    /// The owner by list or template, if any.
+    /// Takes URIs that a tool of `upstream` names (S-RES-10). Lists and templates go before; among tools the first to name
+    /// one has it, as with learnt URIs.
+    pub(super) fn link(&mut self, upstream: &UpstreamName, uris: &[LocalName]) {
+        // A server without resources could not be asked for one.
+        let Some(owner) = self.position(upstream.as_str()) else { return };
+        for uri in uris {
+            let text = uri.as_str();
+            if self.link_counts[owner] == LINKS {
+                return;
+            }
+            if !text.starts_with(SCHEME) && is_uri(text) && self.owner(text).is_none() {
+                self.link_counts[owner] += 1;
+                self.links.insert(uri.clone(), owner);
+            }
+        }
+    }
+
+    /// The owner by list, template or tool, if any.
     fn owner(&self, uri: &str) -> Option<usize> {
         if let Some(owner) = self.exact.get(uri) {
             return Some(*owner);
@@ -86,14 +111,15 @@ impl UriSpace {
         if !is_uri(uri) {
             return None;
         }
-        self.templates.iter().find(|template| template.pattern.matches(uri)).map(|template| template.owner)
+        let template = self.templates.iter().find(|template| template.pattern.matches(uri));
+        template.map(|template| template.owner).or_else(|| self.links.get(uri).copied())
     }
 
     fn position(&self, upstream: &str) -> Option<usize> {
         self.upstreams.iter().position(|known| known.as_str() == upstream)
     }
 
-    /// Where a public URI leads; `learnt` is asked when neither list nor template knows it.
+    /// Where a public URI leads; `learnt` is asked when no list, template or tool knows it.
     pub(super) fn route<'v, 'u>(
         &'v self,
         uri: &'u str,
@@ -333,6 +359,39 @@ mod tests {
         assert_eq!(space.route("link:1", owner).expect("learnt").upstream, &a);
         assert_eq!(space.public(&b, "link:1", owner).as_deref(), Some("switchyard://b/link:1"));
         assert!(space.is_unlisted("link:1"));
+    }
+
+    #[test]
+    fn s_res_10_what_a_tool_names_and_no_list_holds_leads_to_the_tools_server() {
+        let mut space =
+            space(&[("a", &["ui://listed"], &["ui://made/{n}"]), ("b", &[], &[]), ("c", &[], &[])]);
+        let (a, b, c) = (UpstreamName::new("a"), UpstreamName::new("b"), UpstreamName::new("c"));
+        let uris = |texts: &[&str]| texts.iter().map(|text| LocalName::new(*text)).collect::<Vec<_>>();
+        space.link(&b, &uris(&["ui://own", "ui://listed", "ui://made/1", "no uri", "switchyard://a/ui://x"]));
+        space.link(&c, &uris(&["ui://own", "ui://late"]));
+        space.link(&UpstreamName::new("toolsonly"), &uris(&["ui://nowhere"]));
+        assert_eq!(leads(&space, "ui://own"), to("b", "ui://own"));
+        assert_eq!(leads(&space, "ui://late"), to("c", "ui://late"));
+        assert_eq!(leads(&space, "ui://listed"), to("a", "ui://listed"));
+        assert_eq!(leads(&space, "ui://made/1"), to("a", "ui://made/1"));
+        assert_eq!(leads(&space, "no uri"), None);
+        assert_eq!(leads(&space, "ui://nowhere"), None);
+        // Each tool shows a URI under which its own server's is read.
+        assert_eq!(space.public(&b, "ui://own", || None), None);
+        assert_eq!(space.public(&c, "ui://own", || None).as_deref(), Some("switchyard://c/ui://own"));
+        // Nobody has to learn it, and nobody who did before has it now.
+        assert!(!space.is_unlisted("ui://own"));
+        assert_eq!(space.route("ui://own", || Some(a)).expect("known").upstream, &b);
+    }
+
+    #[test]
+    fn s_res_10_a_server_with_very_many_such_uris_takes_nobody_elses_place() {
+        let mut space = space(&[("a", &[], &[]), ("b", &[], &[])]);
+        let many: Vec<_> = (0..LINKS + 10).map(|n| LocalName::new(format!("ui://{n}"))).collect();
+        space.link(&UpstreamName::new("a"), &many);
+        space.link(&UpstreamName::new("b"), &[LocalName::new("ui://b")]);
+        assert_eq!(space.links.len(), LINKS + 1);
+        assert_eq!(leads(&space, "ui://b"), to("b", "ui://b"));
     }
 
     proptest! {
