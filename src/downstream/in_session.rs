@@ -18,7 +18,7 @@ use super::initialize::client_view;
 use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
 use super::telling::Telling;
 use super::url_required;
-use crate::dispatch::{Call, Failure, Outcome};
+use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Notification, Request, RequestId, Response};
@@ -229,14 +229,19 @@ fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcom
 }
 
 async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.subscribe(call).await?;
-    let (public, local, upstream) = (subscription.public, subscription.local, subscription.upstream);
+    let Subscription { public, local, upstream } = match edge.switchboard.subscribe(call).await? {
+        Subscribing::Accepted(subscription) => subscription,
+        Subscribing::Refused(refusal) => return Ok(refusal),
+    };
     session.subscribed(Subscribed { public, local, upstream }).await;
     Ok(nothing())
 }
 
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.unsubscribe(call).await?;
+    let subscription = match edge.switchboard.unsubscribe(call).await? {
+        Subscribing::Accepted(subscription) => subscription,
+        Subscribing::Refused(refusal) => return Ok(refusal),
+    };
     session.unsubscribed(subscription.public).await;
     Ok(nothing())
 }

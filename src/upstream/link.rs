@@ -22,6 +22,7 @@ use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::own_log::OwnLog;
 use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
@@ -98,6 +99,7 @@ pub struct Link {
     /// Whether a call was answered on it.
     served: AtomicBool,
     pub(super) pings: Pings,
+    own_log: OwnLog,
     /// Places for messages that nobody waits for, where each is an exchange of its own.
     pub(super) in_background: Arc<Semaphore>,
 }
@@ -126,9 +128,6 @@ impl std::fmt::Debug for Link {
 /// Why a link ended whose session the upstream no longer knew.
 pub(super) const FORGOTTEN: &str = "the upstream forgot the session";
 
-/// Characters kept of a log line that belongs to no call.
-const LOGGED: usize = 200;
-
 impl Link {
     pub(super) fn new(settings: LinkSettings) -> Arc<Link> {
         Arc::new(Link {
@@ -151,6 +150,7 @@ impl Link {
             used_ms: AtomicU64::new(0),
             served: AtomicBool::new(false),
             pings: Pings::default(),
+            own_log: OwnLog::default(),
             in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }
@@ -406,11 +406,7 @@ impl Link {
         }
         match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
             Some(port) => self.tell(&port, notification),
-            None => {
-                let data = notification.params.get("data").map(String::from_utf8_lossy).unwrap_or_default();
-                let data: String = data.chars().take(LOGGED).collect();
-                tracing::debug!(upstream = %self.upstream, data, "a log line that belongs to no call");
-            }
+            None => self.own_log.write(&self.upstream, &notification.params),
         }
     }
 
