@@ -40,9 +40,10 @@ enum Opened {
     NotNow(String),
     /// The server will have none of it.
     Refused(u16),
-    /// It does not know the session.
-    Forgotten,
 }
+
+/// What a server says that does not know the session, or the event to go on from.
+const UNKNOWN: u16 = 404;
 
 impl HttpWire {
     /// Reads the stream of a request to its answer, taking it up again as often as it breaks off.
@@ -110,14 +111,12 @@ impl HttpWire {
             match self.open(Some(last_id)).await {
                 Opened::Stream(reader) => return Ok(reader),
                 Opened::NotNow(reason) => why = reason,
+                // That of 404 too: it may be no more than the event that is forgotten. Whether the session is, shows
+                // when something is posted.
                 Opened::Refused(status) => {
                     return Err(UpstreamError::lost(format!(
                         "{why}; HTTP status {status} to its resumption"
                     )));
-                }
-                Opened::Forgotten => {
-                    link.end(FORGOTTEN);
-                    return Err(link.lost());
                 }
             }
         }
@@ -130,7 +129,6 @@ impl HttpWire {
         match client::get(&self.endpoint.target, &headers, self.endpoint.limits).await {
             Ok(HttpAnswer { body: AnswerBody::Events(reader), .. }) => Opened::Stream(reader),
             Ok(reply) => match reply.status.as_u16() {
-                404 if self.has_session() => Opened::Forgotten,
                 // The broken stream may count as open yet (409), the server as busy.
                 status @ (408 | 409 | 425 | 429 | 500 | 502..=599) => {
                     Opened::NotNow(format!("HTTP status {status}"))
@@ -172,10 +170,10 @@ impl HttpWire {
                 }
                 // Perhaps it is the id that it will not have.
                 Opened::Refused(_) if resumes && memory.forget_id() => {}
+                // It had a standing stream for this session.
+                Opened::Refused(UNKNOWN) if stood && self.has_session() => return link.end(FORGOTTEN),
+                // What has just opened the session and does not know it does not know this way of asking.
                 Opened::Refused(_) => return,
-                Opened::Forgotten if stood => return link.end(FORGOTTEN),
-                // It has just opened the session: what it does not know is this way of asking.
-                Opened::Forgotten => return,
             }
             let (wait, id) = memory.reopen();
             tokio::time::sleep(wait).await;
