@@ -404,6 +404,8 @@ async fn s_httpc_04_a_standing_stream_that_is_unknown_after_a_good_one_ends_the_
         calls.iter().any(|call| call.session() != session.as_deref()).then_some(())
     };
     crate::support::eventually("another session", given_up).await;
+    let useless = |gone: &Received| gone.verb == "DELETE" && gone.session() == session.as_deref();
+    assert!(!upstream.ledger().iter().any(useless), "there is nothing left to end");
 }
 
 #[tokio::test]
