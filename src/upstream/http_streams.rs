@@ -27,7 +27,9 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 
 /// Why reading a stream brought no answer.
 enum Unanswered {
-    /// It ended before; this is how.
+    /// It was closed in good order before: the server wants to be asked again later (SEP-1699).
+    Closed,
+    /// It broke off before; this is how.
     Broken(String),
     /// What it brought ends the call.
     Failed(UpstreamError),
@@ -60,6 +62,10 @@ impl HttpWire {
                 read = self.read(link, id, &mut reader, &mut memory) => match read {
                     Ok(answer) => return Ok(answer),
                     Err(Unanswered::Failed(error)) => return Err(error),
+                    Err(Unanswered::Closed) => {
+                        memory.was_good();
+                        "the stream ended before the answer".to_owned()
+                    }
                     Err(Unanswered::Broken(why)) => why,
                 },
                 answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
@@ -91,7 +97,7 @@ impl HttpWire {
                         return Ok(answer);
                     }
                 }
-                None => return Err(Unanswered::Broken("the stream ended before the answer".into())),
+                None => return Err(Unanswered::Closed),
                 Some(Err(HttpFailure::Lost(why))) => return Err(Unanswered::Broken(why)),
                 Some(Err(failure)) => return Err(Unanswered::Failed(failure.into())),
             }
@@ -160,8 +166,8 @@ impl HttpWire {
                 Opened::Stream(reader) => {
                     stood = true;
                     let since = Instant::now();
-                    read_standing(reader, &mut memory, &mut incoming).await;
-                    if since.elapsed() >= GOOD_AFTER {
+                    let closed = read_standing(reader, &mut memory, &mut incoming).await;
+                    if since.elapsed() >= GOOD_AFTER || (closed && memory.can_resume()) {
                         memory.was_good();
                     }
                 }
@@ -182,11 +188,18 @@ impl HttpWire {
     }
 }
 
-async fn read_standing(mut reader: Box<EventReader>, memory: &mut StreamMemory, incoming: &mut Incoming<'_>) {
-    while let Some(Ok(event)) = reader.next().await {
+/// Reads the standing stream to its end; says whether it was closed in good order.
+async fn read_standing(
+    mut reader: Box<EventReader>,
+    memory: &mut StreamMemory,
+    incoming: &mut Incoming<'_>,
+) -> bool {
+    while let Some(read) = reader.next().await {
+        let Ok(event) = read else { return false };
         memory.note(&event);
         if !event.data.is_empty() {
             incoming.take(event.data);
         }
     }
+    true
 }

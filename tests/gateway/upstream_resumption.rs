@@ -1,6 +1,7 @@
 //! Upstream streams that break off, and how the gateway takes them up again (S-HTTPC-07, S-HTTPC-08, S-RESUM-06, F07).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -409,14 +410,14 @@ async fn s_httpc_04_a_standing_stream_that_is_unknown_after_a_good_one_ends_the_
 }
 
 #[tokio::test]
-async fn s_httpc_07_a_stream_that_brings_nothing_new_is_given_up() {
+async fn s_httpc_07_a_stream_that_breaks_off_again_and_again_is_given_up() {
     let upstream = polling(&Tapes::default(), 30, 1, End::Gracefully)
         .on("GET", |mut call| async move {
             if last_event_id(&call).is_none() {
                 return call.default().await;
             }
             call.say_bytes(b"id: up-0-0\nretry: 30\ndata: \n\n").await;
-            call.finish().await;
+            call.close().await;
         })
         .start()
         .await;
@@ -427,6 +428,57 @@ async fn s_httpc_07_a_stream_that_brings_nothing_new_is_given_up() {
         within(Duration::from_secs(15), "the call to end", client.call("one__echo", json!({}))).await;
     answer.expect_failure("upstream_lost", "unknown");
     assert_eq!(gets(&upstream).iter().flatten().count(), 5);
+}
+
+#[tokio::test]
+async fn s_httpc_07_s_httpc_08_an_upstream_may_be_polled_for_as_long_as_the_call_may_take() {
+    for silent in [&b": nothing yet\n\n"[..], b"id: up-0-0\nretry: 30\ndata: \n\n"] {
+        let (tapes, polls) = (Tapes::default(), Arc::new(AtomicUsize::new(0)));
+        let (resumed, counted) = (tapes.clone(), Arc::clone(&polls));
+        let upstream = polling(&tapes, 30, 1, End::Gracefully)
+            .on("GET", move |mut call| {
+                let (tapes, polls) = (resumed.clone(), Arc::clone(&counted));
+                async move {
+                    let Some(last) = last_event_id(&call) else { return call.default().await };
+                    if polls.fetch_add(1, Ordering::Relaxed) < 12 {
+                        call.say_bytes(silent).await;
+                    } else {
+                        call.say_bytes(tapes.after(&last).concat().as_bytes()).await;
+                    }
+                    call.finish().await;
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        let started = Instant::now();
+        assert_eq!(client.call("one__echo", json!({})).await.text(), "done 0");
+        assert_eq!(polls.load(Ordering::Relaxed), 13, "twelve brought nothing");
+        assert!(started.elapsed() >= Duration::from_millis(13 * 25), "each after the wait that was named");
+    }
+}
+
+#[tokio::test]
+async fn s_httpc_07_a_standing_stream_that_is_polled_keeps_its_place() {
+    let polls = Arc::new(Mutex::new(Vec::new()));
+    let counted = Arc::clone(&polls);
+    let upstream = http_upstream("one")
+        .on("GET", move |mut call| {
+            counted.lock().expect("nobody panics while holding it").push(last_event_id(&call));
+            async move {
+                call.say_bytes(b"id: standing-1\nretry: 30\ndata: \n\n").await;
+                call.finish().await;
+            }
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    gateway.handshake(HANDSHAKE).await.until_tools(&["one__echo"]).await;
+    let polls = || polls.lock().expect("nobody panics while holding it").clone();
+    crate::support::eventually("a dozen polls", || async { (polls().len() > 12).then_some(()) }).await;
+    assert!(polls()[1..].iter().all(|id| id.as_deref() == Some("standing-1")), "{:?}", polls());
 }
 
 #[tokio::test]
