@@ -71,6 +71,8 @@ pub(super) struct LinkSettings {
 pub(super) struct OpenQuestion {
     /// The call that caused it, where that is known.
     pub(super) cause: Option<u64>,
+    /// Whether a person is asked, and sees it until it is over.
+    pub(super) is_prompt: bool,
     /// Cancelled when no answer is of use any longer.
     pub(super) moot: CancellationToken,
 }
@@ -442,9 +444,13 @@ impl Link {
         self.calls.caller(cause)?.events
     }
 
-    /// Nobody waits for this call any longer, so nobody is to be asked on its behalf (S-CANC-06).
-    fn end_questions_of(&self, call: u64) {
-        for question in self.lock_questions().values().filter(|question| question.cause == Some(call)) {
+    /// This call is over, so nobody is to be asked on its behalf (S-CANC-06). After its answer that means people: which
+    /// roots a client has, a server may well ask while a call happens to be under way, and use for those that follow.
+    fn end_questions_of(&self, call: u64, was_answered: bool) {
+        let questions = self.lock_questions();
+        let moot =
+            |question: &&OpenQuestion| question.cause == Some(call) && (question.is_prompt || !was_answered);
+        for question in questions.values().filter(moot) {
             question.moot.cancel();
         }
     }
@@ -465,7 +471,7 @@ impl Link {
     }
 }
 
-/// Removes a call that nobody awaits any longer and, if it was sent and unanswered, cancels it.
+/// Removes a call that nobody awaits any longer, ends its questions and, if it was sent and unanswered, cancels it.
 pub(super) struct CallGuard {
     pub(super) link: Arc<Link>,
     pub(super) id: u64,
@@ -474,9 +480,9 @@ pub(super) struct CallGuard {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        let unanswered = self.link.calls.forget(self.id);
-        if unanswered && self.sent {
-            self.link.end_questions_of(self.id);
+        let is_given_up = self.link.calls.forget(self.id) && self.sent;
+        self.link.end_questions_of(self.id, !is_given_up);
+        if is_given_up {
             self.link.cancel(self.id);
         }
     }

@@ -82,7 +82,8 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     if !has_share_left(link, cause) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }
-    let question = OpenQuestion { cause, moot: withdrawn.clone() };
+    let is_prompt = &*request.method != "roots/list";
+    let question = OpenQuestion { cause, is_prompt, moot: withdrawn.clone() };
     if let Err(refusal) = open(link, &request, question) {
         return link.send(refusal);
     }
