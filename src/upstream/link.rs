@@ -172,6 +172,21 @@ impl Link {
         self.client.affinity
     }
 
+    /// Whether calls of several clients go over it.
+    fn is_shared(&self) -> bool {
+        !matches!(self.affinity(), Affinity::Session(_))
+    }
+
+    /// The call that what arrived belongs to: the one that the wire names, or the only one there can be. A standing
+    /// stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
+    /// (S-HTTPC-06, S-ELIC-11).
+    pub(super) fn call_of(&self, cause: Option<u64>) -> Option<u64> {
+        cause.or_else(|| match self.wire {
+            Wire::Http(_) if self.is_shared() => None,
+            _ => self.calls.only_call(),
+        })
+    }
+
     /// What the upstream said when the link was opened.
     pub(super) fn facts(&self) -> Result<&Facts, UpstreamError> {
         self.facts.get().ok_or_else(|| UpstreamError::unavailable("still opening"))
@@ -399,7 +414,7 @@ impl Link {
     /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
     /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
     fn logged(&self, notification: Notification, cause: Option<u64>) {
-        let caller = self.calls.caller(cause);
+        let caller = self.call_of(cause).and_then(|call| self.calls.caller(call));
         if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
             let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
             // Nobody reads it when the caller has left its answer to run without it.
@@ -435,13 +450,13 @@ impl Link {
 
     /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
     pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
-        let caller = cause.and_then(|cause| self.calls.caller(Some(cause)));
+        let caller = cause.and_then(|cause| self.calls.caller(cause));
         caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone())
     }
 
     /// The stream on which a question that this call caused should be asked.
     pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
-        self.calls.caller(cause)?.events
+        self.calls.caller(cause?)?.events
     }
 
     /// This call is over, so nobody is to be asked on its behalf (S-CANC-06). After its answer that means people: which
@@ -480,7 +495,13 @@ pub(super) struct CallGuard {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        let is_given_up = self.link.calls.forget(self.id) && self.sent;
+        let (link, id) = (&self.link, self.id);
+        // Where one client is alone, whatever is still said of the call is for that one too.
+        let was_pending = match self.sent && link.is_shared() {
+            true => link.calls.give_up(id),
+            false => link.calls.forget(id),
+        };
+        let is_given_up = was_pending && self.sent;
         self.link.end_questions_of(self.id, !is_given_up);
         if is_given_up {
             self.link.cancel(self.id);
