@@ -72,6 +72,8 @@ pub(super) struct LinkSettings {
 pub(super) struct OpenQuestion {
     /// The call that caused it, where that is known.
     pub(super) cause: Option<u64>,
+    /// Whether a person is asked, and sees it until it is over.
+    pub(super) is_prompt: bool,
     /// Cancelled when no answer is of use any longer.
     pub(super) moot: CancellationToken,
 }
@@ -168,6 +170,21 @@ impl Link {
     /// Whose link it is.
     pub fn affinity(&self) -> Affinity {
         self.client.affinity
+    }
+
+    /// Whether calls of several clients go over it.
+    fn is_shared(&self) -> bool {
+        !matches!(self.affinity(), Affinity::Session(_))
+    }
+
+    /// The call that what arrived belongs to: the one that the wire names, or the only one there can be. A standing
+    /// stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
+    /// (S-HTTPC-06, S-ELIC-11).
+    pub(super) fn call_of(&self, cause: Option<u64>) -> Option<u64> {
+        cause.or_else(|| match self.wire {
+            Wire::Http(_) if self.is_shared() => None,
+            _ => self.calls.only_call(),
+        })
     }
 
     /// What the upstream said when the link was opened.
@@ -397,7 +414,7 @@ impl Link {
     /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
     /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
     fn logged(&self, notification: Notification, cause: Option<u64>) {
-        let caller = self.calls.caller(cause);
+        let caller = self.call_of(cause).and_then(|call| self.calls.caller(call));
         if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
             let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
             // Nobody reads it when the caller has left its answer to run without it.
@@ -429,18 +446,22 @@ impl Link {
 
     /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
     pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
-        let caller = cause.and_then(|cause| self.calls.caller(Some(cause)));
+        let caller = cause.and_then(|cause| self.calls.caller(cause));
         caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone())
     }
 
     /// The stream on which a question that this call caused should be asked.
     pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
-        self.calls.caller(cause)?.events
+        self.calls.caller(cause?)?.events
     }
 
-    /// Nobody waits for this call any longer, so nobody is to be asked on its behalf (S-CANC-06).
-    fn end_questions_of(&self, call: u64) {
-        for question in self.lock_questions().values().filter(|question| question.cause == Some(call)) {
+    /// This call is over, so nobody is to be asked on its behalf (S-CANC-06). After its answer that means people: which
+    /// roots a client has, a server may well ask while a call happens to be under way, and use for those that follow.
+    fn end_questions_of(&self, call: u64, was_answered: bool) {
+        let questions = self.lock_questions();
+        let moot =
+            |question: &&OpenQuestion| question.cause == Some(call) && (question.is_prompt || !was_answered);
+        for question in questions.values().filter(moot) {
             question.moot.cancel();
         }
     }
@@ -461,7 +482,7 @@ impl Link {
     }
 }
 
-/// Removes a call that nobody awaits any longer and, if it was sent and unanswered, cancels it.
+/// Removes a call that nobody awaits any longer, ends its questions and, if it was sent and unanswered, cancels it.
 pub(super) struct CallGuard {
     pub(super) link: Arc<Link>,
     pub(super) id: u64,
@@ -470,9 +491,15 @@ pub(super) struct CallGuard {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        let unanswered = self.link.calls.forget(self.id);
-        if unanswered && self.sent {
-            self.link.end_questions_of(self.id);
+        let (link, id) = (&self.link, self.id);
+        // Where one client is alone, whatever is still said of the call is for that one too.
+        let was_pending = match self.sent && link.is_shared() {
+            true => link.calls.give_up(id),
+            false => link.calls.forget(id),
+        };
+        let is_given_up = was_pending && self.sent;
+        self.link.end_questions_of(self.id, !is_given_up);
+        if is_given_up {
             self.link.cancel(self.id);
         }
     }
