@@ -29,7 +29,7 @@ pub enum Subscribing {
     /// It is so now.
     Accepted(Subscription),
     /// The upstream knows no such resource; its words.
-    Refused(Outcome),
+    Refused(Box<Outcome>),
 }
 
 const RESOURCE_NOT_FOUND: i64 = -32002;
@@ -104,7 +104,7 @@ impl Switchboard {
             Answer::Error(error) if is_not_found(&error) => {
                 let public = |local: &str| view.public_uri(CALLER, &upstream, local);
                 let answer = Answer::Error(in_public_uris(&error, &local, &uri, public));
-                Ok(Subscribing::Refused(Outcome::Relayed { answer, upstream, view: view.clone() }))
+                Ok(Subscribing::Refused(Box::new(Outcome::Relayed { answer, upstream, view: view.clone() })))
             }
             Answer::Error(_) => Err(Failure::NotOffered(method.name())),
         }

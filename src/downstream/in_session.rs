@@ -231,7 +231,7 @@ fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcom
 async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
     let Subscription { public, local, upstream } = match edge.switchboard.subscribe(call).await? {
         Subscribing::Accepted(subscription) => subscription,
-        Subscribing::Refused(refusal) => return Ok(refusal),
+        Subscribing::Refused(refusal) => return Ok(*refusal),
     };
     session.subscribed(Subscribed { public, local, upstream }).await;
     Ok(nothing())
@@ -240,7 +240,7 @@ async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
     let subscription = match edge.switchboard.unsubscribe(call).await? {
         Subscribing::Accepted(subscription) => subscription,
-        Subscribing::Refused(refusal) => return Ok(refusal),
+        Subscribing::Refused(refusal) => return Ok(*refusal),
     };
     session.unsubscribed(subscription.public).await;
     Ok(nothing())
