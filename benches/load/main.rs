@@ -72,6 +72,9 @@ struct Arguments {
     /// Rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Idle sessions, each with an open stream, whose memory is measured; at most 10,000.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=10_000))]
+    sessions: u64,
     /// Measure this gateway instead of the one just built.
     #[arg(long, value_name = "PROGRAM", default_value = env!("CARGO_BIN_EXE_switchyard"))]
     gateway: PathBuf,
@@ -105,6 +108,7 @@ struct Bench {
     callers: usize,
     workers: usize,
     quick: bool,
+    sessions: usize,
 }
 
 fn main() -> ExitCode {
@@ -138,6 +142,7 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
         callers: arguments.callers,
         workers: std::thread::available_parallelism()?.get(),
         quick: arguments.quick,
+        sessions: usize::try_from(arguments.sessions)?,
     };
     let mut report = Report::default();
     describe(&bench, &mut report).await;

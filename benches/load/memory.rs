@@ -37,7 +37,7 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 /// Opens many sessions with a stream each, lets each make one call, and closes them; then all of it again, because
 /// what an allocator keeps shows less each time, and what leaks shows as much.
 async fn idle_sessions(bench: &Bench, gateway: &Gateway, report: &mut Report) -> Result<()> {
-    let count = if bench.quick { 200 } else { 1000 };
+    let count = if bench.quick { 200 } else { bench.sessions };
     for _ in 0..WARM {
         Caller::open(&gateway.target, Era::Handshake, 1).await?.close().await?;
     }
