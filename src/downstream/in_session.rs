@@ -16,8 +16,9 @@ use super::events::EventWriter;
 use super::exchange::{Finished, Work};
 use super::initialize::client_view;
 use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
+use super::telling::Telling;
 use super::url_required;
-use crate::dispatch::{Call, Failure, Outcome};
+use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Notification, Request, RequestId, Response};
@@ -30,7 +31,7 @@ use crate::session::messages::Subscribed;
 use crate::session::{Admission, NotAdmitted, SessionHandle};
 use crate::telemetry::spans::{self, Ending, Target, Transport};
 use crate::telemetry::trace_context::TraceContext;
-use crate::upstream::events::{Events, event_queue};
+use crate::upstream::events::event_queue;
 
 pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification: Notification) {
     match &*notification.method {
@@ -70,8 +71,7 @@ pub(super) struct Arrival {
 /// A request admitted: its work, not yet begun, and what it will tell on the way.
 pub(super) struct Begun {
     pub(super) work: Work,
-    pub(super) events: Events,
-    pub(super) writer: EventWriter,
+    pub(super) telling: Telling,
 }
 
 /// Admits a request and makes its work.
@@ -121,7 +121,7 @@ pub(super) async fn begin(
         let _counted = counted;
         admitted(&edge, &session, &admission, request.id, method, call).await
     };
-    Ok(Begun { work: Box::pin(work.instrument(span)), events, writer })
+    Ok(Begun { work: Box::pin(work.instrument(span)), telling: Telling::of(events, writer) })
 }
 
 pub(super) fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
@@ -229,14 +229,19 @@ fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcom
 }
 
 async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.subscribe(call).await?;
-    let (public, local, upstream) = (subscription.public, subscription.local, subscription.upstream);
+    let Subscription { public, local, upstream } = match edge.switchboard.subscribe(call).await? {
+        Subscribing::Accepted(subscription) => subscription,
+        Subscribing::Refused(refusal) => return Ok(*refusal),
+    };
     session.subscribed(Subscribed { public, local, upstream }).await;
     Ok(nothing())
 }
 
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.unsubscribe(call).await?;
+    let subscription = match edge.switchboard.unsubscribe(call).await? {
+        Subscribing::Accepted(subscription) => subscription,
+        Subscribing::Refused(refusal) => return Ok(*refusal),
+    };
     session.unsubscribed(subscription.public).await;
     Ok(nothing())
 }

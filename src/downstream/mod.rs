@@ -23,6 +23,7 @@ mod respond;
 mod sse_transport;
 mod stateless;
 pub mod stdio;
+mod telling;
 mod url_required;
 
 pub use edge::Edge;

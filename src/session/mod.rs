@@ -6,11 +6,13 @@
 //! (`dispatch`).
 
 mod actor;
+mod backlog;
 pub mod changes;
 mod elicitations;
 pub mod event_id;
 pub mod handle;
 mod in_flight;
+mod ledger;
 pub mod messages;
 mod questions;
 mod state;

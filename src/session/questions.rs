@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::elicitations::Elicitations;
 use super::messages::RequireUrls;
@@ -94,7 +95,8 @@ impl Questions {
         let stream = asked.stream.clone();
         self.pending.insert(number, PendingQuestion { answer, progress, stream, page });
         let text = message::request(number, method, &params).into();
-        Ok((Question { number, answer: answered, progress: progressed }, text))
+        let lost = CancellationToken::new();
+        Ok((Question { number, answer: answered, progress: progressed, lost }, text))
     }
 
     /// Every question that would be put counts, and the first one too many is logged (S-ELIC-14).

@@ -2,7 +2,8 @@
 //!
 //! Always: what belongs to one call or session goes there; where several share the link, what could be of more than one
 //! is shown to none of them (S-LOG-04, S-ELIC-11); a session that takes nothing holds nobody up. Not here: reading it from
-//! the wire (`incoming`, `http_streams`), putting questions to clients (`questions`), pages (`pages`).
+//! the wire (`incoming`, `http_streams`), putting questions to clients (`questions`), pages (`pages`), the gateway's
+//! own log (`own_log`).
 
 use std::sync::Arc;
 
@@ -11,9 +12,6 @@ use super::link::{Link, Wire};
 use super::messages::{ListKind, NewsKind, TellClient, UpstreamNews};
 use super::questions;
 use crate::protocol::frame::{Frame, Notification, RequestId};
-
-/// Characters kept of a log line that belongs to no call.
-const LOGGED: usize = 200;
 
 impl Link {
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
@@ -95,11 +93,7 @@ impl Link {
         }
         match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
             Some(port) => self.tell(&port, notification),
-            None => {
-                let data = notification.params.get("data").map(String::from_utf8_lossy).unwrap_or_default();
-                let data: String = data.chars().take(LOGGED).collect();
-                tracing::debug!(upstream = %self.upstream, data, "a log line that belongs to no call");
-            }
+            None => self.own_log.write(&self.upstream, &notification.params),
         }
     }
 

@@ -21,6 +21,7 @@ use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, NewsRecipient};
+use super::own_log::OwnLog;
 use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
@@ -99,6 +100,7 @@ pub struct Link {
     /// Whether a call was answered on it.
     served: AtomicBool,
     pub(super) pings: Pings,
+    pub(super) own_log: OwnLog,
     /// Places for messages that nobody waits for, where each is an exchange of its own.
     pub(super) in_background: Arc<Semaphore>,
 }
@@ -149,6 +151,7 @@ impl Link {
             used_ms: AtomicU64::new(0),
             served: AtomicBool::new(false),
             pings: Pings::default(),
+            own_log: OwnLog::default(),
             in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }

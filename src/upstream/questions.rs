@@ -196,6 +196,7 @@ async fn wait(
             answer = &mut question.answer => return answer.ok(),
             () = activity.expired(rules.wait, rules.maximum) => return None,
             () = withdrawn.cancelled() => return None,
+            () = question.lost.cancelled() => return None,
         }
     }
 }
