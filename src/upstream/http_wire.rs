@@ -1,7 +1,7 @@
 //! The handshake era over streamable HTTP, as a client: one session, every message its own POST, one standing GET.
 //!
 //! Always: the session id stays on this hop (S-HTTPC-02); answers are matched by id, whatever stream they come on
-//! (S-HTTPC-06). Not here: sockets (`http`), streams of events (`http_streams`), what messages mean (`link`).
+//! (S-HTTPC-06). Not here: sockets (`http`), streams of events (`http_streams`), what messages mean (`arrivals`).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

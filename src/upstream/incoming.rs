@@ -1,7 +1,7 @@
 //! What arrives on a stream that belongs to no call: lines of a child, events of HTTP+SSE or of a standing stream.
 //!
 //! Always: a message that cannot be read fails the call it names and no other; a peer that sends nothing else is given
-//! up. Not here: what the messages mean (`link`).
+//! up. Not here: what the messages mean (`arrivals`).
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! One open connection to an upstream: a child process, or an HTTP session of the handshake era.
 //!
 //! Owns the calls in flight on it and the upstream's own questions. Always: when it ends, every call on it fails at once.
-//! Not here: opening it (`connect`), deciding when (`actor`), stateless HTTP, which has no connection to keep.
+//! Not here: what arrives on it (`arrivals`), opening it (`connect`), deciding when (`actor`), stateless HTTP, which has no
+//! connection to keep.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,25 +14,23 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{
-    Activity, Affinity, CallEvent, Circumstances, Client, ClientPort, EventSink, UpstreamCall,
-};
+use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::levels::Level;
-use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::messages::{EndRecipient, LinkEnded, NewsRecipient};
 use super::own_log::OwnLog;
 use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
-use super::questions::{self, QuestionRules};
+use super::questions::QuestionRules;
 use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
 use crate::names::UpstreamName;
-use crate::protocol::frame::{Answer, Frame, Notification, RequestId};
+use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::message;
 
 /// How bytes get to the upstream.
@@ -93,7 +92,7 @@ pub struct Link {
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
     pub(super) level: Level,
-    reports: Reports,
+    pub(super) reports: Reports,
     ended: CancellationToken,
     why: OnceLock<String>,
     opened: Instant,
@@ -101,7 +100,7 @@ pub struct Link {
     /// Whether a call was answered on it.
     served: AtomicBool,
     pub(super) pings: Pings,
-    own_log: OwnLog,
+    pub(super) own_log: OwnLog,
     /// Places for messages that nobody waits for, where each is an exchange of its own.
     pub(super) in_background: Arc<Semaphore>,
 }
@@ -173,18 +172,8 @@ impl Link {
     }
 
     /// Whether calls of several clients go over it.
-    fn is_shared(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         !matches!(self.affinity(), Affinity::Session(_))
-    }
-
-    /// The call that what arrived belongs to: the one that the wire names, or the only one there can be. A standing
-    /// stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
-    /// (S-HTTPC-06, S-ELIC-11).
-    pub(super) fn call_of(&self, cause: Option<u64>) -> Option<u64> {
-        cause.or_else(|| match self.wire {
-            Wire::Http(_) if self.is_shared() => None,
-            _ => self.calls.only_call(),
-        })
     }
 
     /// What the upstream said when the link was opened.
@@ -352,107 +341,6 @@ impl Link {
     /// Sends a notification of the gateway's own.
     pub(super) fn notify(self: &Arc<Self>, method: &str, params: &str) {
         self.send(message::notification(method, params.as_bytes()));
-    }
-
-    /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
-    pub(super) fn receive(self: &Arc<Self>, frame: Frame, cause: Option<u64>) {
-        self.pings.heard();
-        match frame {
-            Frame::Response(response) => {
-                let id = response.id.as_ref().and_then(RequestId::as_number);
-                if !id.is_some_and(|id| self.calls.settle(id, Ok(response.answer))) {
-                    tracing::debug!(upstream = %self.upstream, "dropped an answer that nobody awaits");
-                }
-            }
-            Frame::Request(request) => questions::serve(self, request, cause),
-            Frame::Notification(notification) => self.notified(notification, cause),
-        }
-    }
-
-    fn notified(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {
-        match &*notification.method {
-            "notifications/progress" => {
-                let token = notification.params.get("progressToken");
-                let token =
-                    token.and_then(|raw| std::str::from_utf8(raw).ok()).and_then(|text| text.parse().ok());
-                if let Some(token) = token {
-                    self.calls.progress(token, notification.params);
-                }
-            }
-            "notifications/message" => self.logged(notification, cause),
-            "notifications/tools/list_changed" => self.news(ListKind::Tools),
-            "notifications/prompts/list_changed" => self.news(ListKind::Prompts),
-            "notifications/resources/list_changed" => self.news(ListKind::Resources),
-            "notifications/cancelled" => {
-                let id = notification.params.share("requestId").and_then(RequestId::from_raw);
-                if let Some(asked) = id.and_then(|id| self.lock_questions().remove(&id)) {
-                    asked.moot.cancel();
-                }
-            }
-            "notifications/resources/updated" => self.updated(&notification),
-            "notifications/elicitation/complete" => self.page_completed(&notification),
-            _ => {}
-        }
-    }
-
-    /// A change is followed where the upstream said that it would tell of changes (S-LIST-04).
-    fn news(&self, kind: ListKind) {
-        let feature = match kind {
-            ListKind::Tools => "tools",
-            ListKind::Prompts => "prompts",
-            ListKind::Resources => "resources",
-        };
-        if !self.facts().is_ok_and(|facts| facts.capabilities.flag(feature, "listChanged")) {
-            return;
-        }
-        let news = UpstreamNews { upstream: self.upstream.clone(), kind: NewsKind::ListChanged(kind) };
-        if self.reports.news.try_send(news).is_err() {
-            tracing::debug!(upstream = %self.upstream, "a list change was dropped; the next re-listing finds it");
-        }
-    }
-
-    /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
-    /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
-    fn logged(&self, notification: Notification, cause: Option<u64>) {
-        let caller = self.call_of(cause).and_then(|call| self.calls.caller(call));
-        if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
-            let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
-            // Nobody reads it when the caller has left its answer to run without it.
-            let _ = events.push(log);
-            return;
-        }
-        match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
-            Some(port) => self.tell(&port, notification),
-            None => self.own_log.write(&self.upstream, &notification.params),
-        }
-    }
-
-    /// Everybody who follows the resource is told, over whatever connection it is.
-    fn updated(&self, notification: &Notification) {
-        let Some(uri) = notification.params.text("uri") else { return };
-        for follower in self.reports.followers.followers(self.affinity(), &uri) {
-            if let Some(port) = &follower.port {
-                self.tell(port, notification.clone());
-            }
-        }
-    }
-
-    fn tell(&self, port: &ClientPort, notification: Notification) {
-        let news = TellClient { upstream: self.upstream.clone(), notification };
-        if port.tell.try_send(news).is_err() {
-            tracing::debug!(upstream = %self.upstream, "the session took no notification");
-        }
-    }
-
-    /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
-    pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
-        let caller = cause.and_then(|cause| self.calls.caller(cause));
-        caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone())
-    }
-
-    /// The stream on which a question that this call caused should be asked.
-    pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
-        self.calls.caller(cause?)?.events
     }
 
     /// This call is over, so nobody is to be asked on its behalf (S-CANC-06). After its answer that means people: which

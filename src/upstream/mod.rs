@@ -1,14 +1,17 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `route`, `follow`, `call` and `events` (what passes through), `shared`,
-//! `users`, `subscriptions` and `connections` (what is known and what is decided), `actor` (who does it), `connect`,
-//! `connect_http`, `greeting` and `probe` (opening), `link`, `asking` and `levels` (an open connection) over `stdio`,
-//! `http_wire` (with `http_streams` and `stream_memory`) or `sse_wire` (with `sse_endpoint`), `stateless` (calls that need
-//! none), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError` that says whether it
-//! may have run; dropping it cancels it upstream.
+//! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `events` and `error` (what passes
+//! through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
+//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared` and
+//! `encode` (what is said of clients, and for them), `link`, `calls`, `asking` and `levels` (an open connection),
+//! `arrivals`, `questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
+//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` (reading them), `http` (below both), `stateless` (calls
+//! that need no connection), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError`
+//! that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
 
 mod actor;
+mod arrivals;
 mod asking;
 mod backoff;
 pub mod call;

@@ -1,7 +1,7 @@
 //! An upstream's log messages that are nobody's in particular: they end up in the gateway's own log (S-LOG-04).
 //!
 //! Always: whatever the upstream sends, lines are bounded in length and number, hold no secrets that can be told by their
-//! look, and are one line each. Not here: whose a message is (`link`).
+//! look, and are one line each. Not here: whose a message is (`arrivals`).
 
 use std::num::NonZeroU32;
 

@@ -1,7 +1,7 @@
 //! The HTTP+SSE transport of 2024-11-05, as a client: one event stream down, a POST for every message up (S-SSE-04).
 //!
 //! Always: the stream is the session, so its end ends the link; messages go only to the origin that the stream came
-//! from; every wait is bounded. Not here: when this transport is tried (`connect`), what messages mean (`link`).
+//! from; every wait is bounded. Not here: when this transport is tried (`connect`), what messages mean (`arrivals`).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
