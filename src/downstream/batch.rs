@@ -79,7 +79,10 @@ pub(super) fn unlawful(
     if frames.len() > edge.settings.bounds.batch_items {
         return Some("the batch is too long");
     }
-    let is_response = |frame: &Result<Frame, FrameFault>| matches!(frame, Ok(Frame::Response(_)));
+    let is_response = |frame: &Result<Frame, FrameFault>| match frame {
+        Ok(frame) => matches!(frame, Frame::Response(_)),
+        Err(fault) => fault.answers,
+    };
     let initializes = |frame: &Result<Frame, FrameFault>| matches!(frame, Ok(Frame::Request(request)) if &*request.method == "initialize");
     if frames.iter().any(initializes) {
         return Some("initialize cannot be part of a batch");
@@ -119,6 +122,7 @@ pub(super) async fn begin(
                 in_session::notified(edge, session, notification).await;
             }
             Ok(Frame::Response(response)) => in_session::answered(session, response).await,
+            Err(fault) if fault.answers => in_session::broken_answer(session, &fault).await,
             Err(fault) => works.push(Box::pin(std::future::ready(respond::not_a_message(&fault)))),
         }
     }

@@ -154,10 +154,7 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
     }
     let frame = match Frame::parse(body, inbound.edge.json_limits()) {
         Ok(frame) => frame,
-        Err(fault) => {
-            handshake::broken_answer(inbound, &fault).await;
-            return json(respond::not_a_message(&fault));
-        }
+        Err(fault) => return handshake::not_a_message(inbound, &fault).await,
     };
     if let Frame::Request(request) = &frame
         && inbound.edge.is_draining()

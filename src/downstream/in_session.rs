@@ -20,7 +20,7 @@ use super::url_required;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
-use crate::protocol::frame::{Notification, Request, RequestId, Response};
+use crate::protocol::frame::{Answer, ErrorObject, FrameFault, Notification, Request, RequestId, Response};
 use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
@@ -56,6 +56,14 @@ pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification:
 pub(super) async fn answered(session: &SessionHandle, response: Response) {
     if let Some(number) = response.id.as_ref().and_then(RequestId::as_number) {
         session.answered(number, response.answer).await;
+    }
+}
+
+/// An answer that is none ends the wait of whoever asked, instead of the time for it.
+pub(super) async fn broken_answer(session: &SessionHandle, fault: &FrameFault) {
+    if let Some(number) = fault.id.as_ref().and_then(RequestId::as_number) {
+        let error = ErrorObject::own(INTERNAL_ERROR, "the client's answer is no JSON-RPC response");
+        session.answered(number, Answer::Error(error)).await;
     }
 }
 
@@ -209,7 +217,7 @@ pub(super) fn progress_token(params: &Object) -> Option<Bytes> {
 /// How a story ended, for its span.
 pub(super) fn ending(ended: &Result<Outcome, Failure>) -> Ending {
     match ended {
-        Ok(Outcome::Relayed { answer: crate::protocol::frame::Answer::Error(error), .. }) => {
+        Ok(Outcome::Relayed { answer: Answer::Error(error), .. }) => {
             Ending::RpcError(error.code)
         }
         Ok(_) => Ending::Result,

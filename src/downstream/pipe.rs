@@ -147,6 +147,13 @@ impl Pipe {
                 }
                 Taken::Yes
             }
+            Err(fault) if fault.answers => {
+                tracing::debug!(%fault, "a client's answer is broken");
+                if let Some(session) = self.session() {
+                    in_session::broken_answer(&session, &fault).await;
+                }
+                Taken::Yes
+            }
             Err(fault) if fault.id.is_some() => self.answer(respond::not_a_message(&fault)).await,
             Err(fault) => self.refuse(respond::not_a_message(&fault)).await,
         }
