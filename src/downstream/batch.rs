@@ -110,6 +110,9 @@ pub(super) async fn begin(
     let mut requests = Requests::new();
     for frame in frames {
         match frame {
+            Ok(Frame::Request(request)) if edge.is_draining() => {
+                works.push(Box::pin(std::future::ready(respond::too_late(&request.id))));
+            }
             Ok(Frame::Request(request)) => {
                 requests.push(request.id.clone());
                 let arrival = arrival(&request);
