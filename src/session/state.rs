@@ -87,9 +87,10 @@ impl State {
     pub(super) fn ask(&mut self, asked: &AskClient) -> Result<Question, QuestionRefused> {
         let (question, text) = self.questions.ask(asked)?;
         if self.deliver(text, Weight::Lasting, asked.stream.as_ref()) {
+            self.questions.was_put(&asked.upstream);
             return Ok(question);
         }
-        self.questions.withdraw(question.number);
+        self.questions.was_not_put(question.number);
         Err(QuestionRefused::TooMany)
     }
 

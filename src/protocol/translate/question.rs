@@ -76,19 +76,25 @@ const NOT_DECLARED: Asked = Asked::Refused(METHOD_NOT_FOUND, "the client did not
 const NOT_ALLOWED: Asked = Asked::Refused(METHOD_NOT_FOUND, "this server may not ask for that here");
 
 impl Asking<'_> {
-    /// The question as this client may see it.
-    pub fn question(&self, method: &str, params: &Object, mint: &mut Mint<'_>) -> Asked {
+    /// Whether the client offered to be asked this, and the server may ask it; else what becomes of the question.
+    pub fn permitted(&self, method: &str) -> Result<(), Asked> {
         let (may, declared) = match method {
             "roots/list" => (self.asker.roots, self.capabilities.roots()),
             "sampling/createMessage" => (self.asker.sampling, self.capabilities.sampling()),
             "elicitation/create" => (self.asker.elicitation, self.capabilities.elicitation()),
             _ => (true, false),
         };
-        if !declared {
-            return NOT_DECLARED;
+        match (declared, may) {
+            (false, _) => Err(NOT_DECLARED),
+            (true, false) => Err(NOT_ALLOWED),
+            (true, true) => Ok(()),
         }
-        if !may {
-            return NOT_ALLOWED;
+    }
+
+    /// The question as this client may see it.
+    pub fn question(&self, method: &str, params: &Object, mint: &mut Mint<'_>) -> Asked {
+        if let Err(instead) = self.permitted(method) {
+            return instead;
         }
         let mut edit = Edit::of(params);
         edit.remove("task").remove_meta(RELATED_TASK);
