@@ -1,5 +1,7 @@
 //! `resources/read`, `resources/subscribe`, `resources/unsubscribe`.
 
+use std::borrow::Cow;
+
 use super::forward::Leg;
 use super::{CALLER, Call, Failure, Outcome, Switchboard};
 use crate::names::UpstreamName;
@@ -8,7 +10,7 @@ use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::Target;
 
-/// A subscription that the upstream has accepted.
+/// A resource that can be subscribed to, and whose updates belong to which of the client's URIs.
 #[derive(Debug)]
 pub struct Subscription {
     /// The URI the client uses.
@@ -46,17 +48,9 @@ impl Switchboard {
         }
     }
 
-    /// Subscribes to a resource; the upstream must say that it can (S-RES-06).
-    pub async fn subscribe(&self, call: &Call) -> Result<Subscription, Failure> {
-        self.change_subscription(call, Method::Subscribe).await
-    }
-
-    /// Ends a subscription.
-    pub async fn unsubscribe(&self, call: &Call) -> Result<Subscription, Failure> {
-        self.change_subscription(call, Method::Unsubscribe).await
-    }
-
-    async fn change_subscription(&self, call: &Call, method: Method) -> Result<Subscription, Failure> {
+    /// What a (un)subscription is about; the upstream must say that it can do this (S-RES-06). Nothing is asked yet, so
+    /// that a session can be ready for updates before the upstream can send any.
+    pub async fn subscription(&self, call: &Call) -> Result<Subscription, Failure> {
         let uri = uri_of(call)?;
         let view = self.view_with(&call.client, |view| view.resolve_uri(CALLER, &uri).is_some()).await?;
         let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
@@ -66,23 +60,42 @@ impl Switchboard {
         if !offered {
             return Err(Failure::NotOffered("resources/subscribe"));
         }
+        let (upstream, local) = (route.upstream.clone(), route.local.clone().into_owned());
+        Ok(Subscription { public: uri, local, upstream })
+    }
+
+    /// Subscribes to a resource.
+    pub async fn subscribe(&self, call: &Call, subscription: &Subscription) -> Result<(), Failure> {
+        self.change_subscription(call, Method::Subscribe, subscription).await
+    }
+
+    /// Ends a subscription.
+    pub async fn unsubscribe(&self, call: &Call, subscription: &Subscription) -> Result<(), Failure> {
+        self.change_subscription(call, Method::Unsubscribe, subscription).await
+    }
+
+    async fn change_subscription(
+        &self,
+        call: &Call,
+        method: Method,
+        subscription: &Subscription,
+    ) -> Result<(), Failure> {
+        let Subscription { public, local, upstream } = subscription;
         let mut params = Edit::of(&call.params);
-        if *uri != *route.local {
-            params.set_text("uri", &route.local);
+        if public != local {
+            params.set_text("uri", local);
         }
-        let upstream = route.upstream.clone();
-        let local = route.local.clone().into_owned();
         let leg = Leg {
-            upstream: route.upstream,
+            upstream,
             method,
             params,
-            local: Some(route.local),
+            local: Some(Cow::Borrowed(local)),
             target: Target::None,
             param_headers: Vec::new(),
         };
         match self.forward(call, leg).await? {
-            Answer::Result(_) => Ok(Subscription { public: uri.clone(), local, upstream }),
-            Answer::Error(error) if is_not_found(&error) => Err(not_found(&uri)),
+            Answer::Result(_) => Ok(()),
+            Answer::Error(error) if is_not_found(&error) => Err(not_found(public)),
             Answer::Error(_) => Err(Failure::NotOffered(method.name())),
         }
     }

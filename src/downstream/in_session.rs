@@ -217,9 +217,7 @@ pub(super) fn progress_token(params: &Object) -> Option<Bytes> {
 /// How a story ended, for its span.
 pub(super) fn ending(ended: &Result<Outcome, Failure>) -> Ending {
     match ended {
-        Ok(Outcome::Relayed { answer: Answer::Error(error), .. }) => {
-            Ending::RpcError(error.code)
-        }
+        Ok(Outcome::Relayed { answer: Answer::Error(error), .. }) => Ending::RpcError(error.code),
         Ok(_) => Ending::Result,
         Err(Failure::Upstream { error, .. }) => Ending::Failure(error.reason().text()),
         Err(_) => Ending::Failure("refused"),
@@ -236,15 +234,35 @@ fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcom
     Ok(nothing())
 }
 
+/// The session knows before the upstream is asked: the first update may come together with its answer.
 async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.subscribe(call).await?;
-    let (public, local, upstream) = (subscription.public, subscription.local, subscription.upstream);
-    session.subscribed(Subscribed { public, local, upstream }).await;
+    let subscription = edge.switchboard.subscription(call).await?;
+    let (public, local) = (subscription.public.clone(), subscription.local.clone());
+    let subscribed = Subscribed { public, local, upstream: subscription.upstream.clone() };
+    let mut undo = UnsubscribeOnDrop { session, public: None };
+    undo.public = session.subscribed(subscribed).await.then(|| subscription.public.clone());
+    edge.switchboard.subscribe(call, &subscription).await?;
+    undo.public = None;
     Ok(nothing())
 }
 
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.unsubscribe(call).await?;
-    session.unsubscribed(subscription.public).await;
+    let subscription = edge.switchboard.subscription(call).await?;
+    edge.switchboard.unsubscribe(call, &subscription).await?;
+    session.unsubscribed(subscription.public);
     Ok(nothing())
+}
+
+/// Forgets a subscription that was new, when it is refused or its client stops waiting for it.
+struct UnsubscribeOnDrop<'a> {
+    session: &'a SessionHandle,
+    public: Option<String>,
+}
+
+impl Drop for UnsubscribeOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(public) = self.public.take() {
+            self.session.unsubscribed(public);
+        }
+    }
 }

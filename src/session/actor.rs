@@ -114,11 +114,12 @@ impl Handler<OpenStream> for SessionActor {
 }
 
 impl Handler<Subscribed> for SessionActor {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, subscribed: Subscribed, _: &mut Self::Context) {
-        self.state.subscribe(subscribed.public, subscribed.local, subscribed.upstream);
+    fn handle(&mut self, subscribed: Subscribed, _: &mut Self::Context) -> Self::Result {
+        let is_new = self.state.subscribe(subscribed.public, subscribed.local, subscribed.upstream);
         self.publish();
+        is_new
     }
 }
 

@@ -270,14 +270,15 @@ impl SessionHandle {
         self.actor.send(OpenStream { resume }).await.ok()
     }
 
-    /// Remembers a subscription.
-    pub async fn subscribed(&self, subscribed: Subscribed) {
-        let _ = self.actor.send(subscribed).await;
+    /// Remembers a subscription, and says whether it is a new one. When this resolves, its updates reach the client.
+    pub async fn subscribed(&self, subscribed: Subscribed) -> bool {
+        self.actor.send(subscribed).await.unwrap_or(false)
     }
 
     /// Forgets a subscription.
-    pub async fn unsubscribed(&self, public: String) {
-        let _ = self.actor.send(Unsubscribed { public }).await;
+    #[expect(clippy::disallowed_methods, reason = "one for each subscription, however full the mailbox is")]
+    pub fn unsubscribed(&self, public: String) {
+        self.actor.do_send(Unsubscribed { public });
     }
 
     /// The client is about to see the newest list of this kind (`session::changes`).

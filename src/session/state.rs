@@ -118,8 +118,9 @@ impl State {
         }
     }
 
-    pub(super) fn subscribe(&mut self, public: String, local: String, upstream: UpstreamName) {
-        self.subscriptions.insert(public, Subscription { local, upstream });
+    /// Says whether it is a new one.
+    pub(super) fn subscribe(&mut self, public: String, local: String, upstream: UpstreamName) -> bool {
+        self.subscriptions.insert(public, Subscription { local, upstream }).is_none()
     }
 
     pub(super) fn unsubscribe(&mut self, public: &str) {
