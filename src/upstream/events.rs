@@ -17,8 +17,8 @@ use crate::protocol::json::Object;
 pub enum CallEvent {
     /// Parameters of a `notifications/progress`, still with the upstream's token.
     Progress(Box<Object>),
-    /// Parameters of a `notifications/message`, and whose it is.
-    Log(UpstreamName, Box<Object>),
+    /// Parameters of a `notifications/message`, and the upstream that its logger is to name, if it is to.
+    Log(Option<UpstreamName>, Box<Object>),
     /// A whole message of the session, a question or its withdrawal, for the call's own stream.
     Message(bytes::Bytes),
 }
@@ -177,7 +177,7 @@ mod tests {
     fn f11_a_storm_of_logs_keeps_no_question_out() {
         let (sink, mut events) = event_queue(2);
         for _ in 0..100 {
-            let log = CallEvent::Log(UpstreamName::new("up"), object(r#"{"level":"error"}"#.into()));
+            let log = CallEvent::Log(Some(UpstreamName::new("up")), object(r#"{"level":"error"}"#.into()));
             sink.push(log).expect("open");
         }
         sink.push(CallEvent::Message(Bytes::from_static(b"question"))).expect("it has a place");

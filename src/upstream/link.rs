@@ -399,13 +399,20 @@ impl Link {
     fn logged(&self, notification: Notification, cause: Option<u64>) {
         let caller = self.calls.caller(cause);
         if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
-            let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
+            let log = CallEvent::Log(
+                self.question_rules.logger_name(&self.upstream),
+                Box::new(notification.params),
+            );
             // Nobody reads it when the caller has left its answer to run without it.
             let _ = events.push(log);
             return;
         }
         match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
-            Some(port) => self.tell(&port, notification),
+            // Before the mailbox, which others need as well (F11).
+            Some(port) if port.logs.admits(&self.upstream, &notification.params) => {
+                self.tell(&port, notification);
+            }
+            Some(_) => {}
             None => {
                 let data = notification.params.get("data").map(String::from_utf8_lossy).unwrap_or_default();
                 let data: String = data.chars().take(LOGGED).collect();
@@ -425,7 +432,8 @@ impl Link {
     }
 
     fn tell(&self, port: &ClientPort, notification: Notification) {
-        let news = TellClient { upstream: self.upstream.clone(), notification };
+        let in_loggers = self.question_rules.asker.title_in_message;
+        let news = TellClient { upstream: self.upstream.clone(), in_loggers, notification };
         if port.tell.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
         }

@@ -1,6 +1,6 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `handle` (what others use), `route`, `follow`, `call` and `events` (what passes through), `shared`,
+//! Reading order: `handle` (what others use), `route`, `follow`, `call`, `events` and `rate` (what passes through), `shared`,
 //! `users`, `subscriptions` and `connections` (what is known and what is decided), `actor` (who does it), `connect`,
 //! `connect_http`, `greeting` and `probe` (opening), `link`, `asking` and `levels` (an open connection) over `stdio`,
 //! `http_wire` (with `http_streams` and `stream_memory`) or `sse_wire` (with `sse_endpoint`), `stateless` (calls that need
@@ -36,6 +36,7 @@ mod pages;
 mod pings;
 pub mod probe;
 mod questions;
+pub mod rate;
 mod route;
 mod shared;
 mod sse_endpoint;

@@ -71,15 +71,20 @@ impl Link {
 
     /// Tells those who were shown the page. A link of one session may be younger than the page; that session knows.
     pub(super) fn page_completed(&self, notification: &Notification) {
-        let mut shown_to = self.lock_pages().completed(&notification.params);
-        if shown_to.is_empty() {
-            shown_to.extend(self.client.port.clone());
+        let shown_to = self.lock_pages().completed(&notification.params);
+        let news = || TellClient {
+            upstream: self.upstream.clone(),
+            in_loggers: false,
+            notification: notification.clone(),
+        };
+        if let (true, Some(port)) = (shown_to.is_empty(), &self.client.port)
+            && port.tell.try_send(news()).is_err()
+        {
+            tracing::debug!(upstream = %self.upstream, "the session did not take that a page was completed");
         }
         for port in shown_to {
-            let news = TellClient { upstream: self.upstream.clone(), notification: notification.clone() };
-            if port.tell.try_send(news).is_err() {
-                tracing::debug!(upstream = %self.upstream, "the session did not take that a page was completed");
-            }
+            // However full the mailbox is: a page is completed once, and pages are counted.
+            port.tell.do_send(news());
         }
     }
 }

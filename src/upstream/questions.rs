@@ -15,6 +15,7 @@ use super::link::{Link, OpenQuestion};
 use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
+use crate::names::UpstreamName;
 use crate::protocol::era::{NEWEST_HANDSHAKE, Revision};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Object, quote};
@@ -63,6 +64,13 @@ impl QuestionRules {
             per_minute: per_minute.unwrap_or(NonZeroU32::MIN),
             per_call: bounds.call_questions,
         }
+    }
+}
+
+impl QuestionRules {
+    /// The name that loggers of this upstream begin with: where its tools and messages have one, they have too.
+    pub(super) fn logger_name(&self, upstream: &UpstreamName) -> Option<UpstreamName> {
+        self.asker.title_in_message.then(|| upstream.clone())
     }
 }
 
@@ -239,8 +247,9 @@ struct WithdrawOnDrop {
 
 impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
-        if !self.settled && self.port.withdraw.try_send(WithdrawQuestion { number: self.number }).is_err() {
-            tracing::debug!("the session of a withdrawn question is gone");
+        if !self.settled {
+            // However full the mailbox is: there is one for each question, and those are counted.
+            self.port.withdraw.do_send(WithdrawQuestion { number: self.number });
         }
     }
 }

@@ -118,8 +118,9 @@ impl Shared {
             }
             TransportSettings::Http(http) => {
                 let endpoint = endpoint(http, &bounds)?;
+                let logger_name = (!settings.prefix.is_empty()).then(|| settings.name.clone());
                 Address::Http {
-                    stateless: Arc::new(StatelessHttp::new(settings.name.clone(), endpoint.clone())),
+                    stateless: Arc::new(StatelessHttp::new(logger_name, endpoint.clone())),
                     endpoint,
                 }
             }
