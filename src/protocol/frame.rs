@@ -57,6 +57,19 @@ fn is_integer(raw: &[u8]) -> bool {
     digits.iter().all(u8::is_ascii_digit) && fraction.iter().all(|digit| *digit == b'0')
 }
 
+/// Bytes of a string that is the id of a client's request.
+const LONGEST_TEXT: usize = 256;
+/// Digits of a number that is one.
+const LONGEST_NUMBER: usize = 64;
+
+/// Ids are kept and repeated for as long as their requests run.
+fn is_long(raw_id: &[u8]) -> bool {
+    match raw_id {
+        [b'"', text @ .., b'"'] => text.len() > LONGEST_TEXT,
+        number => number.iter().filter(|byte| byte.is_ascii_digit()).count() > LONGEST_NUMBER,
+    }
+}
+
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
@@ -200,7 +213,7 @@ impl Frame {
         scanner.object(0, |scanner, key| parts.read(scanner, key)).map_err(parse_fault)?;
         scanner.end().map_err(parse_fault)?;
         let verdict = scanner.verdict();
-        parts.into_frame(text, verdict)
+        parts.into_frame(text, verdict, limits)
     }
 
     /// Reads one message, or the elements of a 2025-03-26 batch in order.
@@ -240,8 +253,17 @@ impl Parts {
         scanner.value(1)
     }
 
-    fn into_frame(self, text: Bytes, verdict: Result<(), Fault>) -> Result<Frame, FrameFault> {
+    fn into_frame(
+        self,
+        text: Bytes,
+        verdict: Result<(), Fault>,
+        limits: Limits,
+    ) -> Result<Frame, FrameFault> {
         let raw_id = self.id.map(|span| text.slice(span.start..span.end));
+        if limits.short_ids && self.method.is_some() && raw_id.as_deref().is_some_and(is_long) {
+            let reason = FrameFaultReason::Invalid("id is too long");
+            return Err(FrameFault { id: None, answers: false, reason });
+        }
         let null_id = raw_id.as_deref() == Some(b"null");
         let id = raw_id.clone().and_then(RequestId::from_raw);
         let answers = self.method.is_none() && (self.result.is_some() || self.error.is_some());
@@ -324,6 +346,30 @@ mod tests {
             let fault =
                 parse(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#)).expect_err("not an id");
             assert!(matches!(fault.reason, FrameFaultReason::Invalid(_)), "{id}");
+        }
+    }
+
+    #[test]
+    fn s_base_02_ids_of_clients_are_bounded_and_those_of_upstreams_are_not() {
+        let text = |length| format!("\"{}\"", "i".repeat(length));
+        let number = "1".repeat(LONGEST_NUMBER);
+        for (id, fits) in [
+            (text(LONGEST_TEXT), true),
+            (text(LONGEST_TEXT + 1), false),
+            (number.clone(), true),
+            (format!("-{number}"), true),
+            (format!("{number}1"), false),
+            (format!("1.{number}"), false),
+        ] {
+            let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#);
+            let limits = Limits { short_ids: true, ..Limits::default() };
+            match Frame::parse(Bytes::from(message.clone()), limits) {
+                Ok(Frame::Request(_)) => assert!(fits, "{id}"),
+                Err(fault) => assert!(!fits && fault.id.is_none() && !fault.answers, "{id}: {fault:?}"),
+                other => panic!("{other:?}"),
+            }
+            let unbounded = parse(&message);
+            assert_eq!(unbounded.is_ok(), !id.starts_with("1."), "{id}: {unbounded:?}");
         }
     }
 

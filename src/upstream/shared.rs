@@ -310,7 +310,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Limits on the structure of what upstreams send.
 pub(super) fn json_limits(bounds: &Bounds) -> Limits {
-    Limits { depth: bounds.json_depth, keys: bounds.json_keys }
+    Limits { depth: bounds.json_depth, keys: bounds.json_keys, short_ids: false }
 }
 
 fn endpoint(http: &HttpSettings, bounds: &Bounds) -> Result<Endpoint, String> {
