@@ -116,6 +116,7 @@ pub(super) async fn begin(
     let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
     let call = Call {
         client: Arc::clone(session.client()),
+        client_name: Some(Arc::clone(session.client_name())),
         params: request.params,
         progress: progress_token.is_some(),
         log_level: session.wants_logs(),

@@ -229,6 +229,7 @@ fn work(
     let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
     let call = Call {
         client,
+        client_name: None,
         params: request.params,
         progress: progress_token.is_some(),
         log_level,

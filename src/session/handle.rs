@@ -42,7 +42,7 @@ pub struct Opening {
     /// What the client can be asked.
     pub capabilities: ClientCapabilities,
     /// What it calls itself, for people.
-    pub client_name: String,
+    pub client_name: Arc<str>,
     /// The one stream that carries everything to this client, on transports that have no other.
     pub pipe: Option<Arc<Stream>>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     revision: Revision,
     client: Arc<Client>,
-    client_name: String,
+    client_name: Arc<str>,
     changed: Arc<PendingChanges>,
     in_flight: Arc<InFlightTable>,
     logs: Arc<LogGate>,
@@ -217,6 +217,11 @@ impl SessionHandle {
         &self.session.client
     }
 
+    /// What the client calls itself; may be empty.
+    pub fn client_name(&self) -> &Arc<str> {
+        &self.session.client_name
+    }
+
     /// The log level it wants; `warning` until it says (S-LOG-06).
     pub fn log_level(&self) -> LogLevel {
         self.session.log_level()
@@ -319,7 +324,7 @@ impl SessionHandle {
     pub fn status(&self) -> SessionStatus {
         SessionStatus {
             session: format!("{:?}", self.session.id),
-            client: self.session.client_name.clone(),
+            client: self.session.client_name.to_string(),
             revision: self.session.revision.text(),
             profile: self.session.client.profile.as_ref().map(ToString::to_string),
             age_seconds: self.session.opened.elapsed().as_secs(),
@@ -364,7 +369,7 @@ mod tests {
             revision,
             profile: None,
             capabilities: ClientCapabilities::of(&object(r#"{"roots":{}}"#), revision),
-            client_name: String::new(),
+            client_name: Arc::from(""),
             pipe: None,
         };
         let streams = Arc::new(streams(revision, bounds.clone()));

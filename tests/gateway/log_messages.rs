@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::support::client::{Client, Exchange, Message};
 use crate::support::upstream::UpstreamPlan;
 use crate::support::{
-    HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, TRANSPORTS, Transport, Upstream, eventually, gateway, stdio_upstream,
-    upstream, within,
+    HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, TRANSPORTS, Transport, Upstream, eventually, gateway,
+    stdio_upstream, upstream, within,
 };
 
 const LOG: &str = "notifications/message";
