@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::forward::Leg;
 use super::{CALLER, Call, Failure, Outcome, Switchboard};
 use crate::names::UpstreamName;
+use crate::protocol::code::{INVALID_PARAMS, RESOURCE_NOT_FOUND};
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
@@ -20,9 +21,6 @@ pub struct Subscription {
     /// Whose resource it is.
     pub upstream: UpstreamName,
 }
-
-const RESOURCE_NOT_FOUND: i64 = -32002;
-const INVALID_PARAMS: i64 = -32602;
 
 impl Switchboard {
     /// Reads a resource by its public URI.

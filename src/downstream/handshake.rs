@@ -17,7 +17,8 @@ use super::http::{
 use super::in_session::{self, Arrival, Begun};
 use super::initialize::{self, NotInitialized};
 use super::pump::Outlet;
-use super::respond::{self, INTERNAL_ERROR, INVALID_REQUEST};
+use super::respond;
+use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST};
 use crate::protocol::era::Revision;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Frame, FrameFault, Request, RequestId};

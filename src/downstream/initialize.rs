@@ -10,10 +10,11 @@ use bytes::Bytes;
 
 use super::edge::Edge;
 use super::exchange::Finished;
-use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
+use super::respond::{self, Addressee};
 use crate::dispatch::LONGEST_CLIENT_NAME;
 use crate::names::ProfileName;
 use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::code::{INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Request;
 use crate::protocol::json::{Object, quote};

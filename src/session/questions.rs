@@ -215,6 +215,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::protocol::code::METHOD_NOT_FOUND;
     use crate::protocol::frame::Request;
     use crate::protocol::json::Limits;
     use crate::protocol::translate::question::Asker;
@@ -261,7 +262,7 @@ pub(super) mod tests {
         assert_eq!(refused, Some(QuestionRefused::TooOften));
         questions.ask(&asked("two", "roots/list", "{}")).expect("another server");
         let undeclared = questions.ask(&asked("one", "elicitation/create", PAGE)).err();
-        assert!(matches!(undeclared, Some(QuestionRefused::Refused(-32601, _))), "{undeclared:?}");
+        assert!(matches!(undeclared, Some(QuestionRefused::Refused(METHOD_NOT_FOUND, _))), "{undeclared:?}");
     }
 
     #[test]

@@ -238,13 +238,14 @@ mod tests {
 
     use super::*;
     use crate::config::bounds::Bounds;
+    use crate::protocol::code::METHOD_NOT_FOUND;
     use crate::protocol::frame::Notification;
     use crate::protocol::json::Limits;
     use crate::session::messages::ListsChanged;
     use crate::session::stream::Next;
 
     const NOT_DECLARED: QuestionRefused =
-        QuestionRefused::Refused(-32601, "the client did not declare this capability");
+        QuestionRefused::Refused(METHOD_NOT_FOUND, "the client did not declare this capability");
 
     fn object(text: &str) -> Object {
         Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::default()).expect("valid")

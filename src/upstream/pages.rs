@@ -10,6 +10,7 @@ use super::call::{Client, ClientPort};
 use super::error::UpstreamError;
 use super::link::Link;
 use super::messages::TellClient;
+use crate::protocol::code::URL_ELICITATION_REQUIRED;
 use crate::protocol::frame::{Answer, Notification};
 use crate::protocol::json::{Limits, Object, elements};
 
@@ -17,7 +18,6 @@ use crate::protocol::json::{Limits, Object, elements};
 const KEPT: usize = 256;
 /// As `protocol::translate::question` passes them on.
 const LONGEST_ID: usize = 1024;
-const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 #[derive(Debug, Default)]
 pub(super) struct Pages {

@@ -16,6 +16,7 @@ use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
+use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, USER_REJECTED};
 use crate::protocol::era::{NEWEST_HANDSHAKE, Revision};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Object, quote};
@@ -25,11 +26,6 @@ use crate::protocol::translate::question::{Asker, Expecting, answer, progress_to
 
 /// Questions of one connection that may be on their way to clients.
 const OPEN_AT_ONCE: usize = 256;
-
-const INVALID_REQUEST: i64 = -32600;
-const METHOD_NOT_FOUND: i64 = -32601;
-const INTERNAL_ERROR: i64 = -32603;
-const USER_REJECTED: i64 = -1;
 
 const NOBODY: &str = "nobody can be asked";
 const TOO_OFTEN: &str = "this server asks too much; nobody was asked";

@@ -12,6 +12,7 @@ mod tests;
 mod url_required;
 
 use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::code::{INVALID_PARAMS, METHOD_NOT_FOUND};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::RequestId;
 use crate::protocol::json::{Object, quote};
@@ -68,9 +69,6 @@ pub type Mint<'m> = dyn FnMut(&str) -> Option<String> + 'm;
 /// What says who asks.
 pub(crate) const SERVER_KEY: &str = "switchyard/server";
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
-pub(super) const METHOD_NOT_FOUND: i64 = -32601;
-pub(super) const INVALID_PARAMS: i64 = -32602;
-pub(super) const INTERNAL_ERROR: i64 = -32603;
 
 const NOT_DECLARED: Asked = Asked::Refused(METHOD_NOT_FOUND, "the client did not declare this capability");
 const NOT_ALLOWED: Asked = Asked::Refused(METHOD_NOT_FOUND, "this server may not ask for that here");
