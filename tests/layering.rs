@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("upstream", &["config", "telemetry", "auth", "policy"]),
     ("catalog", &["config", "telemetry", "store", "policy", "upstream"]),
     // Sessions answer the questions of upstreams, whose messages those own.
-    ("session", &["config", "telemetry", "store", "auth", "upstream"]),
+    ("session", &["config", "store", "auth", "upstream"]),
     ("dispatch", &["config", "telemetry", "store", "auth", "policy", "upstream", "catalog"]),
     ("downstream", &["config", "telemetry", "auth", "upstream", "catalog", "session", "dispatch"]),
     ("admin", &["config", "telemetry", "upstream", "catalog", "session", "dispatch", "downstream"]),
