@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::names::LocalName;
 use crate::protocol::json::Object;
 use crate::protocol::translate::icons::{self, Icons};
-use crate::protocol::translate::ui_resource_uri;
+use crate::protocol::translate::linked_uris;
 
 pub use crate::protocol::translate::ListKind;
 
@@ -29,8 +29,8 @@ pub struct Item {
     pub object: Object,
     /// Name, URI or URI template, as the upstream knows it.
     pub local: LocalName,
-    /// The resource that a tool names as its user interface (S-RES-10).
-    pub ui: Option<Box<str>>,
+    /// The resources that a tool names in its `_meta` (S-RES-10).
+    pub links: Box<[LocalName]>,
     hash: ContentHash,
 }
 
@@ -129,9 +129,10 @@ impl<'c> ListingBuilder<'c> {
         if object.share("icons").is_some_and(|icons| icons::safe(&icons) != Icons::Keep) {
             self.leave_out(local.as_str().to_owned(), "its unsafe icons are not shown");
         }
-        let ui = (kind == ListKind::Tools).then(|| ui_resource_uri(&object)).flatten();
+        let links = if kind == ListKind::Tools { linked_uris(&object) } else { Vec::new() };
+        let links = links.into_iter().map(LocalName::new).collect();
         let hash = content_hash([object.as_bytes()]);
-        self.listing.items.push(Arc::new(Item { object, local, ui: ui.map(Into::into), hash }));
+        self.listing.items.push(Arc::new(Item { object, local, links, hash }));
     }
 
     /// The list; `partial` when there was more.

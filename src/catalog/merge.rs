@@ -96,8 +96,11 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
     let sources: Vec<&Source> = sources.iter().filter(shows).collect();
     let endpoint = profile.map_or("/mcp".to_owned(), |profile| format!("/mcp/{}", profile.name));
     let mut merge = Merge { sources, endpoint, profile, left_out: Vec::new() };
-    let uris = merge.uri_space();
+    let mut uris = merge.uri_space();
     let tools = merge.named(ListKind::Tools);
+    for route in &tools {
+        uris.link(&route.upstream, &route.item.links);
+    }
     let prompts = merge.named(ListKind::Prompts);
     let resources = merge.located(ListKind::Resources, |upstream, uri| uris.public(upstream, uri, || None));
     let templates = merge.located(ListKind::Templates, |upstream, text| uris.public_template(upstream, text));
@@ -231,7 +234,8 @@ impl<'s> Merge<'s> {
     fn hash(&self, kind: ListKind, entries: &[Arc<Route>], uris: &UriSpace) -> ContentHash {
         let interfaces: Vec<String> = entries
             .iter()
-            .filter_map(|route| uris.public(&route.upstream, route.item.ui.as_deref()?, || None))
+            .flat_map(|route| route.item.links.iter().map(|uri| (&route.upstream, uri)))
+            .filter_map(|(upstream, uri)| uris.public(upstream, uri.as_str(), || None))
             .collect();
         let head = [self.endpoint.as_bytes(), kind.method().as_bytes()];
         let items = entries.iter().flat_map(|route| {

@@ -126,8 +126,8 @@ impl View {
         self.uris.public(upstream, uri, || self.learnt.owner(&self.endpoint, caller, uri))
     }
 
-    /// Remembers that `upstream` named `uri` to this caller, if neither list nor template knows it, and gives its public
-    /// form where it differs: for URIs in results.
+    /// Remembers that `upstream` named `uri` to this caller, if no list, template or tool knows it, and gives its
+    /// public form where it differs: for URIs in results.
     pub fn hand_out_uri(&self, caller: &str, upstream: &UpstreamName, uri: &str) -> Option<String> {
         if self.uris.is_unlisted(uri) {
             self.learnt.learn(&self.endpoint, caller, uri, upstream);

@@ -1,8 +1,9 @@
 //! Whose URI is it: the resource URIs of one view, who owns each, and the reversible form of those that clash.
 //!
 //! Always: a URI that one upstream alone offers passes unchanged; where two offer it, the later one's is shown as
-//! `switchyard://{upstream}/{original}` (S-RES-05). The original stands there as it is, so templates still expand and
-//! sub-resources still extend. Originals of that very scheme are wrapped too, hence taking the wrapping off is never a
+//! `switchyard://{upstream}/{original}` (S-RES-05). Two templates clash where they overlap, unless one lies wholly within
+//! the other: then both are shown, and the narrower one leads wherever it matches (S-RES-04). The original stands in a
+//! wrapped URI as it is, so templates still expand and sub-resources still extend. Originals of that very scheme are wrapped too, hence taking the wrapping off is never a
 //! guess. An unknown URI is never tried on one upstream after the other (S-RES-04).
 
 use std::borrow::Cow;
@@ -16,6 +17,9 @@ const SCHEME: &str = "switchyard://";
 
 /// Templates of one upstream that take part in routing; more are left out of the list.
 pub(super) const ROUTED_TEMPLATES: usize = 256;
+
+/// URIs of one upstream that its tools alone name, and that lead to it in one view; further ones are learnt from results.
+const LINKS: usize = 1024;
 
 /// Where a URI leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,10 @@ pub(super) struct UriSpace {
     exact: HashMap<LocalName, usize>,
     /// Those shown unchanged, most specific first, then in order.
     templates: Vec<OwnedTemplate>,
+    /// Those that tools name, and that are in no list and of no template.
+    links: HashMap<LocalName, usize>,
+    /// How many of those each upstream has.
+    link_counts: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -56,6 +64,7 @@ impl UriSpace {
         let mut space = UriSpace::default();
         for (owner, offer) in offers.iter().enumerate() {
             space.upstreams.push(offer.upstream.clone());
+            space.link_counts.push(0);
             for uri in offer.resources.iter().filter(|uri| !uri.as_str().starts_with(SCHEME)) {
                 space.exact.entry((*uri).clone()).or_insert(owner);
             }
@@ -70,14 +79,31 @@ impl UriSpace {
         let of_others = self.templates.len();
         for text in templates.iter().filter(|text| !text.as_str().starts_with(SCHEME)) {
             let Some(pattern) = Pattern::parse(text.as_str()) else { continue };
-            let clashes = self.templates[..of_others].iter().any(|known| known.pattern.overlaps(&pattern));
+            let clashes = self.templates[..of_others].iter().any(|known| known.pattern.clashes(&pattern));
             if !clashes {
                 self.templates.push(OwnedTemplate { text: (*text).clone(), pattern, owner });
             }
         }
     }
 
-    /// The owner by list or template, if any.
+    /// Takes URIs that a tool of `upstream` names (S-RES-10). Lists and templates go before; among tools the first to name
+    /// one has it, as with learnt URIs.
+    pub(super) fn link(&mut self, upstream: &UpstreamName, uris: &[LocalName]) {
+        // A server without resources could not be asked for one.
+        let Some(owner) = self.position(upstream.as_str()) else { return };
+        for uri in uris {
+            let text = uri.as_str();
+            if self.link_counts[owner] == LINKS {
+                return;
+            }
+            if !text.starts_with(SCHEME) && is_uri(text) && self.owner(text).is_none() {
+                self.link_counts[owner] += 1;
+                self.links.insert(uri.clone(), owner);
+            }
+        }
+    }
+
+    /// The owner by list, template or tool, if any.
     fn owner(&self, uri: &str) -> Option<usize> {
         if let Some(owner) = self.exact.get(uri) {
             return Some(*owner);
@@ -85,14 +111,15 @@ impl UriSpace {
         if !is_uri(uri) {
             return None;
         }
-        self.templates.iter().find(|template| template.pattern.matches(uri)).map(|template| template.owner)
+        let template = self.templates.iter().find(|template| template.pattern.matches(uri));
+        template.map(|template| template.owner).or_else(|| self.links.get(uri).copied())
     }
 
     fn position(&self, upstream: &str) -> Option<usize> {
         self.upstreams.iter().position(|known| known.as_str() == upstream)
     }
 
-    /// Where a public URI leads; `learnt` is asked when neither list nor template knows it.
+    /// Where a public URI leads; `learnt` is asked when no list, template or tool knows it.
     pub(super) fn route<'v, 'u>(
         &'v self,
         uri: &'u str,
@@ -248,6 +275,43 @@ mod tests {
     }
 
     #[test]
+    fn s_res_04_a_template_within_anothers_leads_whichever_is_configured_first() {
+        let general = ("general", &[][..], &["x://{host}/{+path}"][..]);
+        let special = ("special", &[][..], &["x://special/{id}", "x://special/{id}/parts/{part}"][..]);
+        for space in [space(&[general, special]), space(&[special, general])] {
+            for (uri, owner) in [
+                ("x://special/7", "special"),
+                ("x://special/7/parts/2", "special"),
+                ("x://special/7/other/2", "general"),
+                ("x://other/7", "general"),
+            ] {
+                assert_eq!(leads(&space, uri), to(owner, uri));
+                assert_eq!(space.public(&UpstreamName::new(owner), uri, || None), None);
+            }
+            for (upstream, _, templates) in [general, special] {
+                for text in templates {
+                    assert_eq!(space.public_template(&UpstreamName::new(upstream), text), None);
+                }
+            }
+            // What the general one has there is still reached, under its own name.
+            let hidden = space.public(&UpstreamName::new("general"), "x://special/7", || None);
+            assert_eq!(leads(&space, &hidden.expect("wrapped")), to("general", "x://special/7"));
+        }
+    }
+
+    #[test]
+    fn s_res_05_the_later_of_two_templates_that_cross_is_wrapped() {
+        let space = space(&[("a", &[], &["db://{table}/rows"]), ("b", &[], &["db://users/{what}"])]);
+        let b = UpstreamName::new("b");
+        assert_eq!(
+            space.public_template(&b, "db://users/{what}").as_deref(),
+            Some("switchyard://b/db://users/{what}")
+        );
+        assert_eq!(leads(&space, "db://users/rows"), to("a", "db://users/rows"));
+        assert_eq!(leads(&space, "switchyard://b/db://users/rows"), to("b", "db://users/rows"));
+    }
+
+    #[test]
     fn s_res_04_one_upstream_alone_gets_every_uri() {
         let space = space(&[("a", &[], &[])]);
         assert_eq!(leads(&space, "file:///any"), to("a", "file:///any"));
@@ -295,6 +359,39 @@ mod tests {
         assert_eq!(space.route("link:1", owner).expect("learnt").upstream, &a);
         assert_eq!(space.public(&b, "link:1", owner).as_deref(), Some("switchyard://b/link:1"));
         assert!(space.is_unlisted("link:1"));
+    }
+
+    #[test]
+    fn s_res_10_what_a_tool_names_and_no_list_holds_leads_to_the_tools_server() {
+        let mut space =
+            space(&[("a", &["ui://listed"], &["ui://made/{n}"]), ("b", &[], &[]), ("c", &[], &[])]);
+        let (a, b, c) = (UpstreamName::new("a"), UpstreamName::new("b"), UpstreamName::new("c"));
+        let uris = |texts: &[&str]| texts.iter().map(|text| LocalName::new(*text)).collect::<Vec<_>>();
+        space.link(&b, &uris(&["ui://own", "ui://listed", "ui://made/1", "no uri", "switchyard://a/ui://x"]));
+        space.link(&c, &uris(&["ui://own", "ui://late"]));
+        space.link(&UpstreamName::new("toolsonly"), &uris(&["ui://nowhere"]));
+        assert_eq!(leads(&space, "ui://own"), to("b", "ui://own"));
+        assert_eq!(leads(&space, "ui://late"), to("c", "ui://late"));
+        assert_eq!(leads(&space, "ui://listed"), to("a", "ui://listed"));
+        assert_eq!(leads(&space, "ui://made/1"), to("a", "ui://made/1"));
+        assert_eq!(leads(&space, "no uri"), None);
+        assert_eq!(leads(&space, "ui://nowhere"), None);
+        // Each tool shows a URI under which its own server's is read.
+        assert_eq!(space.public(&b, "ui://own", || None), None);
+        assert_eq!(space.public(&c, "ui://own", || None).as_deref(), Some("switchyard://c/ui://own"));
+        // Nobody has to learn it, and nobody who did before has it now.
+        assert!(!space.is_unlisted("ui://own"));
+        assert_eq!(space.route("ui://own", || Some(a)).expect("known").upstream, &b);
+    }
+
+    #[test]
+    fn s_res_10_a_server_with_very_many_such_uris_takes_nobody_elses_place() {
+        let mut space = space(&[("a", &[], &[]), ("b", &[], &[])]);
+        let many: Vec<_> = (0..LINKS + 10).map(|n| LocalName::new(format!("ui://{n}"))).collect();
+        space.link(&UpstreamName::new("a"), &many);
+        space.link(&UpstreamName::new("b"), &[LocalName::new("ui://b")]);
+        assert_eq!(space.links.len(), LINKS + 1);
+        assert_eq!(leads(&space, "ui://b"), to("b", "ui://b"));
     }
 
     proptest! {

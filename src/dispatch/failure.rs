@@ -14,7 +14,7 @@ pub enum Failure {
     /// No such prompt.
     #[error("unknown prompt")]
     UnknownPrompt,
-    /// No such resource; the URI is the caller's.
+    /// No server has such a resource; the URI is the caller's.
     #[error("resource not found")]
     UnknownResource {
         /// The URI asked for.

@@ -20,7 +20,7 @@ use tracing::Span;
 
 pub use failure::Failure;
 pub use introduce::Introduction;
-pub use resource::Subscription;
+pub use resource::{Subscribing, Subscription};
 
 use crate::catalog::handle::CatalogueHandle;
 use crate::catalog::listing::ListKind;

@@ -13,18 +13,17 @@ use futures_util::future::join_all;
 
 use super::body::Framing;
 use super::edge::Edge;
-use super::events::EventWriter;
 use super::exchange::{Becomes, Exchange, Finished, Work, json};
 use super::handshake::{self, arrival, patience};
 use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted};
 use super::in_session::{self, Arrival, Begun};
 use super::respond;
+use super::telling::Telling;
 use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Frame, FrameFault, Request};
 use crate::session::SessionHandle;
 use crate::session::streams::Requests;
-use crate::upstream::events::{EventSink, event_queue};
 
 /// Serves a POSTed array.
 pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
@@ -49,12 +48,11 @@ pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
         return refuse(why);
     }
     let begun = begin(inbound.edge, &session, frames, |request| arrival(inbound, request)).await;
-    let Some(Batch { begun: Begun { work, events, writer }, requests }) = begun else {
+    let Some(Batch { begun: Begun { work, telling }, requests }) = begun else {
         return accepted();
     };
     let exchange = Exchange {
-        events,
-        writer,
+        telling,
         accepts: inbound.accepts,
         patience: patience(inbound, session.revision()),
         framing: Framing::of(&session, &inbound.edge.settings.bounds),
@@ -105,9 +103,8 @@ pub(super) async fn begin(
     frames: Vec<Result<Frame, FrameFault>>,
     arrival: impl Fn(&Request) -> Arrival,
 ) -> Option<Batch> {
-    let bounds = &edge.settings.bounds;
-    let (sink, events) = event_queue(bounds.stream_queue);
     let mut works: Vec<Work> = Vec::new();
+    let mut tellings = Vec::new();
     let mut requests = Requests::new();
     for frame in frames {
         match frame {
@@ -118,7 +115,10 @@ pub(super) async fn begin(
                 requests.push(request.id.clone());
                 let arrival = arrival(&request);
                 works.push(match in_session::begin(edge, session, request, arrival).await {
-                    Ok(begun) => Box::pin(item(begun, sink.clone())),
+                    Ok(Begun { work, telling }) => {
+                        tellings.push(telling);
+                        work
+                    }
                     Err(refusal) => Box::pin(std::future::ready(refusal)),
                 });
             }
@@ -133,31 +133,8 @@ pub(super) async fn begin(
     if works.is_empty() {
         return None;
     }
-    let writer = EventWriter::new(session.revision(), None, None, bounds);
-    let work = Box::pin(together(works));
-    Some(Batch { begun: Begun { work, events, writer }, requests })
-}
-
-/// One request of a batch: what it tells is written for its own token and level, and put with what the others tell.
-async fn item(begun: Begun, told: EventSink) -> Finished {
-    let Begun { mut work, mut events, mut writer } = begun;
-    let tell = |message: Option<(Bytes, _)>| {
-        if let Some((text, _)) = message {
-            // Nobody reads it when the client has left.
-            let _ = told.push(crate::upstream::call::CallEvent::Message(text));
-        }
-    };
-    let finished = loop {
-        tokio::select! {
-            event = events.recv() => tell(writer.write(event)),
-            finished = &mut work => break finished,
-        }
-    };
-    while let Some(event) = events.try_recv() {
-        tell(writer.write(event));
-    }
-    tell(writer.release());
-    finished
+    let begun = Begun { work: Box::pin(together(works)), telling: Telling::together(tellings) };
+    Some(Batch { begun, requests })
 }
 
 async fn together(works: Vec<Work>) -> Finished {

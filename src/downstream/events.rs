@@ -11,8 +11,21 @@ use crate::protocol::log_level::{LogLevel, is_severe_enough, log_params};
 use crate::protocol::message::notification;
 use crate::protocol::splice::Edit;
 use crate::session::stream::Weight;
-use crate::upstream::call::CallEvent;
+use crate::upstream::events::{CallEvent, SessionMessage};
 use crate::upstream::rate::Rate;
+
+/// A message for the client, on one line, and how much it matters.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) message: SessionMessage,
+    pub(super) weight: Weight,
+}
+
+impl Told {
+    fn passing(text: Bytes) -> Self {
+        Told { message: SessionMessage::new(text), weight: Weight::Passing }
+    }
+}
 
 /// Turns events of one call into messages for its client.
 #[derive(Debug)]
@@ -48,21 +61,21 @@ impl EventWriter {
     }
 
     /// The message on one line; `None` when the client is not to see it, or not yet.
-    pub(super) fn write(&mut self, event: CallEvent) -> Option<(Bytes, Weight)> {
+    pub(super) fn write(&mut self, event: CallEvent) -> Option<Told> {
         match event {
-            CallEvent::Message(text) => Some((text, Weight::Lasting)),
+            CallEvent::Message(message) => Some(Told { message, weight: Weight::Lasting }),
             CallEvent::Log(upstream, params) => {
                 // In this order: what is not wanted takes nothing of the rate, and what is beyond it is not looked into.
                 let wanted = self.log_level.is_some_and(|level| is_severe_enough(&params, level));
                 (wanted && self.log_rate.take(Instant::now())).then_some(())?;
                 let params = log_params(upstream.as_ref().map(UpstreamName::as_str), &params);
-                Some((notification("notifications/message", &params).into(), Weight::Passing))
+                Some(Told::passing(notification("notifications/message", &params).into()))
             }
             CallEvent::Progress(params) => {
                 let text = self.progress(&params)?;
                 if self.progress_rate.take(Instant::now()) {
                     self.held = None;
-                    return Some((text, Weight::Passing));
+                    return Some(Told::passing(text));
                 }
                 self.held = Some(text);
                 None
@@ -76,10 +89,10 @@ impl EventWriter {
     }
 
     /// Progress that was held back: the last word on it always arrives (S-PROG-06).
-    pub(super) fn release(&mut self) -> Option<(Bytes, Weight)> {
+    pub(super) fn release(&mut self) -> Option<Told> {
         let text = self.held.take()?;
         self.progress_rate.take(Instant::now());
-        Some((text, Weight::Passing))
+        Some(Told::passing(text))
     }
 
     /// Values only ever grow (S-PROG-02); `message` exists since 2025-03-26.
@@ -123,7 +136,7 @@ mod tests {
         let mut writer = writer(Revision::V2024_11_05, None);
         let mut write = |text: &str| {
             let written = writer.write(progress(text));
-            written.map(|(text, _)| String::from_utf8(text.to_vec()).expect("UTF-8"))
+            written.map(|told| String::from_utf8(told.message.text.to_vec()).expect("UTF-8"))
         };
         assert_eq!(
             write(r#"{"progressToken":9,"progress":0.5,"total":1.0,"message":"m"}"#).as_deref(),
@@ -148,7 +161,7 @@ mod tests {
         assert!((rate..2 * rate).contains(&told.len()), "{} were told at once", told.len());
         let due = writer.due().expect("one is held back");
         tokio::time::sleep_until(due).await;
-        let (last, _) = writer.release().expect("it was held back");
+        let last = writer.release().expect("it was held back").message.text;
         assert!(last.ends_with(br#""progress":9999,"progressToken":"t"}}"#), "{last:?}");
         assert!(writer.due().is_none() && writer.release().is_none());
     }

@@ -16,12 +16,11 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 
 use super::body::{EventStream, Framing, stream_head};
-use super::events::EventWriter;
 use super::pump::{Outlet, Pump};
+use super::telling::Telling;
 use crate::protocol::accept::Accepts;
 use crate::session::stream::Stream;
 use crate::session::streams::{Requests, Streams};
-use crate::upstream::events::Events;
 
 /// How the work of a request ended.
 #[derive(Debug)]
@@ -36,8 +35,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Finished>>>;
 
 /// Everything that shapes the answer but the work itself.
 pub(super) struct Exchange {
-    pub(super) events: Events,
-    pub(super) writer: EventWriter,
+    pub(super) telling: Telling,
     pub(super) accepts: Accepts,
     /// Silence before the answer becomes a stream.
     pub(super) patience: Duration,
@@ -65,31 +63,27 @@ impl Exchange {
         let patience = if self.accepts.json { self.patience } else { Duration::ZERO };
         let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
-        let (first, finished) = loop {
+        let (first, finished) = {
             tokio::select! {
-                event = self.events.recv() => {
-                    if let Some(message) = self.writer.write(event) {
-                        break (Some(message), None);
-                    }
-                }
+                told = self.telling.next() => (Some(told), None),
                 finished = &mut work => {
                     // What was told before the answer goes before it (S-HTTPS-10).
-                    let told = std::iter::from_fn(|| self.events.try_recv()).find_map(|event| self.writer.write(event));
+                    let told = self.telling.try_next();
                     let success = matches!(&finished, Finished::Response { status, .. } if status.is_success());
                     if (told.is_none() && self.accepts.json) || !success {
                         return json(finished);
                     }
-                    break (told, Some(finished));
+                    (told, Some(finished))
                 }
-                () = &mut patience => break (None, None),
+                () = &mut patience => (None, None),
             }
         };
         let outlet = self.becomes.outlet();
         let reader = outlet.stream().read();
-        if let Some((message, weight)) = first {
-            outlet.put(message, weight);
+        if let Some(told) = first {
+            outlet.tell(told);
         }
-        let pump = Pump { events: self.events, writer: self.writer, outlet };
+        let pump = Pump { telling: self.telling, outlet };
         match finished {
             Some(finished) => {
                 pump.close(finished);

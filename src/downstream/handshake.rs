@@ -118,7 +118,9 @@ async fn resume(inbound: &Inbound<'_>, session: &SessionHandle, id: &[u8]) -> Ht
     match resumed {
         Some(Resumed::Request(reader)) => read_stream(inbound, session, reader),
         Some(Resumed::Standing(position)) => standing_stream(inbound, session, Some(position)).await,
-        Some(Resumed::Gone(requests)) => read_stream(inbound, session, no_longer_kept(&requests)),
+        Some(Resumed::Gone(stream, requests)) => {
+            read_stream(inbound, session, no_longer_kept(stream, &requests))
+        }
         None => {
             let text = "unknown event id";
             json(respond::error(None, StatusCode::NOT_FOUND, INVALID_REQUEST, text, None))
@@ -131,9 +133,9 @@ fn read_stream(inbound: &Inbound<'_>, session: &SessionHandle, reader: StreamRea
     stream_head().body(EventStream::of(reader, framing, None))
 }
 
-/// A stream that says of each request that its answer is gone (S-RESUM-05).
-fn no_longer_kept(requests: &[RequestId]) -> StreamReader {
-    let outlet = Outlet::own(Stream::alone(0));
+/// A stream that says of each request that its answer is gone (S-RESUM-05), as often as it is asked for.
+fn no_longer_kept(stream: u64, requests: &[RequestId]) -> StreamReader {
+    let outlet = Outlet::own(Stream::in_place_of(stream));
     let reader = outlet.stream().read();
     let data = FailureRecord::of_gateway(Reason::Overloaded, false, None, Ran::Unknown).json();
     for id in requests {
@@ -208,10 +210,9 @@ async fn serve_request(inbound: &Inbound<'_>, session: SessionHandle, request: R
     let id = request.id.clone();
     let arrival = arrival(inbound, &request);
     match in_session::begin(inbound.edge, &session, request, arrival).await {
-        Ok(Begun { work, events, writer }) => {
+        Ok(Begun { work, telling }) => {
             let exchange = Exchange {
-                events,
-                writer,
+                telling,
                 accepts: inbound.accepts,
                 patience: patience(inbound, session.revision()),
                 framing: Framing::of(&session, &inbound.edge.settings.bounds),

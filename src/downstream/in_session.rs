@@ -16,8 +16,9 @@ use super::events::EventWriter;
 use super::exchange::{Finished, Work};
 use super::initialize::client_view;
 use super::respond::{self, Addressee};
+use super::telling::Telling;
 use super::url_required;
-use crate::dispatch::{Call, Failure, Outcome};
+use crate::dispatch::{Call, Failure, Outcome, Subscribing};
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -31,7 +32,7 @@ use crate::session::messages::Subscribed;
 use crate::session::{Admission, NotAdmitted, SessionHandle};
 use crate::telemetry::spans::{self, Ending, Target, Transport};
 use crate::telemetry::trace_context::TraceContext;
-use crate::upstream::events::{Events, event_queue};
+use crate::upstream::events::event_queue;
 
 pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification: Notification) {
     match &*notification.method {
@@ -79,8 +80,7 @@ pub(super) struct Arrival {
 /// A request admitted: its work, not yet begun, and what it will tell on the way.
 pub(super) struct Begun {
     pub(super) work: Work,
-    pub(super) events: Events,
-    pub(super) writer: EventWriter,
+    pub(super) telling: Telling,
 }
 
 /// Admits a request and makes its work.
@@ -131,7 +131,7 @@ pub(super) async fn begin(
         let _counted = counted;
         admitted(&edge, &session, &admission, request.id, method, call).await
     };
-    Ok(Begun { work: Box::pin(work.instrument(span)), events, writer })
+    Ok(Begun { work: Box::pin(work.instrument(span)), telling: Telling::of(events, writer) })
 }
 
 pub(super) fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
@@ -243,14 +243,18 @@ async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<
     let subscribed = Subscribed { public, local, upstream: subscription.upstream.clone() };
     let mut undo = UnsubscribeOnDrop { session, public: None };
     undo.public = session.subscribed(subscribed).await.then(|| subscription.public.clone());
-    edge.switchboard.subscribe(call, &subscription).await?;
+    if let Subscribing::Refused(refusal) = edge.switchboard.subscribe(call, &subscription).await? {
+        return Ok(*refusal);
+    }
     undo.public = None;
     Ok(nothing())
 }
 
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
     let subscription = edge.switchboard.subscription(call).await?;
-    edge.switchboard.unsubscribe(call, &subscription).await?;
+    if let Subscribing::Refused(refusal) = edge.switchboard.unsubscribe(call, &subscription).await? {
+        return Ok(*refusal);
+    }
     session.unsubscribed(subscription.public);
     Ok(nothing())
 }

@@ -250,7 +250,7 @@ impl Pipe {
 
     /// Runs a request for as long as its client is there and wants it.
     fn run(&self, begun: Begun, admission: Option<Admission>) -> Taken {
-        let Begun { work, events, writer } = begun;
+        let Begun { work, telling } = begun;
         let left = self.left.clone();
         // Its place in the table is free before its answer can be read.
         let work = async move {
@@ -261,7 +261,7 @@ impl Pipe {
                 finished = work => finished,
             }
         };
-        let pump = Pump { events, writer, outlet: Outlet::shared(Arc::clone(&self.stream)) };
+        let pump = Pump { telling, outlet: Outlet::shared(Arc::clone(&self.stream)) };
         tokio::task::spawn_local(pump.run(Box::pin(work)));
         Taken::Yes
     }

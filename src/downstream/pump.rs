@@ -6,19 +6,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use super::events::EventWriter;
+use super::events::Told;
 use super::exchange::{Finished, Work};
+use super::telling::Telling;
 use crate::protocol::message::one_line;
 use crate::session::stream::{Stream, Weight};
 use crate::session::streams::{Requests, Streams};
-use crate::upstream::events::{CallEvent, Events};
 
 /// Runs work and puts what comes of it on a stream.
 pub(super) struct Pump {
-    pub(super) events: Events,
-    pub(super) writer: EventWriter,
+    pub(super) telling: Telling,
     pub(super) outlet: Outlet,
 }
 
@@ -34,22 +32,12 @@ impl Pump {
     /// Runs the work to its end.
     pub(super) async fn run(mut self, mut work: Work) {
         let finished = loop {
-            let due = self.writer.due();
             tokio::select! {
                 biased;
                 // First, so that nothing more is said of a request that was withdrawn; what was told before its answer
                 // goes before it all the same.
                 finished = &mut work => break finished,
-                event = self.events.recv() => {
-                    if let Some((text, weight)) = self.writer.write(event) {
-                        self.outlet.put(text, weight);
-                    }
-                }
-                () = until(due) => {
-                    if let Some((text, weight)) = self.writer.release() {
-                        self.outlet.put(text, weight);
-                    }
-                }
+                told = self.telling.next() => self.outlet.tell(told),
             }
         };
         // Its place among the calls in flight is free before its answer can be read.
@@ -57,32 +45,16 @@ impl Pump {
         self.close(finished);
     }
 
-    /// Puts what was told last, and the answer, on the stream. Of a request that was withdrawn only its session still
-    /// speaks: that its questions are withdrawn as well (S-CANC-06).
-    pub(super) fn close(mut self, finished: Finished) {
-        let withdrawn = matches!(finished, Finished::Withdrawn);
-        for event in self.events.close() {
-            if withdrawn && !matches!(event, CallEvent::Message(_)) {
-                continue;
-            }
-            if let Some((text, weight)) = self.writer.write(event) {
-                self.outlet.put(text, weight);
-            }
+    /// Puts what was told last, and the answer, on the stream.
+    pub(super) fn close(self, finished: Finished) {
+        let Pump { telling, outlet } = self;
+        for told in telling.close(matches!(finished, Finished::Withdrawn)) {
+            outlet.tell(told);
         }
         if let Finished::Response { mut text, .. } = finished {
-            if let Some((text, weight)) = self.writer.release() {
-                self.outlet.put(text, weight);
-            }
             one_line(&mut text);
-            self.outlet.put(text.into(), Weight::Answer);
+            outlet.put(text.into(), Weight::Answer);
         }
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -106,14 +78,24 @@ impl Outlet {
         &self.stream
     }
 
-    /// Puts a message on the stream, if it finds a place there.
-    pub(super) fn put(&self, text: Bytes, weight: Weight) {
-        if self.stream.push(text, weight).is_err() {
+    /// Puts what a request tells on the stream. Whoever waits for an answer learns when it found no place.
+    pub(super) fn tell(&self, told: Told) {
+        let Told { message, weight } = told;
+        if self.put(message.text.clone(), weight) {
+            message.arrived();
+        }
+    }
+
+    /// Puts a message on the stream, and says whether it found a place there.
+    pub(super) fn put(&self, text: Bytes, weight: Weight) -> bool {
+        let put = match &self.streams {
+            Some(streams) => streams.put(&self.stream, text, weight),
+            None => self.stream.push(text, weight),
+        };
+        if put.is_err() {
             tracing::debug!(stream = self.stream.number(), ?weight, "a message found no place on its stream");
         }
-        if let Some(streams) = &self.streams {
-            streams.keep_within_budget();
-        }
+        put.is_ok()
     }
 }
 
@@ -122,9 +104,9 @@ impl Drop for Outlet {
         if self.shared {
             return;
         }
-        self.stream.finish();
-        if let Some(streams) = &self.streams {
-            streams.tidy();
+        match &self.streams {
+            Some(streams) => streams.ended(&self.stream),
+            None => self.stream.finish(),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
 use super::initialize::server_info;
 use super::respond::{self, Addressee};
+use super::telling::Telling;
 use crate::config::revisions::ServedRevisions;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::ProfileName;
@@ -182,14 +183,13 @@ async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
         let arrival = Arrival { trace, transport: Transport::Http, streams: true };
         work(inbound.edge, inbound.profile.as_ref(), request, checked, arrival)
     });
-    let Begun { work, events, writer } = match begun {
+    let Begun { work, telling } = match begun {
         Ok(begun) => begun,
         Err(refusal) => return json(refusal),
     };
     let bounds = &inbound.edge.settings.bounds;
     let exchange = Exchange {
-        events,
-        writer,
+        telling,
         accepts: inbound.accepts,
         patience: bounds.stream_after,
         becomes: Becomes::Alone(bounds.stream_buffer),
@@ -262,7 +262,7 @@ fn work(
         };
         respond::respond(&to, ended)
     };
-    Ok(Begun { work: Box::pin(work.instrument(span)), events, writer })
+    Ok(Begun { work: Box::pin(work.instrument(span)), telling: Telling::of(events, writer) })
 }
 
 async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> Result<Outcome, Failure> {

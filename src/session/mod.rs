@@ -4,16 +4,18 @@
 //! pages it was sent to, streams and what was sent on them, subscriptions, changes of lists, log level. Reading order:
 //! `table` (all of them), `handle` (one, as others see it) over `in_flight` (calls pass no mailbox), `messages` and `actor`
 //! (what passes one), `state` (what it does) with `questions`, `elicitations` and `changes`, `streams` (what may be resumed,
-//! within its budget) of `stream` (one, and its reader), `event_id` (how its events are named). Always: a session ends once,
+//! within the budgets of `ledger`) of `stream` (one, its reader and its `backlog`), `event_id` (how its events are named). Always: a session ends once,
 //! and its calls, streams and upstream connections end with it; a panic in one session ends that session alone; no upstream
 //! takes what another one's news needs. Not here: HTTP (`downstream`), what calls do (`dispatch`).
 
 mod actor;
+mod backlog;
 pub mod changes;
 mod elicitations;
 pub mod event_id;
 pub mod handle;
 mod in_flight;
+mod ledger;
 pub mod messages;
 mod questions;
 mod state;

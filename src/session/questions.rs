@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::elicitations::Elicitations;
 use super::messages::RequireUrls;
@@ -105,7 +106,8 @@ impl Questions {
         let stream = asked.stream.clone();
         self.pending.insert(number, PendingQuestion { answer, progress, stream, page });
         let text = message::request(number, method, &params).into();
-        Ok((Question { number, answer: answered, progress: progressed }, text))
+        let lost = CancellationToken::new();
+        Ok((Question { number, answer: answered, progress: progressed, lost }, text))
     }
 
     /// A question of this upstream is on its way to the client, and so is what it says.

@@ -18,11 +18,13 @@ use crate::protocol::json::Object;
 use crate::protocol::log_level::{LogLevel, is_severe_enough, log_params};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
-use crate::upstream::call::{CallEvent, EventSink};
+use crate::upstream::events::{CallEvent, EventSink, SessionMessage};
 use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient};
 
 /// Messages that may wait for the end of the client's handshake.
 const WAITING: usize = 64;
+/// Bytes of them, beyond which no other is taken.
+const WAITING_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -36,7 +38,7 @@ pub(super) struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    text: Bytes,
+    message: SessionMessage,
     weight: Weight,
     stream: Option<EventSink>,
 }
@@ -65,8 +67,8 @@ impl State {
 
     /// The client finished its handshake: what had to wait may go now.
     pub(super) fn client_is_ready(&mut self) {
-        for Waiting { text, weight, stream } in self.waiting.take().unwrap_or_default() {
-            self.send(text, weight, stream.as_ref());
+        for Waiting { message, weight, stream } in self.waiting.take().unwrap_or_default() {
+            self.send(message, weight, stream.as_ref());
         }
         self.tell_changes();
     }
@@ -86,7 +88,8 @@ impl State {
     /// Puts a question to the client: on the causing call's stream, else on the standing one, else when that opens.
     pub(super) fn ask(&mut self, asked: &AskClient) -> Result<Question, QuestionRefused> {
         let (question, text) = self.questions.ask(asked)?;
-        if self.deliver(text, Weight::Lasting, asked.stream.as_ref()) {
+        let message = SessionMessage::awaited(text, question.lost.clone());
+        if self.deliver_message(message, Weight::Lasting, asked.stream.as_ref()) {
             self.questions.was_put(&asked.upstream);
             return Ok(question);
         }
@@ -131,13 +134,11 @@ impl State {
     pub(super) fn tell(&mut self, told: &TellClient, level: LogLevel) {
         let TellClient { upstream, in_loggers, notification: news } = told;
         match &*news.method {
-            "notifications/message" => {
-                // Judged before it came here (`LogGate`); the client may have changed its mind since.
-                if is_severe_enough(&news.params, level) {
-                    let params = log_params(in_loggers.then(|| upstream.as_str()), &news.params);
-                    let text = message::notification("notifications/message", &params);
-                    self.deliver(text.into(), Weight::Passing, None);
-                }
+            // Judged before it came here (`LogGate`); the client may have changed its mind since.
+            "notifications/message" if is_severe_enough(&news.params, level) => {
+                let params = log_params(in_loggers.then(|| upstream.as_str()), &news.params);
+                let text = message::notification("notifications/message", &params);
+                self.deliver(text.into(), Weight::Passing, None);
             }
             "notifications/elicitation/complete" => {
                 if let Some((text, stream)) = self.questions.page_completed(upstream, &news.params) {
@@ -172,24 +173,39 @@ impl State {
         }
     }
 
-    /// Sends a message now, or when the client is ready for it; says whether it will reach a stream.
     fn deliver(&mut self, text: Bytes, weight: Weight, stream: Option<&EventSink>) -> bool {
-        let Some(waiting) = &mut self.waiting else { return self.send(text, weight, stream) };
-        let room = waiting.len() < WAITING;
+        self.deliver_message(SessionMessage::new(text), weight, stream)
+    }
+
+    /// Sends a message now, or when the client is ready for it; says whether it is on its way.
+    fn deliver_message(
+        &mut self,
+        message: SessionMessage,
+        weight: Weight,
+        stream: Option<&EventSink>,
+    ) -> bool {
+        let Some(waiting) = &mut self.waiting else { return self.send(message, weight, stream) };
+        let bytes: usize = waiting.iter().map(|waiting| waiting.message.text.len()).sum();
+        let room = waiting.len() < WAITING && bytes < WAITING_BYTES;
         if room {
-            waiting.push_back(Waiting { text, weight, stream: stream.cloned() });
+            waiting.push_back(Waiting { message, weight, stream: stream.cloned() });
         }
         room
     }
 
     /// On a call's own stream where it has one, else on the standing one.
-    fn send(&self, text: Bytes, weight: Weight, stream: Option<&EventSink>) -> bool {
-        if stream.is_some_and(|stream| stream.push(CallEvent::Message(text.clone())).is_ok()) {
-            return true;
+    fn send(&self, mut message: SessionMessage, weight: Weight, stream: Option<&EventSink>) -> bool {
+        if let Some(stream) = stream {
+            match stream.push(CallEvent::Message(message)) {
+                Err(CallEvent::Message(back)) => message = back,
+                _ => return true,
+            }
         }
-        let sent = self.streams.standing().push(text, weight).is_ok();
-        self.streams.keep_within_budget();
-        sent
+        let put = self.streams.put(self.streams.standing(), message.text.clone(), weight).is_ok();
+        if put {
+            message.arrived();
+        }
+        put
     }
 
     /// Lists changed (`session::changes`): that is told when somebody listens, and once however often it happened before.
@@ -206,9 +222,9 @@ impl State {
             (PROMPTS, "notifications/prompts/list_changed"),
             (RESOURCES, "notifications/resources/list_changed"),
         ] {
-            if self.changed.has(kind)
-                && standing.push(message::notification(name, b"").into(), Weight::Lasting).is_ok()
-            {
+            let told =
+                || self.streams.put(standing, message::notification(name, b"").into(), Weight::Lasting);
+            if self.changed.has(kind) && told().is_ok() {
                 self.changed.clear(kind);
             }
         }

@@ -1,10 +1,9 @@
-//! One stream towards a client: what was sent on it, what still waits, and who reads.
+//! One stream towards a client: what is kept of it, and who reads.
 //!
 //! Always: events come out in the order in which they went in, each once per reader; a new reader ends the one before
-//! it; a writer never waits for a reader, and what waits is bounded in bytes (S-HTTPS-17). Not here: which stream a
-//! message belongs to (`state`, `downstream`), event ids, HTTP.
+//! it; a writer never waits for a reader (S-HTTPS-17). Not here: what finds a place (`backlog`), which stream a message
+//! belongs to (`state`, `downstream`), event ids, HTTP.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,42 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::backlog::Backlog;
+use super::ledger::Ledger;
 pub use crate::store::event_log::Weight;
-use crate::store::event_log::{EventLog, LoggedEvent, MemoryLog};
-
-/// Passing events that wait on a stream which nobody reads.
-const UNATTENDED: usize = 64;
-
-/// Bytes kept for a session and for all sessions together.
-#[derive(Debug)]
-pub(super) struct Ledger {
-    session: AtomicUsize,
-    total: Arc<AtomicUsize>,
-}
-
-impl Ledger {
-    pub(super) fn new(total: Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Ledger { session: AtomicUsize::new(0), total })
-    }
-
-    fn change(&self, before: usize, after: usize) {
-        for sum in [&self.session, &*self.total] {
-            if after >= before {
-                sum.fetch_add(after - before, Ordering::Relaxed);
-            } else {
-                sum.fetch_sub(before - after, Ordering::Relaxed);
-            }
-        }
-    }
-
-    pub(super) fn session(&self) -> usize {
-        self.session.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn total(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
-    }
-}
 
 /// See the module head.
 #[derive(Debug)]
@@ -63,17 +29,7 @@ pub struct Stream {
 
 #[derive(Debug, Default)]
 struct Inner {
-    log: MemoryLog,
-    /// Number of the last event that a reader took.
-    taken: u64,
-    /// Bytes of events that no reader took.
-    waiting: usize,
-    /// Passing events among them.
-    passing: usize,
-    /// The newest event that mattered and is gone though it may not have arrived.
-    lost: u64,
-    /// Events that found no place.
-    dropped: u64,
+    backlog: Backlog,
     end: Option<End>,
     /// When nothing more could come.
     ended_at: Option<Instant>,
@@ -114,7 +70,12 @@ impl Stream {
 
     /// A stream that belongs to no session: nothing of it outlives its reader.
     pub fn alone(limit: usize) -> Arc<Stream> {
-        Stream::new(0, limit, 0, Ledger::new(Arc::default()))
+        Stream::new(0, limit, 0, Arc::default())
+    }
+
+    /// A stream in the place of one that is no longer kept, under its number.
+    pub fn in_place_of(number: u64) -> Arc<Stream> {
+        Stream::new(number, 0, 0, Arc::default())
     }
 
     /// Its number in its session.
@@ -122,17 +83,17 @@ impl Stream {
         self.number
     }
 
+    /// Bytes on it that nobody took yet.
+    pub fn waiting(&self) -> usize {
+        self.lock().backlog.waiting_bytes()
+    }
+
     /// Puts a message on the stream. An answer always finds a place; what matters less gives way to what matters more.
     pub fn push(&self, text: Bytes, weight: Weight) -> Result<(), Full> {
         self.change(|inner| {
-            if inner.end.is_some() || !inner.make_room(text.len(), weight, self.limit) {
-                inner.dropped += 1;
-                return Err(Full);
-            }
-            inner.waiting += text.len();
-            inner.passing += usize::from(weight == Weight::Passing);
-            inner.log.append(LoggedEvent { text, weight });
-            Ok(())
+            let open = inner.end.is_none();
+            let kept = open && inner.backlog.push(text, weight, self.limit, inner.attended);
+            if kept { Ok(()) } else { Err(Full) }
         })
     }
 
@@ -162,13 +123,8 @@ impl Stream {
             // The reader before this one finds out that it was replaced.
             waker.wake();
         }
-        let position = position.unwrap_or(inner.taken);
+        let position = position.unwrap_or(inner.backlog.taken());
         StreamReader { stream: Arc::clone(self), position, turn: inner.reader }
-    }
-
-    /// Bytes on it that nobody took yet.
-    pub fn waiting(&self) -> usize {
-        self.lock().waiting
     }
 
     /// Whether somebody reads it.
@@ -176,14 +132,25 @@ impl Stream {
         self.lock().attended
     }
 
+    /// Whether everything was said and nobody reads it.
+    pub(super) fn is_left(&self) -> bool {
+        let inner = self.lock();
+        inner.end.is_some() && !inner.attended
+    }
+
     /// Whether something that mattered after `position` is gone.
     pub(super) fn has_lost_since(&self, position: u64) -> bool {
-        self.lock().lost > position
+        self.lock().backlog.has_lost_since(position)
+    }
+
+    /// Whether an answer after `position` is gone.
+    pub(super) fn has_lost_answer_since(&self, position: u64) -> bool {
+        self.lock().backlog.has_lost_answer_since(position)
     }
 
     /// Whether `position` was ever reached.
     pub(super) fn has_reached(&self, position: u64) -> bool {
-        position <= self.lock().log.last()
+        position <= self.lock().backlog.last()
     }
 
     /// How long ago the last could have been said on it.
@@ -191,26 +158,37 @@ impl Stream {
         self.lock().ended_at.map(|at| at.elapsed())
     }
 
-    /// Forgets what readers took already.
-    pub(super) fn forget_history(&self) {
-        self.change(|inner| inner.forget_taken(0));
+    /// Forgets what was taken longer ago than `age`.
+    pub(super) fn forget_older(&self, age: Duration) {
+        self.change(|inner| inner.backlog.forget_older(age));
     }
 
-    /// Forgets everything.
-    pub(super) fn forget(&self) {
+    /// Forgets what merely passes and waits for nobody.
+    pub(super) fn forget_unattended(&self) {
         self.change(|inner| {
-            inner.lost = inner.log.last();
-            inner.log = MemoryLog::default();
-            (inner.waiting, inner.passing) = (0, 0);
+            if !inner.attended {
+                inner.backlog.forget_passing();
+            }
         });
+    }
+
+    /// Forgets everything, unless somebody reads it or may still write to it; says whether it did.
+    pub(super) fn forget_if_left(&self) -> bool {
+        self.change(|inner| {
+            let left = inner.end.is_some() && !inner.attended;
+            if left {
+                inner.backlog.forget();
+            }
+            left
+        })
     }
 
     /// Changes the stream, keeps the ledger, and wakes the reader.
     fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
-        let before = inner.log.bytes();
+        let before = inner.backlog.bytes();
         let result = change(&mut inner);
-        self.ledger.change(before, inner.log.bytes());
+        self.ledger.change(before, inner.backlog.bytes());
         let waker = inner.waker.take();
         drop(inner);
         if let Some(waker) = waker {
@@ -228,58 +206,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.ledger.change(inner.log.bytes(), 0);
-    }
-}
-
-impl Inner {
-    fn make_room(&mut self, length: usize, weight: Weight, limit: usize) -> bool {
-        let fits = |inner: &Inner| {
-            let unattended = weight == Weight::Passing && !inner.attended && inner.passing >= UNATTENDED;
-            inner.waiting + length <= limit && !unattended
-        };
-        if weight == Weight::Answer || fits(self) {
-            return true;
-        }
-        // The newest of what merely passes tells enough: older ones give way.
-        while self.passing > 0 && !fits(self) {
-            self.remove_oldest_passing();
-        }
-        fits(self)
-    }
-
-    fn remove_oldest_passing(&mut self) {
-        let (taken, mut found) = (self.taken, None);
-        self.log.remove(&mut |number, event| {
-            let oldest = found.is_none() && number > taken && event.weight == Weight::Passing;
-            if oldest {
-                found = Some(event.text.len());
-            }
-            oldest
-        });
-        self.passing = self.passing.saturating_sub(1);
-        self.waiting = self.waiting.saturating_sub(found.unwrap_or(0));
-        self.dropped += 1;
-    }
-
-    /// Keeps at most `limit` bytes of what was taken, the newest.
-    fn forget_taken(&mut self, limit: usize) {
-        let mut excess = (self.log.bytes() - self.waiting).saturating_sub(limit);
-        if excess == 0 {
-            return;
-        }
-        let (taken, mut lost) = (self.taken, self.lost);
-        self.log.remove(&mut |number, event| {
-            let leaves = excess > 0 && number <= taken;
-            if leaves {
-                excess = excess.saturating_sub(event.text.len());
-                if event.weight != Weight::Passing {
-                    lost = number;
-                }
-            }
-            leaves
-        });
-        self.lost = lost;
+        self.ledger.change(inner.backlog.bytes(), 0);
     }
 }
 
@@ -308,8 +235,8 @@ impl StreamReader {
         if inner.reader != self.turn {
             return Poll::Ready(Next::End(End::Replaced));
         }
-        let next = inner.log.after(self.position).map(|(number, event)| (number, event.clone()));
-        let Some((number, event)) = next else {
+        let before = inner.backlog.bytes();
+        let Some((number, text)) = inner.backlog.take_after(self.position) else {
             return match inner.end {
                 Some(end) => Poll::Ready(Next::End(end)),
                 None => {
@@ -319,15 +246,9 @@ impl StreamReader {
             };
         };
         self.position = number;
-        if number > inner.taken {
-            inner.taken = number;
-            inner.waiting -= event.text.len();
-            inner.passing -= usize::from(event.weight == Weight::Passing);
-            let before = inner.log.bytes();
-            inner.forget_taken(self.stream.keep);
-            self.stream.ledger.change(before, inner.log.bytes());
-        }
-        Poll::Ready(Next::Event(number, event.text))
+        inner.backlog.trim(self.stream.keep);
+        self.stream.ledger.change(before, inner.backlog.bytes());
+        Poll::Ready(Next::Event(number, text))
     }
 
     /// As [`StreamReader::poll_next`].

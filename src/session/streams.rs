@@ -5,14 +5,16 @@
 //! whatever thread a request came in. Not here: one stream's order (`stream`), ids (`event_id`).
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::event_id::{EventIds, Place};
-use super::stream::{End, Ledger, Stream, StreamReader};
+use super::ledger::{Ledger, Totals};
+use super::stream::{End, Full, Stream, StreamReader, Weight};
 use crate::config::bounds::Bounds;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::RequestId;
@@ -49,8 +51,7 @@ struct Table {
     last: u64,
     /// Oldest first.
     kept: VecDeque<Kept>,
-    gone: VecDeque<(u64, Requests)>,
-    closed: bool,
+    gone: VecDeque<Gone>,
 }
 
 /// The requests of one stream: one, but for batches.
@@ -62,6 +63,14 @@ struct Kept {
     requests: Requests,
 }
 
+/// A stream that is no longer kept.
+#[derive(Debug)]
+struct Gone {
+    stream: u64,
+    requests: Requests,
+    at: Instant,
+}
+
 /// What an event id leads to.
 #[derive(Debug)]
 pub enum Resumed {
@@ -69,13 +78,13 @@ pub enum Resumed {
     Request(StreamReader),
     /// The standing stream, to be read again from behind this event.
     Standing(u64),
-    /// The stream of these requests, whose answers are no longer kept.
-    Gone(Requests),
+    /// A stream that is no longer kept, by its number, and the requests that were to be answered on it.
+    Gone(u64, Requests),
 }
 
 impl Streams {
-    pub(super) fn new(ids: EventIds, revision: Revision, bounds: &Bounds, total: Arc<AtomicUsize>) -> Self {
-        let ledger = Ledger::new(total);
+    pub(super) fn new(ids: EventIds, revision: Revision, bounds: &Bounds, totals: Arc<Totals>) -> Self {
+        let ledger = Ledger::new(totals);
         let limits = Limits {
             stream: bounds.stream_buffer,
             session: bounds.session_buffer,
@@ -113,9 +122,6 @@ impl Streams {
         table.last += 1;
         let keep = if self.resumable { self.limits.session } else { 0 };
         let stream = Stream::new(table.last, self.limits.stream, keep, Arc::clone(&self.ledger));
-        if table.closed {
-            stream.end(End::Closed);
-        }
         table.kept.push_back(Kept { stream: Arc::clone(&stream), requests });
         stream
     }
@@ -129,50 +135,81 @@ impl Streams {
         }
         let table = self.lock();
         if let Some(kept) = table.kept.iter().find(|kept| kept.stream.number() == stream) {
-            return kept.stream.has_reached(number).then(|| match kept.stream.has_lost_since(number) {
-                true => Resumed::Gone(kept.requests.clone()),
-                false => Resumed::Request(kept.stream.read_after(Some(number))),
+            return kept.stream.has_reached(number).then(|| {
+                match kept.stream.has_lost_answer_since(number) {
+                    true => Resumed::Gone(stream, kept.requests.clone()),
+                    false => Resumed::Request(kept.stream.read_after(Some(number))),
+                }
             });
         }
-        let gone = table.gone.iter().find(|(number, _)| *number == stream)?;
-        Some(Resumed::Gone(gone.1.clone()))
+        let gone = table.gone.iter().find(|gone| gone.stream == stream)?;
+        Some(Resumed::Gone(stream, gone.requests.clone()))
     }
 
-    /// To be called after something was put on a stream: lets go of what is over the budget.
-    pub fn keep_within_budget(&self) {
+    /// Puts a message on one of these streams, if it finds a place there and within the budget of the session. An answer
+    /// always does.
+    pub fn put(&self, stream: &Stream, text: Bytes, weight: Weight) -> Result<(), Full> {
+        if weight != Weight::Answer && self.is_over_budget() {
+            return Err(Full);
+        }
+        let put = stream.push(text, weight);
+        self.keep_within_budget();
+        put
+    }
+
+    /// Lets go of what is over the budget: what was read already, then answers that nobody fetched, then what merely
+    /// passes.
+    fn keep_within_budget(&self) {
+        self.ledger.shrink_all(self.limits.total);
         if !self.is_over_budget() {
             return;
         }
         let mut table = self.lock();
-        self.standing.forget_history();
-        table.kept.iter().for_each(|kept| kept.stream.forget_history());
+        self.standing.forget_older(Duration::ZERO);
+        table.kept.iter().for_each(|kept| kept.stream.forget_older(Duration::ZERO));
         while self.is_over_budget() {
-            let unread = |kept: &Kept| kept.stream.ended_for().is_some() && !kept.stream.is_attended();
-            let Some(at) = table.kept.iter().position(unread) else { return };
+            let Some(at) = table.kept.iter().position(|kept| kept.stream.is_left()) else { break };
             table.let_go(at);
+        }
+        if self.is_over_budget() {
+            self.standing.forget_unattended();
+            table.kept.iter().for_each(|kept| kept.stream.forget_unattended());
         }
     }
 
     fn is_over_budget(&self) -> bool {
-        self.ledger.session() > self.limits.session || self.ledger.total() > self.limits.total
+        self.ledger.is_over(self.limits.session, self.limits.total)
     }
 
-    /// Lets go of what nobody will resume any longer. To be called now and then, and when a stream has ended.
+    /// Nothing more will be put on this stream.
+    pub fn ended(&self, stream: &Arc<Stream>) {
+        stream.finish();
+        if self.resumable {
+            self.ledger.note_end(stream);
+        }
+        self.tidy();
+    }
+
+    /// Lets go of what nobody will resume any longer. To be called now and then.
     pub fn tidy(&self) {
         let mut table = self.lock();
         if !self.resumable {
             table.kept.retain(|kept| kept.stream.ended_for().is_none());
             return;
         }
-        let ended = |kept: &Kept| kept.stream.ended_for();
-        let old = |kept: &Kept| ended(kept).is_some_and(|age| age >= self.limits.age);
-        while let Some(at) = table.kept.iter().position(|kept| old(kept) && !kept.stream.is_attended()) {
+        let age = self.limits.age;
+        self.standing.forget_older(age);
+        let is_old = |kept: &Kept| kept.stream.ended_for().is_some_and(|ended| ended >= age);
+        while let Some(at) = table.kept.iter().position(|kept| is_old(kept) && kept.stream.is_left()) {
             table.let_go(at);
         }
-        while table.kept.iter().filter(|kept| ended(kept).is_some()).count() > ENDED {
-            let Some(at) = table.kept.iter().position(|kept| ended(kept).is_some()) else { return };
+        while table.kept.iter().filter(|kept| kept.stream.is_left()).count() > ENDED {
+            let Some(at) = table.kept.iter().position(|kept| kept.stream.is_left()) else { break };
             table.let_go(at);
         }
+        table.gone.retain(|gone| gone.at.elapsed() < age);
+        drop(table);
+        self.keep_within_budget();
     }
 
     /// Whether a client reads any of them.
@@ -180,12 +217,10 @@ impl Streams {
         self.standing.is_attended() || self.lock().kept.iter().any(|kept| kept.stream.is_attended())
     }
 
-    /// The session is over: every reader is told.
+    /// The session is over. Streams of requests that still run end with the answer that says so.
     pub(super) fn close(&self) {
-        let mut table = self.lock();
-        table.closed = true;
         self.standing.end(End::Closed);
-        table.kept.drain(..).for_each(|kept| kept.stream.end(End::Closed));
+        self.lock().kept.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -196,23 +231,23 @@ impl Streams {
 impl Table {
     fn let_go(&mut self, at: usize) {
         let Some(kept) = self.kept.remove(at) else { return };
-        kept.stream.forget();
+        kept.stream.forget_if_left();
         if self.gone.len() >= GONE {
             self.gone.pop_front();
         }
-        self.gone.push_back((kept.stream.number(), kept.requests));
+        let (stream, requests) = (kept.stream.number(), kept.requests);
+        self.gone.push_back(Gone { stream, requests, at: Instant::now() });
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use bytes::Bytes;
     use futures_util::FutureExt;
 
     use super::*;
     use crate::auth::principal::Principal;
     use crate::names::SessionId;
-    use crate::session::stream::{Next, Weight};
+    use crate::session::stream::Next;
     use crate::store::seal::Sealer;
 
     pub(in crate::session) fn streams(revision: Revision, bounds: Bounds) -> Streams {
@@ -283,14 +318,53 @@ pub(super) mod tests {
         let bounds = Bounds { session_buffer: 10, ..Bounds::default() };
         let streams = streams(Revision::V2025_11_25, bounds);
         let stream = streams.open(request(7));
-        stream.push(text("a longer answer"), Weight::Answer).expect("always room");
+        streams.put(&stream, text("a longer answer"), Weight::Answer).expect("always room");
         stream.finish();
-        streams.keep_within_budget();
-        assert_eq!(streams.ledger.session(), 0);
-        let Some(Resumed::Gone(requests)) = streams.resume(&id(&streams, stream.number(), 0)) else {
+        streams.tidy();
+        assert_eq!(streams.ledger.bytes(), 0);
+        let Some(Resumed::Gone(_, requests)) = streams.resume(&id(&streams, stream.number(), 0)) else {
             panic!("its request is remembered");
         };
         assert_eq!(&requests[..], [RequestId::number(7)]);
+    }
+
+    #[test]
+    fn s_resum_05_over_its_budget_a_session_takes_no_more_than_answers() {
+        let bounds = Bounds { session_buffer: 10, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let stream = streams.open(request(1));
+        let mut reader = stream.read();
+        streams.put(&stream, text("a longer question"), Weight::Lasting).expect("the first is taken");
+        assert!(streams.put(streams.standing(), text("more"), Weight::Lasting).is_err());
+        streams.put(&stream, text("answer"), Weight::Answer).expect("always room");
+        assert_eq!(read(&mut reader), ["a longer question", "answer"], "what is read is not let go before");
+        streams.put(streams.standing(), text("more"), Weight::Lasting).expect("there is room again");
+    }
+
+    #[test]
+    fn s_resum_02_a_stream_that_is_read_is_kept_however_many_end_beside_it() {
+        let streams = streams(Revision::V2025_11_25, Bounds::default());
+        let stalled = streams.open(request(0));
+        let mut reader = stalled.read();
+        stalled.push(text("answer"), Weight::Answer).expect("always room");
+        stalled.finish();
+        for number in 1..200 {
+            streams.open(request(number)).finish();
+            streams.tidy();
+        }
+        assert_eq!(read(&mut reader), ["answer"]);
+    }
+
+    #[test]
+    fn s_sess_03_a_request_that_runs_when_its_session_ends_is_answered_on_its_stream() {
+        let streams = streams(Revision::V2025_11_25, Bounds::default());
+        let stream = streams.open(request(1));
+        let mut reader = stream.read();
+        streams.close();
+        streams.put(&stream, text("the session ended"), Weight::Answer).expect("it is not over before that");
+        stream.finish();
+        assert_eq!(read(&mut reader), ["the session ended"]);
+        assert_eq!(streams.standing().read().next().now_or_never(), Some(Next::End(End::Closed)));
     }
 
     #[test]
@@ -304,22 +378,7 @@ pub(super) mod tests {
             streams.resume(&id(&streams, stream.number(), 0))
         };
         assert!(matches!(after_its_end(Duration::from_secs(60)), Some(Resumed::Request(_))));
-        assert!(matches!(after_its_end(Duration::ZERO), Some(Resumed::Gone(_))));
-    }
-
-    #[test]
-    fn s_https_17_what_waits_is_bounded_and_questions_outlast_what_passes() {
-        let bounds = Bounds { stream_buffer: 10, ..Bounds::default() };
-        let streams = streams(Revision::V2025_11_25, bounds);
-        let stream = streams.open(request(1));
-        let mut reader = stream.read();
-        for _ in 0..100 {
-            let _ = stream.push(text("passes"), Weight::Passing);
-        }
-        stream.push(text("question"), Weight::Lasting).expect("progress gives way");
-        assert!(stream.push(text("another"), Weight::Lasting).is_err(), "a slow reader is not waited for");
-        stream.push(text("a long answer"), Weight::Answer).expect("always room");
-        assert_eq!(read(&mut reader), ["question", "a long answer"]);
+        assert!(after_its_end(Duration::ZERO).is_none(), "neither it nor that it was there");
     }
 
     #[test]

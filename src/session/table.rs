@@ -10,6 +10,7 @@ use dashmap::DashMap;
 
 use super::event_id::EventIds;
 use super::handle::{OnEnd, Opening, SessionHandle, SessionStatus};
+use super::ledger::Totals;
 use super::messages::ListsChanged;
 use super::streams::Streams;
 use crate::auth::principal::Principal;
@@ -22,8 +23,8 @@ use crate::store::seal::Sealer;
 pub struct SessionTable {
     sessions: DashMap<SessionId, SessionHandle>,
     count: Arc<AtomicUsize>,
-    /// Bytes kept on the streams of all sessions.
-    kept: Arc<AtomicUsize>,
+    /// What is kept on the streams of all sessions.
+    totals: Arc<Totals>,
     sealer: Arc<Sealer>,
     bounds: Bounds,
 }
@@ -52,8 +53,9 @@ impl Drop for Seat {
 impl SessionTable {
     /// Empty. `sealer` makes the event ids.
     pub fn new(bounds: Bounds, sealer: Arc<Sealer>) -> Arc<Self> {
-        let (count, kept) = Default::default();
-        Arc::new(SessionTable { sessions: DashMap::new(), count, kept, sealer, bounds })
+        let count = Arc::<AtomicUsize>::default();
+        let totals = Totals::of(Arc::clone(&count));
+        Arc::new(SessionTable { sessions: DashMap::new(), count, totals, sealer, bounds })
     }
 
     /// A seat for a client whose transport keeps it for the session too.
@@ -81,7 +83,7 @@ impl SessionTable {
             released(id);
         });
         let ids = EventIds::new(Arc::clone(&self.sealer), id, Principal::Local);
-        let streams = Streams::new(ids, opening.revision, &self.bounds, Arc::clone(&self.kept));
+        let streams = Streams::new(ids, opening.revision, &self.bounds, Arc::clone(&self.totals));
         let streams = streams.over(opening.pipe.take());
         let handle = SessionHandle::start(id, opening, Arc::new(streams), &self.bounds, on_end);
         self.sessions.insert(id, handle.clone());

@@ -1,11 +1,12 @@
 //! What was sent on one stream, kept so that it can be sent again (S-RESUM-05).
 //!
-//! Always: events have growing numbers and leave in any order; what is left keeps its order. Not here: when something
-//! must leave, who reads, what a number looks like to clients (`session::stream`, `session::event_id`).
+//! Always: events have growing numbers, and what is left keeps its order. Not here: when something must leave, who reads,
+//! what a number looks like to clients (`session::stream`, `session::event_id`).
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,20 +26,25 @@ pub struct LoggedEvent {
     pub text: Bytes,
     /// How much it matters.
     pub weight: Weight,
+    /// When it was said.
+    pub at: Instant,
 }
 
 /// The log of one stream. In memory here; a durable one keeps the same promises.
-pub trait EventLog {
+pub trait EventLog: std::fmt::Debug + Send {
     /// Appends an event and gives its number: one more than the last, from 1 on.
     fn append(&mut self, event: LoggedEvent) -> u64;
 
     /// The first event that is left after `position`.
-    fn after(&self, position: u64) -> Option<(u64, &LoggedEvent)>;
+    fn after(&self, position: u64) -> Option<(u64, LoggedEvent)>;
 
-    /// Removes the oldest events of which `leaves` says so, as long as it says so for any that is left.
-    fn remove(&mut self, leaves: &mut dyn FnMut(u64, &LoggedEvent) -> bool);
+    /// Forgets the oldest event that is left.
+    fn forget_first(&mut self) -> Option<(u64, LoggedEvent)>;
 
-    /// The number of the newest event; 0 before the first.
+    /// Forgets the oldest event after `position` that merely passes.
+    fn forget_passing(&mut self, position: u64) -> Option<LoggedEvent>;
+
+    /// The number of the newest event; 0 before the first. Forgetting changes nothing about it.
     fn last(&self) -> u64;
 
     /// Bytes of what is left.
@@ -53,6 +59,22 @@ pub struct MemoryLog {
     events: VecDeque<(u64, LoggedEvent)>,
 }
 
+impl MemoryLog {
+    fn place_after(&self, position: u64) -> usize {
+        self.events.partition_point(|(number, _)| *number <= position)
+    }
+
+    fn forget(&mut self, place: usize) -> Option<(u64, LoggedEvent)> {
+        let (number, event) = self.events.remove(place)?;
+        self.bytes -= event.text.len();
+        // A log that was long once must not stay large for good.
+        if self.events.capacity() > 64 && self.events.len() < self.events.capacity() / 4 {
+            self.events.shrink_to(self.events.len() * 2);
+        }
+        Some((number, event))
+    }
+}
+
 impl EventLog for MemoryLog {
     fn append(&mut self, event: LoggedEvent) -> u64 {
         self.last += 1;
@@ -61,23 +83,19 @@ impl EventLog for MemoryLog {
         self.last
     }
 
-    fn after(&self, position: u64) -> Option<(u64, &LoggedEvent)> {
-        let at = self.events.partition_point(|(number, _)| *number <= position);
-        self.events.get(at).map(|(number, event)| (*number, event))
+    fn after(&self, position: u64) -> Option<(u64, LoggedEvent)> {
+        self.events.get(self.place_after(position)).cloned()
     }
 
-    fn remove(&mut self, leaves: &mut dyn FnMut(u64, &LoggedEvent) -> bool) {
-        let mut left = 0;
-        self.events.retain(|(number, event)| {
-            let stays = !leaves(*number, event);
-            left += if stays { event.text.len() } else { 0 };
-            stays
-        });
-        self.bytes = left;
-        // A log that was long once must not stay large for good.
-        if self.events.capacity() > 64 && self.events.len() < self.events.capacity() / 4 {
-            self.events.shrink_to_fit();
-        }
+    fn forget_first(&mut self) -> Option<(u64, LoggedEvent)> {
+        self.forget(0)
+    }
+
+    fn forget_passing(&mut self, position: u64) -> Option<LoggedEvent> {
+        let from = self.place_after(position);
+        let passing = |(_, event): &(u64, LoggedEvent)| event.weight == Weight::Passing;
+        let place = from + self.events.range(from..).position(passing)?;
+        self.forget(place).map(|(_, event)| event)
     }
 
     fn last(&self) -> u64 {
@@ -93,25 +111,28 @@ impl EventLog for MemoryLog {
 mod tests {
     use super::*;
 
-    fn event(text: &'static str) -> LoggedEvent {
-        LoggedEvent { text: Bytes::from_static(text.as_bytes()), weight: Weight::Passing }
+    fn event(text: &'static str, weight: Weight) -> LoggedEvent {
+        LoggedEvent { text: Bytes::from_static(text.as_bytes()), weight, at: Instant::now() }
     }
 
     #[test]
     fn s_resum_05_what_is_left_keeps_its_numbers_and_its_order() {
         let mut log = MemoryLog::default();
-        for (number, text) in ["a", "bb", "ccc", "dddd"].into_iter().enumerate() {
-            assert_eq!(log.append(event(text)), number as u64 + 1);
+        let weights = [Weight::Passing, Weight::Lasting, Weight::Passing, Weight::Answer];
+        for (number, (text, weight)) in ["a", "bb", "ccc", "dddd"].into_iter().zip(weights).enumerate() {
+            assert_eq!(log.append(event(text, weight)), number as u64 + 1);
         }
-        log.remove(&mut |number, _| number % 2 == 1);
+        assert_eq!(&log.forget_first().expect("there are four").1.text[..], b"a");
+        assert_eq!(&log.forget_passing(0).expect("the third").text[..], b"ccc");
+        assert!(log.forget_passing(0).is_none(), "nothing that merely passes is left");
         assert_eq!((log.bytes(), log.last()), (6, 4));
         let mut left = Vec::new();
         let mut position = 0;
         while let Some((number, event)) = log.after(position) {
-            left.push((number, event.text.clone()));
+            left.push((number, event.text));
             position = number;
         }
         assert_eq!(left, [(2, Bytes::from_static(b"bb")), (4, Bytes::from_static(b"dddd"))]);
-        assert_eq!(log.append(event("e")), 5, "a number is never used again");
+        assert_eq!(log.append(event("e", Weight::Passing)), 5, "a number is never used again");
     }
 }

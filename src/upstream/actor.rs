@@ -15,7 +15,7 @@ use super::call::{Affinity, Client};
 use super::connect::Connected;
 use super::connections::{Connections, Effect, Opened};
 use super::error::UpstreamError;
-use super::follow::let_go;
+use super::follow::{let_go, renew};
 use super::link::{Link, Reports};
 use super::messages::{
     ConnectSettled, EraMistaken, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire, UpstreamNews,
@@ -111,7 +111,7 @@ impl UpstreamActor {
 
     fn link_opened(&self, affinity: Affinity, link: Arc<Link>) {
         link.settle_level(self.shared.users.level(affinity));
-        link.subscribe_again(self.shared.subscriptions.of(affinity));
+        renew(&link, &self.shared.subscriptions);
         self.shared.links.insert(affinity, link);
     }
 

@@ -1,4 +1,4 @@
-//! Requests of the gateway's own on a link: handshake and probe, renewed and ended subscriptions.
+//! Requests of the gateway's own on a link: handshake and probe, subscriptions renewed and ended.
 //!
 //! Always: what no caller waits for has a deadline of its own. Not here: calls of clients (`link`), log levels (`levels`).
 
@@ -42,32 +42,25 @@ impl Link {
         answered.unwrap_or(Err(UpstreamError::Timeout(self.ask_deadline)))
     }
 
+    /// Subscribes again to what an earlier link of the same affinity was subscribed to; says whether that was accepted.
+    pub(super) async fn subscribe_again(self: &Arc<Self>, uri: &str) -> bool {
+        let params = format!(r#"{{"uri":{}}}"#, quote(uri));
+        match self.within_deadline(self.begin_asking("resources/subscribe", &params)).await {
+            Ok(Answer::Result(_)) => return true,
+            Ok(Answer::Error(refusal)) => {
+                tracing::warn!(upstream = %self.upstream, code = refusal.code, "a subscription was refused when it was renewed");
+            }
+            Err(error) => tracing::warn!(upstream = %self.upstream, %error, "a subscription was not renewed"),
+        }
+        false
+    }
+
     /// Ends a subscription that nobody wants any longer.
     pub(super) async fn unsubscribe(self: &Arc<Self>, uri: &str) {
         let params = format!(r#"{{"uri":{}}}"#, quote(uri));
         if let Err(error) = self.within_deadline(self.begin_asking("resources/unsubscribe", &params)).await {
             tracing::debug!(upstream = %self.upstream, %error, "a subscription was not ended");
         }
-    }
-
-    /// Subscribes to what an earlier link of the same affinity was subscribed to.
-    pub(super) fn subscribe_again(self: &Arc<Self>, uris: Vec<String>) {
-        if uris.is_empty() {
-            return;
-        }
-        let link = Arc::clone(self);
-        tokio::task::spawn_local(async move {
-            for uri in uris {
-                let params = format!(r#"{{"uri":{}}}"#, quote(&uri));
-                let asked = link.begin_asking("resources/subscribe", &params);
-                if let Err(error) = link.within_deadline(asked).await {
-                    tracing::warn!(upstream = %link.upstream, %error, "a subscription was not renewed");
-                }
-                if link.has_ended() {
-                    return;
-                }
-            }
-        });
     }
 }
 

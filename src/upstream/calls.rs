@@ -10,13 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::call::{Activity, CallEvent, Client, EventSink};
+use super::call::{Activity, Affinity, CallEvent, Client, EventSink};
 use super::error::UpstreamError;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 
 /// Where the answer of a call arrives; closed without one when the link ends.
 pub(super) type Reply = oneshot::Receiver<Result<Answer, UpstreamError>>;
+
+/// Calls without an answer that are remembered after nobody waits for them any longer.
+const GIVEN_UP: usize = 1_024;
 
 /// The table. Its lock is held for a few instructions and never across an await.
 #[derive(Debug, Default)]
@@ -30,6 +33,30 @@ pub(super) struct CallTable {
 struct Table {
     closed: bool,
     pending: HashMap<u64, PendingCall>,
+    given_up: GivenUp,
+}
+
+/// Calls that the upstream may still be at work on though nobody waits for them, and whose they were.
+#[derive(Debug, Default)]
+struct GivenUp {
+    callers: HashMap<u64, Affinity>,
+    /// More than can be remembered.
+    too_many: bool,
+}
+
+impl GivenUp {
+    fn note(&mut self, id: u64, caller: Affinity) {
+        self.too_many |= self.callers.len() >= GIVEN_UP;
+        if !self.too_many {
+            self.callers.insert(id, caller);
+        }
+    }
+
+    /// Whether all of them were of this caller. Those without a session are many.
+    fn are_all_of(&self, caller: Affinity) -> bool {
+        let own = |other: &Affinity| *other == caller && caller != Affinity::Shared;
+        !self.too_many && self.callers.values().all(own)
+    }
 }
 
 #[derive(Debug)]
@@ -73,16 +100,30 @@ impl CallTable {
 
     /// Delivers an answer; says whether somebody waited for it.
     pub(super) fn settle(&self, id: u64, answer: Result<Answer, UpstreamError>) -> bool {
-        let Some(call) = self.lock().pending.remove(&id) else {
+        let mut table = self.lock();
+        let Some(call) = table.pending.remove(&id) else {
+            table.given_up.callers.remove(&id);
             self.strays.fetch_add(1, Ordering::Relaxed);
             return false;
         };
+        drop(table);
         call.reply.send(answer).is_ok()
     }
 
     /// Forgets a call; says whether it was still awaiting its reply.
     pub(super) fn forget(&self, id: u64) -> bool {
         self.lock().pending.remove(&id).is_some()
+    }
+
+    /// As `forget`, of a call that the upstream may be at work on until it answers it after all.
+    pub(super) fn give_up(&self, id: u64) -> bool {
+        let mut table = self.lock();
+        let Some(call) = table.pending.remove(&id) else { return false };
+        if let Some(caller) = &call.caller {
+            table.given_up.note(id, caller.client.affinity);
+        }
+        drop(table);
+        true
     }
 
     /// Passes progress on to the call whose id is the token; late progress is dropped (S-PROG-03).
@@ -113,23 +154,19 @@ impl CallTable {
         call.questions
     }
 
-    /// The only call of a caller in flight. The gateway's own requests do not count.
+    /// The only call of a caller in flight, if no other client's call can be meant that was given up without an answer.
+    /// The gateway's own requests do not count.
     pub(super) fn only_call(&self) -> Option<u64> {
         let table = self.lock();
-        let mut calls = table.pending.iter().filter(|(_, call)| call.caller.is_some());
-        let (only, _) = calls.next()?;
-        calls.next().is_none().then_some(*only)
+        let mut calls = table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.as_ref()?)));
+        let (only, caller) = calls.next()?;
+        let is_certain = calls.next().is_none() && table.given_up.are_all_of(caller.client.affinity);
+        is_certain.then_some(only)
     }
 
-    /// Whose call this is; without its id, the only one there is. The gateway's own requests are nobody's.
-    pub(super) fn caller(&self, id: Option<u64>) -> Option<Caller> {
-        let table = self.lock();
-        if let Some(id) = id {
-            return table.pending.get(&id)?.caller.clone();
-        }
-        let mut callers = table.pending.values().filter_map(|call| call.caller.as_ref());
-        let only = callers.next()?;
-        callers.next().is_none().then(|| only.clone())
+    /// Whose call this is. The gateway's own requests are nobody's.
+    pub(super) fn caller(&self, id: u64) -> Option<Caller> {
+        self.lock().pending.get(&id)?.caller.clone()
     }
 
     /// Takes no more calls if none is in flight, and says whether that is so.
@@ -172,7 +209,7 @@ impl CallTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::connections::tests::session;
+    use crate::upstream::connections::tests::{client, session};
     use crate::upstream::events::event_queue;
 
     #[test]
@@ -201,9 +238,51 @@ mod tests {
         let caller = Caller { client: Arc::clone(&one), events: Some(events) };
         let (first, _answer) = calls.open(Some(caller), None).expect("open");
         let _own = calls.open(None, None).expect("open");
-        assert!(calls.caller(None).is_some(), "one call can have caused it");
+        assert_eq!(calls.only_call(), Some(first), "one call can have caused it");
         let _second = calls.open(Some(Caller { client: other, events: None }), None).expect("open");
-        assert!(calls.caller(None).is_none(), "two can, whether or not they have streams");
-        assert_eq!(calls.caller(Some(first)).expect("in flight").client.affinity, one.affinity);
+        assert!(calls.only_call().is_none(), "two can, whether or not they have streams");
+        assert_eq!(calls.caller(first).expect("in flight").client.affinity, one.affinity);
+    }
+
+    #[test]
+    fn s_elic_11_a_call_that_was_given_up_can_be_meant_until_it_is_answered_after_all() {
+        let calls = CallTable::default();
+        let open = |client: &Arc<Client>| {
+            let caller = Caller { client: Arc::clone(client), events: None };
+            calls.open(Some(caller), None).expect("open")
+        };
+        let (one, other) = (session(), session());
+        let (late, answer) = open(&one);
+        assert!(calls.give_up(late) && !calls.give_up(late));
+        drop(answer);
+        let (of_other, answer) = open(&other);
+        assert_eq!(calls.only_call(), None, "it may be the one that was given up");
+        drop((calls.forget(of_other), answer));
+        let (own, _answer) = open(&one);
+        assert_eq!(calls.only_call(), Some(own), "either is of the same client");
+        calls.forget(own);
+        assert!(!calls.settle(late, Err(UpstreamError::SessionLost)), "nobody waits for it");
+        let (of_other, _answer) = open(&other);
+        assert_eq!(calls.only_call(), Some(of_other), "there is no doubt any longer");
+        calls.forget(of_other);
+
+        for _ in 0..=GIVEN_UP {
+            calls.give_up(open(&one).0);
+        }
+        let _own = open(&one);
+        assert_eq!(calls.only_call(), None, "too many to know");
+        assert!(calls.lock().given_up.callers.len() <= GIVEN_UP);
+    }
+
+    #[test]
+    fn s_elic_11_callers_without_a_session_are_not_taken_for_each_other() {
+        let calls = CallTable::default();
+        let open = || {
+            let caller = Caller { client: client(Affinity::Shared), events: None };
+            calls.open(Some(caller), None).expect("open").0
+        };
+        calls.give_up(open());
+        open();
+        assert_eq!(calls.only_call(), None);
     }
 }

@@ -101,11 +101,12 @@ impl Attempt {
         Ok(Connected::Link(guard.keep()))
     }
 
-    /// However the link ends, the upstream's session ends with it (S-HTTPC-05).
+    /// However the link ends, the upstream's session ends with it (S-HTTPC-05), if the upstream still knows one.
     fn end_session_with(&self, link: Arc<Link>) {
         self.errands.spawn_local(async move {
             link.until_ended().await;
             if let Wire::Http(wire) = &link.wire
+                && !link.was_forgotten()
                 && tokio::time::timeout(FAREWELL, wire.delete_session()).await.is_err()
             {
                 tracing::debug!(upstream = %link.upstream, "the upstream did not say that its session ended");

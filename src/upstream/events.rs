@@ -5,9 +5,10 @@
 //! session push either out. Not here: what clients get to see of it (`downstream::events`).
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::names::UpstreamName;
 use crate::protocol::json::Object;
@@ -19,8 +20,36 @@ pub enum CallEvent {
     Progress(Box<Object>),
     /// Parameters of a `notifications/message`, and the upstream that its logger is to name, if it is to.
     Log(Option<UpstreamName>, Box<Object>),
-    /// A whole message of the session, a question or its withdrawal, for the call's own stream.
-    Message(bytes::Bytes),
+    /// For the call's own stream.
+    Message(SessionMessage),
+}
+
+/// A whole message of the session: a question, its withdrawal, the completion of a page.
+#[derive(Debug)]
+pub struct SessionMessage {
+    /// On one line.
+    pub text: bytes::Bytes,
+    /// Cancelled when it is lost on its way.
+    lost: Option<DropGuard>,
+}
+
+impl SessionMessage {
+    /// A message that nobody waits for.
+    pub fn new(text: bytes::Bytes) -> Self {
+        SessionMessage { text, lost: None }
+    }
+
+    /// A message that is answered: `lost` is cancelled unless it finds a place on a stream.
+    pub fn awaited(text: bytes::Bytes, lost: CancellationToken) -> Self {
+        SessionMessage { text, lost: Some(lost.drop_guard()) }
+    }
+
+    /// It found its place.
+    pub fn arrived(self) {
+        if let Some(guard) = self.lost {
+            guard.disarm();
+        }
+    }
 }
 
 /// Where events of one call go.
@@ -40,6 +69,8 @@ struct Queue {
 #[derive(Debug, Default)]
 struct State {
     events: VecDeque<CallEvent>,
+    /// Of progress and logs.
+    bytes: usize,
     closed: bool,
     reader: Option<Waker>,
 }
@@ -57,9 +88,8 @@ pub fn event_queue(limit: usize) -> (EventSink, Events) {
     (EventSink(Arc::clone(&queue)), Events(queue))
 }
 
-/// Nobody will read it on this queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotTaken;
+/// Bytes of progress and logs beyond which the queue counts as full.
+const QUEUED_BYTES: usize = 1024 * 1024;
 
 impl EventSink {
     /// Whether it is the same queue.
@@ -67,30 +97,28 @@ impl EventSink {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Queues an event. Progress and logs that find no place are no failure.
-    pub fn push(&self, event: CallEvent) -> Result<(), NotTaken> {
+    /// Queues an event. Progress and logs that find no place are no failure; a message that will be read by nobody comes
+    /// back.
+    pub fn push(&self, event: CallEvent) -> Result<(), CallEvent> {
         let mut state = self.0.lock();
         if state.closed {
-            return Err(NotTaken);
+            return Err(event);
         }
-        if state.events.len() >= self.0.limit {
+        if state.events.len() >= self.0.limit || state.bytes + event.passing_bytes() > QUEUED_BYTES {
             match event {
                 CallEvent::Progress(_) => {
-                    let newest = state.events.iter_mut().rev();
-                    let mut newest = newest.filter(|queued| matches!(queued, CallEvent::Progress(_)));
-                    if let Some(older) = newest.next() {
-                        *older = event;
-                    }
+                    state.replace_progress(event);
                     return Ok(());
                 }
                 CallEvent::Log(..) => return Ok(()),
                 CallEvent::Message(_) => {
-                    let passing = |queued: &CallEvent| !matches!(queued, CallEvent::Message(_));
-                    let at = state.events.iter().position(passing).ok_or(NotTaken)?;
-                    state.events.remove(at);
+                    if !state.drop_passing() {
+                        return Err(event);
+                    }
                 }
             }
         }
+        state.bytes += event.passing_bytes();
         state.events.push_back(event);
         let reader = state.reader.take();
         drop(state);
@@ -101,33 +129,65 @@ impl EventSink {
     }
 }
 
-impl Events {
-    /// The next event, as soon as there is one. Dropping the future loses nothing.
-    pub async fn recv(&mut self) -> CallEvent {
-        poll_fn(|cx| {
-            let mut state = self.0.lock();
-            match state.events.pop_front() {
-                Some(event) => Poll::Ready(event),
-                None => {
-                    state.reader = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
+impl CallEvent {
+    fn passing_bytes(&self) -> usize {
+        match self {
+            CallEvent::Progress(params) | CallEvent::Log(_, params) => params.as_bytes().len(),
+            CallEvent::Message(_) => 0,
+        }
+    }
+}
+
+impl State {
+    /// In the place of the newest progress there is.
+    fn replace_progress(&mut self, event: CallEvent) {
+        let mut newest = self.events.iter_mut().rev();
+        if let Some(older) = newest.find(|queued| matches!(queued, CallEvent::Progress(_))) {
+            self.bytes = self.bytes + event.passing_bytes() - older.passing_bytes();
+            *older = event;
+        }
     }
 
-    /// An event that is there already.
-    pub fn try_recv(&mut self) -> Option<CallEvent> {
-        self.0.lock().events.pop_front()
+    /// Makes a place for what does not pass.
+    fn drop_passing(&mut self) -> bool {
+        let passing = |queued: &CallEvent| !matches!(queued, CallEvent::Message(_));
+        let Some(dropped) = self.events.iter().position(passing).and_then(|at| self.events.remove(at)) else {
+            return false;
+        };
+        self.bytes -= dropped.passing_bytes();
+        true
+    }
+
+    fn pop(&mut self) -> Option<CallEvent> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event.passing_bytes();
+        Some(event)
     }
 }
 
 impl Events {
+    /// The next event, as soon as there is one.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<CallEvent> {
+        let mut state = self.0.lock();
+        match state.pop() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// An event that is there already.
+    pub fn try_recv(&mut self) -> Option<CallEvent> {
+        self.0.lock().pop()
+    }
+
     /// Takes no more, and gives what is there: nothing comes between the last event and the end.
     pub fn close(&mut self) -> VecDeque<CallEvent> {
         let mut state = self.0.lock();
         state.closed = true;
+        state.bytes = 0;
         std::mem::take(&mut state.events)
     }
 }
@@ -159,7 +219,7 @@ mod tests {
                 CallEvent::Progress(params) | CallEvent::Log(_, params) => {
                     String::from_utf8_lossy(params.as_bytes()).into_owned()
                 }
-                CallEvent::Message(text) => String::from_utf8_lossy(&text).into_owned(),
+                CallEvent::Message(message) => String::from_utf8_lossy(&message.text).into_owned(),
             })
             .collect()
     }
@@ -180,9 +240,33 @@ mod tests {
             let log = CallEvent::Log(Some(UpstreamName::new("up")), object(r#"{"level":"error"}"#.into()));
             sink.push(log).expect("open");
         }
-        sink.push(CallEvent::Message(Bytes::from_static(b"question"))).expect("it has a place");
+        let message = |text| CallEvent::Message(SessionMessage::new(Bytes::from_static(text)));
+        sink.push(message(b"question")).expect("it has a place");
         assert_eq!(told(&mut events), [r#"{"level":"error"}"#, "question"]);
         drop(events);
-        assert_eq!(sink.push(CallEvent::Message(Bytes::new())), Err(NotTaken));
+        assert!(matches!(sink.push(message(b"late")), Err(CallEvent::Message(late)) if late.text == "late"));
+    }
+
+    #[test]
+    fn f11_large_progress_takes_no_more_than_its_share() {
+        let (sink, mut events) = event_queue(1000);
+        for value in 0..100 {
+            let text = format!(r#"{{"progress":{value},"message":"{}"}}"#, "x".repeat(100_000));
+            sink.push(CallEvent::Progress(object(text))).expect("open");
+        }
+        let told = told(&mut events);
+        assert!(told.len() <= 10, "{}", told.len());
+        assert!(told.last().is_some_and(|last| last.starts_with(r#"{"progress":99,"#)));
+    }
+
+    #[test]
+    fn s_elic_11_whoever_waits_for_an_answer_learns_that_the_question_was_lost() {
+        let (sink, events) = event_queue(1);
+        let (kept, lost) = (CancellationToken::new(), CancellationToken::new());
+        SessionMessage::awaited(Bytes::new(), kept.clone()).arrived();
+        let question = CallEvent::Message(SessionMessage::awaited(Bytes::new(), lost.clone()));
+        sink.push(question).expect("open");
+        drop(events);
+        assert!(lost.is_cancelled() && !kept.is_cancelled());
     }
 }

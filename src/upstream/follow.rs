@@ -1,7 +1,8 @@
-//! Subscribing and unsubscribing over a connection that others may share.
+//! Subscribing and unsubscribing over a connection that others may share, and over the one that takes its place.
 //!
 //! Always: a follower is entered before the upstream is asked, so that no update is early, and leaves again when it is
-//! refused or stops waiting. Not here: who follows what (`subscriptions`).
+//! refused or stops waiting; whoever asks the upstream about a resource has its turn. Not here: who follows what
+//! (`subscriptions`).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -71,6 +72,34 @@ impl UpstreamHandle {
         }
         self.call_on_link(affinity, call, None, sent).await
     }
+}
+
+/// Subscribes to what was followed over an earlier link of the same affinity, and still is.
+pub(super) fn renew(link: &Arc<Link>, subscriptions: &Arc<Subscriptions>) {
+    let uris = subscriptions.of(link.affinity());
+    if uris.is_empty() {
+        return;
+    }
+    let (link, subscriptions) = (Arc::clone(link), Arc::clone(subscriptions));
+    tokio::task::spawn_local(async move {
+        let connection = link.affinity();
+        for uri in uris {
+            let _tidy = TidyOnDrop { subscriptions: &subscriptions, connection, uri: &uri };
+            let _held = subscriptions.turn(&link.client, &uri).lock_owned().await;
+            if !subscriptions.is_followed(connection, &uri) {
+                continue;
+            }
+            let accepted = link.subscribe_again(&uri).await;
+            if link.has_ended() {
+                // The next one renews it.
+                return;
+            }
+            if !accepted {
+                // Whoever wants it next asks again.
+                subscriptions.refuse(connection, &uri);
+            }
+        }
+    });
 }
 
 /// Tells the upstream of resources whose last follower's session ended.

@@ -27,7 +27,9 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 
 /// Why reading a stream brought no answer.
 enum Unanswered {
-    /// It ended before; this is how.
+    /// It was closed in good order before: the server wants to be asked again later (SEP-1699).
+    Closed,
+    /// It broke off before; this is how.
     Broken(String),
     /// What it brought ends the call.
     Failed(UpstreamError),
@@ -40,9 +42,10 @@ enum Opened {
     NotNow(String),
     /// The server will have none of it.
     Refused(u16),
-    /// It does not know the session.
-    Forgotten,
 }
+
+/// What a server says that does not know the session, or the event to go on from.
+const UNKNOWN: u16 = 404;
 
 impl HttpWire {
     /// Reads the stream of a request to its answer, taking it up again as often as it breaks off.
@@ -59,6 +62,10 @@ impl HttpWire {
                 read = self.read(link, id, &mut reader, &mut memory) => match read {
                     Ok(answer) => return Ok(answer),
                     Err(Unanswered::Failed(error)) => return Err(error),
+                    Err(Unanswered::Closed) => {
+                        memory.was_good();
+                        "the stream ended before the answer".to_owned()
+                    }
                     Err(Unanswered::Broken(why)) => why,
                 },
                 answer = &mut *answer => return answer.unwrap_or_else(|_| Err(link.lost())),
@@ -90,7 +97,7 @@ impl HttpWire {
                         return Ok(answer);
                     }
                 }
-                None => return Err(Unanswered::Broken("the stream ended before the answer".into())),
+                None => return Err(Unanswered::Closed),
                 Some(Err(HttpFailure::Lost(why))) => return Err(Unanswered::Broken(why)),
                 Some(Err(failure)) => return Err(Unanswered::Failed(failure.into())),
             }
@@ -110,14 +117,12 @@ impl HttpWire {
             match self.open(Some(last_id)).await {
                 Opened::Stream(reader) => return Ok(reader),
                 Opened::NotNow(reason) => why = reason,
+                // That of 404 too: it may be no more than the event that is forgotten. Whether the session is, shows
+                // when something is posted.
                 Opened::Refused(status) => {
                     return Err(UpstreamError::lost(format!(
                         "{why}; HTTP status {status} to its resumption"
                     )));
-                }
-                Opened::Forgotten => {
-                    link.end(FORGOTTEN);
-                    return Err(link.lost());
                 }
             }
         }
@@ -130,7 +135,6 @@ impl HttpWire {
         match client::get(&self.endpoint.target, &headers, self.endpoint.limits).await {
             Ok(HttpAnswer { body: AnswerBody::Events(reader), .. }) => Opened::Stream(reader),
             Ok(reply) => match reply.status.as_u16() {
-                404 if self.has_session() => Opened::Forgotten,
                 // The broken stream may count as open yet (409), the server as busy.
                 status @ (408 | 409 | 425 | 429 | 500 | 502..=599) => {
                     Opened::NotNow(format!("HTTP status {status}"))
@@ -162,8 +166,8 @@ impl HttpWire {
                 Opened::Stream(reader) => {
                     stood = true;
                     let since = Instant::now();
-                    read_standing(reader, &mut memory, &mut incoming).await;
-                    if since.elapsed() >= GOOD_AFTER {
+                    let closed = read_standing(reader, &mut memory, &mut incoming).await;
+                    if since.elapsed() >= GOOD_AFTER || (closed && memory.can_resume()) {
                         memory.was_good();
                     }
                 }
@@ -172,10 +176,10 @@ impl HttpWire {
                 }
                 // Perhaps it is the id that it will not have.
                 Opened::Refused(_) if resumes && memory.forget_id() => {}
+                // It had a standing stream for this session.
+                Opened::Refused(UNKNOWN) if stood && self.has_session() => return link.end(FORGOTTEN),
+                // What has just opened the session and does not know it does not know this way of asking.
                 Opened::Refused(_) => return,
-                Opened::Forgotten if stood => return link.end(FORGOTTEN),
-                // It has just opened the session: what it does not know is this way of asking.
-                Opened::Forgotten => return,
             }
             let (wait, id) = memory.reopen();
             tokio::time::sleep(wait).await;
@@ -184,11 +188,18 @@ impl HttpWire {
     }
 }
 
-async fn read_standing(mut reader: Box<EventReader>, memory: &mut StreamMemory, incoming: &mut Incoming<'_>) {
-    while let Some(Ok(event)) = reader.next().await {
+/// Reads the standing stream to its end; says whether it was closed in good order.
+async fn read_standing(
+    mut reader: Box<EventReader>,
+    memory: &mut StreamMemory,
+    incoming: &mut Incoming<'_>,
+) -> bool {
+    while let Some(read) = reader.next().await {
+        let Ok(event) = read else { return false };
         memory.note(&event);
         if !event.data.is_empty() {
             incoming.take(event.data);
         }
     }
+    true
 }

@@ -1,7 +1,8 @@
 //! The log level of one link: what its upstream was told last, and telling it (S-LOG-02).
 //!
-//! Always: an upstream without logging is told none, and none is told twice in a row; the newest arrives last. Not here:
-//! which level is needed (`users`), which lines a client gets (its session).
+//! Always: an upstream without logging is told none, and none that it took is told twice in a row; the newest arrives
+//! last; one that it did not take is told again when it is needed next. Not here: which level is needed (`users`), which
+//! lines a client gets (its session).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -9,9 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
 
+use super::error::UpstreamError;
 use super::link::{Link, Wire};
 use super::users::UNSAID;
 use crate::protocol::era::Era;
+use crate::protocol::frame::Answer;
 use crate::protocol::json::quote;
 use crate::protocol::log_level::LogLevel;
 
@@ -25,6 +28,8 @@ const NONE: u8 = u8::MAX;
 #[derive(Debug)]
 pub(super) struct Level {
     told: AtomicU8,
+    /// The newest that the upstream took.
+    taken: AtomicU8,
     /// Requests that are not answered yet.
     under_way: AtomicUsize,
     answered: Notify,
@@ -36,6 +41,7 @@ impl Default for Level {
     fn default() -> Self {
         Level {
             told: AtomicU8::new(NONE),
+            taken: AtomicU8::new(NONE),
             under_way: AtomicUsize::new(0),
             answered: Notify::new(),
             turn: Mutex::default(),
@@ -46,6 +52,16 @@ impl Default for Level {
 impl Level {
     fn told(&self) -> Option<LogLevel> {
         LogLevel::from_number(self.told.load(Ordering::Relaxed))
+    }
+
+    fn was_taken(&self, level: LogLevel) {
+        self.taken.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// What the upstream has is the one before, unless another was told meanwhile.
+    fn was_not_taken(&self, level: LogLevel) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let _ = self.told.compare_exchange(level as u8, taken, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Resolves when nothing is under way.
@@ -111,8 +127,21 @@ impl Link {
             if !matches!(link.wire, Wire::Pipe(_)) && link.level.told() != Some(level) {
                 return;
             }
-            if let Err(error) = link.within_deadline(asked).await {
-                tracing::debug!(upstream = %link.upstream, %error, "log level not set");
+            match link.within_deadline(asked).await {
+                Ok(Answer::Result(_)) => link.level.was_taken(level),
+                Ok(Answer::Error(refusal)) => {
+                    tracing::debug!(upstream = %link.upstream, code = refusal.code, "log level refused");
+                    link.level.was_not_taken(level);
+                }
+                // It may well have been: every call that wants it would wait for an upstream that never says so.
+                Err(error @ UpstreamError::Timeout(_)) => {
+                    tracing::debug!(upstream = %link.upstream, %error, "log level perhaps not set");
+                    link.level.was_taken(level);
+                }
+                Err(error) => {
+                    tracing::debug!(upstream = %link.upstream, %error, "log level not set");
+                    link.level.was_not_taken(level);
+                }
             }
         });
     }

@@ -22,6 +22,7 @@ use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, ListKind, NewsKind, NewsRecipient, TellClient, UpstreamNews};
+use super::own_log::OwnLog;
 use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
@@ -71,6 +72,8 @@ pub(super) struct LinkSettings {
 pub(super) struct OpenQuestion {
     /// The call that caused it, where that is known.
     pub(super) cause: Option<u64>,
+    /// Whether a person is asked, and sees it until it is over.
+    pub(super) is_prompt: bool,
     /// Cancelled when no answer is of use any longer.
     pub(super) moot: CancellationToken,
 }
@@ -98,6 +101,7 @@ pub struct Link {
     /// Whether a call was answered on it.
     served: AtomicBool,
     pub(super) pings: Pings,
+    own_log: OwnLog,
     /// Places for messages that nobody waits for, where each is an exchange of its own.
     pub(super) in_background: Arc<Semaphore>,
 }
@@ -126,9 +130,6 @@ impl std::fmt::Debug for Link {
 /// Why a link ended whose session the upstream no longer knew.
 pub(super) const FORGOTTEN: &str = "the upstream forgot the session";
 
-/// Characters kept of a log line that belongs to no call.
-const LOGGED: usize = 200;
-
 impl Link {
     pub(super) fn new(settings: LinkSettings) -> Arc<Link> {
         Arc::new(Link {
@@ -151,6 +152,7 @@ impl Link {
             used_ms: AtomicU64::new(0),
             served: AtomicBool::new(false),
             pings: Pings::default(),
+            own_log: OwnLog::default(),
             in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }
@@ -168,6 +170,21 @@ impl Link {
     /// Whose link it is.
     pub fn affinity(&self) -> Affinity {
         self.client.affinity
+    }
+
+    /// Whether calls of several clients go over it.
+    fn is_shared(&self) -> bool {
+        !matches!(self.affinity(), Affinity::Session(_))
+    }
+
+    /// The call that what arrived belongs to: the one that the wire names, or the only one there can be. A standing
+    /// stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
+    /// (S-HTTPC-06, S-ELIC-11).
+    pub(super) fn call_of(&self, cause: Option<u64>) -> Option<u64> {
+        cause.or_else(|| match self.wire {
+            Wire::Http(_) if self.is_shared() => None,
+            _ => self.calls.only_call(),
+        })
     }
 
     /// What the upstream said when the link was opened.
@@ -397,7 +414,7 @@ impl Link {
     /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
     /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
     fn logged(&self, notification: Notification, cause: Option<u64>) {
-        let caller = self.calls.caller(cause);
+        let caller = self.call_of(cause).and_then(|call| self.calls.caller(call));
         if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
             let log = CallEvent::Log(
                 self.question_rules.logger_name(&self.upstream),
@@ -413,11 +430,7 @@ impl Link {
                 self.tell(&port, notification);
             }
             Some(_) => {}
-            None => {
-                let data = notification.params.get("data").map(String::from_utf8_lossy).unwrap_or_default();
-                let data: String = data.chars().take(LOGGED).collect();
-                tracing::debug!(upstream = %self.upstream, data, "a log line that belongs to no call");
-            }
+            None => self.own_log.write(&self.upstream, &notification.params),
         }
     }
 
@@ -441,18 +454,22 @@ impl Link {
 
     /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
     pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
-        let caller = cause.and_then(|cause| self.calls.caller(Some(cause)));
+        let caller = cause.and_then(|cause| self.calls.caller(cause));
         caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone())
     }
 
     /// The stream on which a question that this call caused should be asked.
     pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
-        self.calls.caller(cause)?.events
+        self.calls.caller(cause?)?.events
     }
 
-    /// Nobody waits for this call any longer, so nobody is to be asked on its behalf (S-CANC-06).
-    fn end_questions_of(&self, call: u64) {
-        for question in self.lock_questions().values().filter(|question| question.cause == Some(call)) {
+    /// This call is over, so nobody is to be asked on its behalf (S-CANC-06). After its answer that means people: which
+    /// roots a client has, a server may well ask while a call happens to be under way, and use for those that follow.
+    fn end_questions_of(&self, call: u64, was_answered: bool) {
+        let questions = self.lock_questions();
+        let moot =
+            |question: &&OpenQuestion| question.cause == Some(call) && (question.is_prompt || !was_answered);
+        for question in questions.values().filter(moot) {
             question.moot.cancel();
         }
     }
@@ -473,7 +490,7 @@ impl Link {
     }
 }
 
-/// Removes a call that nobody awaits any longer and, if it was sent and unanswered, cancels it.
+/// Removes a call that nobody awaits any longer, ends its questions and, if it was sent and unanswered, cancels it.
 pub(super) struct CallGuard {
     pub(super) link: Arc<Link>,
     pub(super) id: u64,
@@ -482,9 +499,15 @@ pub(super) struct CallGuard {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        let unanswered = self.link.calls.forget(self.id);
-        if unanswered && self.sent {
-            self.link.end_questions_of(self.id);
+        let (link, id) = (&self.link, self.id);
+        // Where one client is alone, whatever is still said of the call is for that one too.
+        let was_pending = match self.sent && link.is_shared() {
+            true => link.calls.give_up(id),
+            false => link.calls.forget(id),
+        };
+        let is_given_up = was_pending && self.sent;
+        self.link.end_questions_of(self.id, !is_given_up);
+        if is_given_up {
             self.link.cancel(self.id);
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::{Message, Recipient};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::call::{Affinity, Client, EventSink};
 use super::connect::{AttemptFailed, Connected};
@@ -157,6 +158,8 @@ pub struct Question {
     pub answer: oneshot::Receiver<Answer>,
     /// The client's newest progress on it: parameters of `notifications/progress`.
     pub progress: watch::Receiver<Option<Object>>,
+    /// Cancelled when the question was lost on its way to the client.
+    pub lost: CancellationToken,
 }
 
 /// Why a client cannot be asked.

@@ -32,6 +32,7 @@ mod incoming;
 mod levels;
 mod link;
 pub mod messages;
+mod own_log;
 mod pages;
 mod pings;
 pub mod probe;

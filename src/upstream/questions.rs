@@ -81,12 +81,12 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 
 fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let withdrawn = CancellationToken::new();
-    // A pipe does not say which call a question belongs to; with one call in flight there is no doubt.
-    let cause = cause.or_else(|| link.calls.only_call());
+    let cause = link.call_of(cause);
     if !has_share_left(link, cause) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }
-    let question = OpenQuestion { cause, moot: withdrawn.clone() };
+    let is_prompt = &*request.method != "roots/list";
+    let question = OpenQuestion { cause, is_prompt, moot: withdrawn.clone() };
     if let Err(refusal) = open(link, &request, question) {
         return link.send(refusal);
     }
@@ -200,6 +200,7 @@ async fn wait(
             answer = &mut question.answer => return answer.ok(),
             () = activity.expired(rules.wait, rules.maximum) => return None,
             () = withdrawn.cancelled() => return None,
+            () = question.lost.cancelled() => return None,
         }
     }
 }

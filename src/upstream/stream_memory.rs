@@ -1,7 +1,8 @@
 //! What is remembered of one event stream of an upstream, so that it can be taken up again where it broke (S-HTTPC-08).
 //!
-//! Always: an id is only ever used for the stream that it came on; a stream that brings nothing new is given up after a
-//! few attempts; no wait is longer than a limit, whatever the upstream asks for. Not here: asking, reading.
+//! Always: an id is only ever used for the stream that it came on; a stream that breaks off or cannot be opened, and
+//! brings nothing new, is given up after a few attempts; no wait is longer than a limit, whatever the upstream asks for.
+//! Not here: asking, reading.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use http::header::HeaderValue;
 
 use crate::protocol::sse::SseEvent;
 
-/// Attempts in a row that bring no new event.
+/// Attempts in a row that fail without a new event.
 const FRUITLESS: u32 = 5;
 
 /// An upstream that asks for a longer wait is asked again after this one.
@@ -71,9 +72,14 @@ impl StreamMemory {
         (self.wait.max((self.wait * growth).min(LONGEST_BACKOFF)), self.last_id.clone())
     }
 
-    /// The stream was of use, though perhaps a silent one.
+    /// The stream was of use, though perhaps a silent one: it lasted, or its server closed it to be asked again later.
     pub(super) fn was_good(&mut self) {
         self.fruitless = 0;
+    }
+
+    /// Whether there is an id to go on with.
+    pub(super) fn can_resume(&self) -> bool {
+        self.last_id.is_some()
     }
 
     /// The upstream does not know the id any longer, or never took one.
@@ -133,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn s_httpc_07_a_stream_is_given_up_when_attempt_after_attempt_brings_nothing_new() {
+    fn s_httpc_07_a_stream_is_given_up_when_attempt_after_attempt_fails_and_brings_nothing_new() {
         let mut memory = StreamMemory::new(SECOND);
         memory.note(&event(Some("a"), None, ""));
         for _ in 0..FRUITLESS {
@@ -144,6 +150,10 @@ mod tests {
         assert!(memory.resume().is_none());
         memory.note(&event(Some("b"), None, ""));
         assert!(memory.resume().is_some(), "a new event is");
+        for _ in 0..3 * FRUITLESS {
+            memory.was_good();
+            assert!(memory.resume().is_some(), "nor is it a failure");
+        }
     }
 
     #[test]

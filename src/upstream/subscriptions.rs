@@ -57,10 +57,19 @@ impl Subscriptions {
 
     /// The upstream has accepted a subscription. To be called with the turn held.
     pub(super) fn accept(&self, connection: Affinity, uri: &str) {
+        self.set_accepted(connection, uri, true);
+    }
+
+    /// It did not accept it again. To be called with the turn held.
+    pub(super) fn refuse(&self, connection: Affinity, uri: &str) {
+        self.set_accepted(connection, uri, false);
+    }
+
+    fn set_accepted(&self, connection: Affinity, uri: &str, accepted: bool) {
         let mut table = self.lock();
         let resources = table.connections.get_mut(&connection).map(|followed| &mut followed.resources);
         if let Some(resource) = resources.and_then(|resources| resources.get_mut(uri)) {
-            resource.accepted = true;
+            resource.accepted = accepted;
         }
     }
 

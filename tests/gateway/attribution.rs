@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Barrier, Notify};
+use tokio::sync::{Barrier, Notify, mpsc};
 
 use crate::support::client::{Client, question};
 use crate::support::upstream::UpstreamPlan;
-use crate::support::{HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, upstream};
+use crate::support::{HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, upstream, within};
 
 const ELICIT: &str = "elicitation/create";
 const SAMPLE: &str = "sampling/createMessage";
@@ -137,6 +137,91 @@ async fn s_elic_11_on_a_shared_server_whoever_calls_alone_is_asked() {
             .map(|call| call.session().map_or_else(|| call.connection.to_string(), str::to_owned))
             .collect();
         assert_eq!(ways.len(), 1, "one connection for the principal: {ways:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_elic_11_on_a_shared_child_a_late_question_of_a_call_that_was_given_up_is_put_to_nobody() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let steps = [(); 3].map(|()| Arc::new(Notify::new()));
+    let [ask_late, ask, end] = steps.clone();
+    let upstream = upstream("one", HANDSHAKE, Transport::Stdio)
+        .on("tools/call", move |mut call| {
+            let (ask_late, ask, end, tell) =
+                (Arc::clone(&ask_late), Arc::clone(&ask), Arc::clone(&end), tell.clone());
+            async move {
+                let who = call.params()["arguments"]["who"].as_str().unwrap_or_default().to_owned();
+                let is_given_up = call.params()["arguments"]["late"] == true;
+                if is_given_up {
+                    ask_late.notified().await
+                } else {
+                    ask.notified().await
+                }
+                let answer = call.ask(ELICIT, form(&format!("Are you {who}?"))).await["result"].clone();
+                if is_given_up {
+                    tell.send(answer["action"].to_string()).expect("the story goes on");
+                    end.notified().await;
+                }
+                call.text(&format!("{who} is {}", answer["content"]["me"])).await;
+                if is_given_up {
+                    tell.send("ended".to_owned()).expect("the story goes on");
+                }
+            }
+        })
+        .start()
+        .await;
+    let [ask_late, ask, end] = steps;
+    let gateway = gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
+    let ada = gateway.handshake_with(HANDSHAKE, able()).await;
+    let bob = gateway.handshake_with(HANDSHAKE, able()).await;
+    ada.until_tools(&["one__echo"]).await;
+    let late = ada.open_call("one__echo", json!({ "who": "ada", "late": true })).await;
+    upstream.until_received("tools/call", 1).await;
+    ada.notify("notifications/cancelled", json!({ "requestId": late.id() })).await;
+    upstream.until_received("notifications/cancelled", 1).await;
+
+    let mut of_bob = bob.open_call("one__echo", json!({ "who": "bob" })).await;
+    upstream.until_received("tools/call", 2).await;
+    ask_late.notify_one();
+    let answer = within(Duration::from_secs(5), "the late question to be answered", told.recv()).await;
+    assert_eq!(answer.as_deref(), Some("\"cancel\""), "it was ada's");
+    of_bob.expect_quiet(A_WHILE).await;
+    ask.notify_one();
+    assert_eq!(of_bob.answer().await.text(), "bob is null", "this one might be ada's as well");
+    ask.notify_one();
+    let own = ada.asked("one__echo", json!({ "who": "ada" }), &i_am("ada")).await;
+    assert_eq!(own.answer.text(), "ada is \"ada\"", "whichever call it is for, it is hers");
+
+    end.notify_one();
+    assert_eq!(told.recv().await.as_deref(), Some("ended"), "an answer that nobody waits for");
+    ask.notify_one();
+    let asked = bob.asked("one__echo", json!({ "who": "bob" }), &i_am("bob")).await;
+    assert_eq!(asked.answer.text(), "bob is \"bob\"", "now there is no doubt");
+}
+
+#[tokio::test]
+async fn s_elic_11_s_httpc_06_a_question_beside_all_calls_of_a_shared_session_is_put_to_nobody() {
+    for (share, is_asked) in [("principal", false), ("session", true)] {
+        let let_go = Arc::new(Notify::new());
+        let upstream = asking_and_slow(Transport::Http, &let_go).start().await;
+        let gateway = gateway().with_more("one", &upstream, json!({ "share": share })).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, able()).await;
+        client.until_tools(&["one__slow"]).await;
+        let mut stream = client.standalone_stream().await;
+        let mut running = client.open_call("one__slow", json!({})).await;
+        let call = upstream.until_received("tools/call", 1).await;
+        upstream.until_standing_for(&call).await;
+        let listening = async {
+            let beside = answer_if_asked(&client, &mut stream, ELICIT).await;
+            answer_if_asked(&client, &mut running, ELICIT).await || beside
+        };
+        let (answer, was_asked) = tokio::join!(upstream.ask_by(&call, ELICIT, form("anybody?")), listening);
+        assert_eq!(was_asked, is_asked, "{share}: {answer}");
+        if !is_asked {
+            assert_eq!(answer["result"], json!({ "action": "cancel" }));
+        }
+        let_go.notify_one();
+        assert_eq!(running.answer().await.text(), "slow and sure");
     }
 }
 

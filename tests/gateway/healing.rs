@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::support::client::Client;
-use crate::support::{HANDSHAKE, STATELESS, Upstream, gateway, http_upstream};
+use crate::support::{HANDSHAKE, STATELESS, Upstream, eventually, gateway, http_upstream};
 
 /// Callers at once.
 const CALLERS: usize = 20;
@@ -112,6 +112,78 @@ async fn s_httpc_04_what_the_session_had_set_is_set_again_once() {
     call_together(&clients[1], 2).await;
     assert_eq!(upstream.received("resources/subscribe").len(), 2, "once for both");
     assert_eq!(upstream.received("logging/setLevel").len(), levels + 1);
+}
+
+#[tokio::test]
+async fn s_res_07_a_subscription_that_is_refused_when_it_is_renewed_is_asked_for_again() {
+    let upstream = http_upstream("one")
+        .on("resources/subscribe", |mut call| async move {
+            match call.count() {
+                2 => call.error(-32000, "not any longer", Value::Null).await,
+                _ => call.default().await,
+            }
+        })
+        .start()
+        .await;
+    let gateway = gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
+    let uri = json!({ "uri": "test://one/static" });
+    let (one, other) = (gateway.handshake(HANDSHAKE).await, gateway.handshake(HANDSHAKE).await);
+    one.until_tools(&["one__echo"]).await;
+    one.request("resources/subscribe", uri.clone()).await.result();
+    upstream.forget_sessions();
+    call_together(&one, 1).await;
+    upstream.until_received("resources/subscribe", 2).await;
+    eventually("the refusal to be logged", || async {
+        gateway.stderr().contains("refused when it was renewed").then_some(())
+    })
+    .await;
+    for client in [&other, &one] {
+        client.request("resources/subscribe", uri.clone()).await.result();
+    }
+    assert_eq!(upstream.received("resources/subscribe").len(), 3, "asked once more, and accepted for both");
+}
+
+#[tokio::test]
+async fn s_res_07_what_is_unsubscribed_while_subscriptions_are_renewed_is_not_renewed_any_more() {
+    let let_go = Arc::new(Notify::new());
+    let held = Arc::clone(&let_go);
+    let upstream = http_upstream("one")
+        .on("resources/subscribe", move |mut call| {
+            let held = Arc::clone(&held);
+            async move {
+                // The first of those that are renewed.
+                if call.count() == 4 {
+                    held.notified().await;
+                }
+                call.default().await;
+            }
+        })
+        .start()
+        .await;
+    let gateway = gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    let uris = ["a", "b", "c"].map(|item| json!({ "uri": format!("test://one/item/{item}") }));
+    for uri in &uris {
+        client.request("resources/subscribe", uri.clone()).await.result();
+    }
+    upstream.forget_sessions();
+    call_together(&client, 1).await;
+    let renewed = upstream.until_received("resources/subscribe", 4).await;
+    let (kept, left): (Vec<_>, Vec<_>) = uris.iter().partition(|uri| renewed.params()["uri"] == uri["uri"]);
+    for uri in &left {
+        client.request("resources/unsubscribe", (*uri).clone()).await.result();
+    }
+    let_go.notify_one();
+    // This one has to wait for the renewal of the same.
+    client.request("resources/unsubscribe", kept[0].clone()).await.result();
+    client.request("resources/subscribe", kept[0].clone()).await.result();
+    let asked: Vec<_> = upstream.received("resources/subscribe")[3..]
+        .iter()
+        .map(|asked| asked.params()["uri"].clone())
+        .collect();
+    assert_eq!(asked, vec![kept[0]["uri"].clone(); 2], "renewed and asked for, and no other");
+    assert_eq!(upstream.received("resources/unsubscribe").len(), 3);
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
 //! Questions, progress and cancellation while other things happen: at once, crossing, and across a lost connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::support::client::{Client, Exchange, Message, question};
 use crate::support::upstream::UpstreamPlan;
-use crate::support::{HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, upstream, within};
+use crate::support::{
+    HANDSHAKE, STATELESS, TRANSPORTS, Transport, eventually, gateway, http_upstream, upstream, within,
+};
 
 const ELICIT: &str = "elicitation/create";
 
@@ -52,6 +56,76 @@ async fn s_elic_11_two_questions_of_one_call_are_answered_each_for_itself() {
         assert_eq!(client.respond(&second.json["id"], i_am("R")).await, 202);
         assert_eq!(client.respond(&first.json["id"], i_am("L")).await, 202);
         assert_eq!(running.answer().await.text(), "L and R", "{transport:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_canc_04_a_prompt_ends_with_the_call_that_asked_it_however_that_ends() {
+    for transport in TRANSPORTS {
+        let seen = Arc::new(Notify::new());
+        let go_on = Arc::clone(&seen);
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("tools/call", move |mut call| {
+                let go_on = Arc::clone(&go_on);
+                async move {
+                    call.begin_to_ask(ELICIT, form("your name")).await;
+                    go_on.notified().await;
+                    call.text("it does not matter").await;
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, able()).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut stream = client.standalone_stream().await;
+        let mut running = client.open_call("one__echo", json!({})).await;
+        let asked = running.until_method(ELICIT).await;
+        seen.notify_one();
+        let answer = running.answer().await;
+        assert_eq!(answer.text(), "it does not matter");
+        let told = [answer.before, stream.messages_within(Duration::from_millis(500)).await].concat();
+        let withdrawn = told.iter().filter(|message| {
+            message.method() == "notifications/cancelled" && message.params()["requestId"] == asked.json["id"]
+        });
+        assert_eq!(withdrawn.count(), 1, "{transport:?}: the prompt stays open: {told:?}");
+        client.respond(&asked.json["id"], i_am("too late")).await;
+        client.request("ping", json!({})).await.result();
+        let answers = upstream.answers();
+        assert_eq!(answers.len(), 1, "{transport:?}: {answers:?}");
+        assert_eq!(answers[0].json["result"], json!({ "action": "cancel" }), "{transport:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_root_01_a_server_learns_the_roots_though_the_call_under_way_is_answered_meanwhile() {
+    for transport in TRANSPORTS {
+        let seen = Arc::new(Notify::new());
+        let go_on = Arc::clone(&seen);
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("tools/call", move |mut call| {
+                let go_on = Arc::clone(&go_on);
+                async move {
+                    call.begin_to_ask("roots/list", json!({})).await;
+                    go_on.notified().await;
+                    call.text("not of these roots").await;
+                }
+            })
+            .start()
+            .await;
+        let more = json!({ "ask": { "roots": true } });
+        let gateway = gateway().with_more("one", &upstream, more).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, json!({ "roots": {} })).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut running = client.open_call("one__echo", json!({})).await;
+        let asked = running.until_method("roots/list").await;
+        seen.notify_one();
+        assert_eq!(running.answer().await.text(), "not of these roots");
+        let roots = json!({ "roots": [{ "uri": "file:///here" }] });
+        assert_eq!(client.respond(&asked.json["id"], roots.clone()).await, 202);
+        let told = || async { upstream.answers().pop() };
+        let told = eventually("the roots", told).await;
+        assert_eq!(told.json["result"], roots, "{transport:?}");
     }
 }
 

@@ -344,6 +344,36 @@ async fn logs(client: &Client) -> Vec<String> {
     logs.map(|message| message.params()["data"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+#[tokio::test]
+async fn s_log_02_a_level_that_was_not_taken_is_told_again_when_it_is_needed_next() {
+    for transport in TRANSPORTS {
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("logging/setLevel", move |mut call| async move {
+                match call.count() {
+                    1 => call.error(-32603, "not now", Value::Null).await,
+                    // On HTTP the answer itself may be lost.
+                    2 if transport == Transport::Http => call.http(503, &[], b"").await,
+                    _ => call.default().await,
+                }
+            })
+            .start()
+            .await;
+        let gateway = behind(&upstream, "principal").await;
+        let client = who(&gateway, json!({})).await;
+        client.request("logging/setLevel", json!({ "level": "debug" })).await.result();
+        let expected = ["debug"].repeat(if transport == Transport::Http { 3 } else { 2 });
+        let until_taken = || async {
+            client.call("one__echo", json!({})).await.text();
+            (upstream.received("logging/setLevel").len() >= expected.len()).then_some(())
+        };
+        eventually("the level to be told again", until_taken).await;
+        for _ in 0..3 {
+            client.call("one__echo", json!({})).await.text();
+        }
+        assert_levels(&upstream, &expected).await;
+    }
+}
+
 /// The levels that the upstream was told, in order, and no more of them.
 async fn assert_levels(upstream: &Upstream, expected: &[&str]) {
     upstream.until_received("logging/setLevel", expected.len()).await;

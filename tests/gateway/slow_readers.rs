@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 
 use crate::support::client::Client;
 use crate::support::http::write_head;
-use crate::support::processes::{connected, open_files, resident};
+use crate::support::processes::{connected, open_files, processor_time, resident};
 use crate::support::{Gateway, HANDSHAKE, Transport, eventually, gateway, upstream};
 
 const NEIGHBOURS: usize = 5;
 /// After this long without taking a byte a client is cut. Longer than any neighbour may wait, so that a neighbour that
 /// waits for the cut is noticed.
-const STALL: Duration = Duration::from_secs(12);
+const STALL: Duration = Duration::from_secs(18);
 const FLOODED: &str = "the end of the flood";
 
 /// A call whose answer is hardly read: a byte of it after so long, or none at all. When the story is `over` the rest is
@@ -60,30 +60,29 @@ async fn stall(
     (port, reading)
 }
 
-/// Neighbours call until told to stop; gives how many calls they made, and when the slowest began and what it took.
-fn keep_calling(
-    clients: Vec<Client>,
-    until: watch::Receiver<bool>,
-) -> Vec<JoinHandle<(u32, Duration, Duration)>> {
-    let calling = clients.into_iter().map(|client| {
-        let until = until.clone();
-        tokio::spawn(async move {
-            let (mut calls, mut slowest, mut at) = (0, Duration::ZERO, Duration::ZERO);
-            let start = tokio::time::Instant::now();
-            while !*until.borrow() {
-                let begun = tokio::time::Instant::now();
-                let answer = client.call("one__echo", json!({})).await;
-                assert_eq!(answer.text(), "quick");
-                if begun.elapsed() > slowest {
-                    (slowest, at) = (begun.elapsed(), begun - start);
-                }
-                calls += 1;
-                tokio::time::sleep(Duration::from_millis(60)).await;
-            }
-            (calls, slowest, at)
-        })
-    });
-    calling.collect()
+/// All neighbours call at once, again and again, while most of the stalled still hang; gives the slowest answer of each
+/// round.
+async fn neighbours_call(neighbours: &[Client], gateway: &Gateway, stalled: &[u16]) -> Vec<Duration> {
+    let mut rounds = Vec::new();
+    while rounds.len() < 20 && connected(gateway.endpoint.address, stalled).await > stalled.len() / 2 {
+        let begun = tokio::time::Instant::now();
+        let calls = neighbours.iter().map(|client| client.call("one__echo", json!({})));
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(answer.text(), "quick");
+        }
+        rounds.push(begun.elapsed());
+    }
+    rounds
+}
+
+/// Wait until the flood has come to a stand: what it costs to move it is no fault of those who do not read it.
+async fn until_stalled(gateway: &Gateway) {
+    eventually("the flood to come to a stand", || async {
+        let before = processor_time(gateway.pid()).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        (processor_time(gateway.pid()).await <= before + 1).then_some(())
+    })
+    .await;
 }
 
 async fn story(transport: Transport, stalled_revision: &str, stalled: usize) {
@@ -117,7 +116,7 @@ async fn story(transport: Transport, stalled_revision: &str, stalled: usize) {
         entry["share"] = json!("all");
     }
     let bounds =
-        "bounds: { write_stall: 12s, stream_buffer: 64KiB, session_buffer: 128KiB, replay_total: 8MiB }";
+        "bounds: { write_stall: 18s, stream_buffer: 64KiB, session_buffer: 128KiB, replay_total: 8MiB }";
     let gateway = gateway().with_server("one", entry).config(bounds).start().await;
     let mut neighbours = Vec::new();
     for number in 0..NEIGHBOURS {
@@ -131,8 +130,6 @@ async fn story(transport: Transport, stalled_revision: &str, stalled: usize) {
         slow.push(gateway.client(stalled_revision).await.quiet());
     }
     let (over, until) = watch::channel(false);
-    let calling = keep_calling(neighbours, until.clone());
-    tokio::time::sleep(Duration::from_millis(300)).await;
     let before = resident(gateway.pid()).await;
     let (mut ports, mut readers) = (Vec::new(), Vec::new());
     let begun = tokio::time::Instant::now();
@@ -142,17 +139,14 @@ async fn story(transport: Transport, stalled_revision: &str, stalled: usize) {
         ports.push(port);
         readers.push(reading);
     }
+    until_stalled(&gateway).await;
+    let rounds = neighbours_call(&neighbours, &gateway, &ports).await;
+    println!("{transport:?}: after {:?} neighbours waited {rounds:?}", begun.elapsed());
+    let slowest =
+        rounds.iter().max().unwrap_or_else(|| panic!("{transport:?}: nobody stalled for long enough"));
+    assert!(*slowest < STALL / 3, "{transport:?}: a neighbour waited {slowest:?}");
     let most = watch_until_cut(&gateway, &ports, begun).await;
     over.send_replace(true);
-    let mut told = Vec::new();
-    for neighbour in calling {
-        told.push(neighbour.await.expect("no neighbour fails"));
-    }
-    println!("{transport:?}: neighbours' calls, the slowest of each, and when it began: {told:?}");
-    for (calls, slowest, _) in told {
-        assert!(calls >= 5, "{transport:?}: only {calls} calls were answered meanwhile");
-        assert!(slowest < STALL - Duration::from_secs(2), "{transport:?}: a neighbour waited {slowest:?}");
-    }
     for reader in readers {
         assert!(!reader.await.expect("readers only read"), "{transport:?}: a slow reader got everything");
     }
@@ -175,7 +169,7 @@ async fn watch_until_cut(gateway: &Gateway, clients: &[u16], begun: tokio::time:
             assert!(elapsed > STALL, "they were cut before they stalled");
             return most;
         }
-        assert!(elapsed < Duration::from_secs(50), "{left} slow readers were never cut");
+        assert!(elapsed < Duration::from_secs(70), "{left} slow readers were never cut");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,13 +1,14 @@
 //! Upstream streams that break off, and how the gateway takes them up again (S-HTTPC-07, S-HTTPC-08, S-RESUM-06, F07).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::upstream::UpstreamPlan;
+use crate::support::upstream::{Received, UpstreamPlan};
 use crate::support::{
     Call, HANDSHAKE, STATELESS, Upstream, gateway, http_upstream, stateless_upstream, within,
 };
@@ -327,8 +328,8 @@ async fn s_httpc_07_the_wait_ends_when_the_answer_comes_on_another_stream() {
 }
 
 #[tokio::test]
-async fn s_httpc_07_an_upstream_that_will_not_go_on_ends_the_call_and_only_404_the_session() {
-    for (status, reopened, attempts) in [(400, 0, 1), (405, 0, 1), (404, 1, 1), (503, 0, 5)] {
+async fn s_httpc_07_an_upstream_that_will_not_go_on_ends_the_call_and_not_the_session() {
+    for (status, attempts) in [(400, 1), (405, 1), (404, 1), (503, 5)] {
         println!("=== the resumption is answered with {status}");
         let upstream = polling(&Tapes::default(), 30, 1, End::Gracefully)
             .on("GET", move |mut call| async move {
@@ -346,20 +347,77 @@ async fn s_httpc_07_an_upstream_that_will_not_go_on_ends_the_call_and_only_404_t
         let before = upstream.received("initialize").len();
         client.call("one__echo", json!({})).await.expect_failure("upstream_lost", "unknown");
         client.request("prompts/get", json!({ "name": "one__greet", "arguments": {} })).await.result();
-        assert_eq!(upstream.received("initialize").len() - before, reopened);
+        assert_eq!(upstream.received("initialize").len(), before, "what it forgot may be the event alone");
         assert_eq!(gets(&upstream).iter().flatten().count(), attempts);
     }
 }
 
+/// An upstream whose sessions' first standing streams end after these bytes. What it then makes of an attempt without an
+/// id is told; with an id, it is 404.
+fn forgetful(first: &'static [u8], without_id: Option<u16>) -> UpstreamPlan {
+    let stood = Arc::new(Mutex::new(HashSet::new()));
+    http_upstream("one").on("GET", move |mut call| {
+        let session = call.received.session().map(str::to_owned);
+        let is_first = stood.lock().expect("nobody panics while holding it").insert(session);
+        async move {
+            match without_id {
+                _ if is_first => {
+                    call.say_bytes(first).await;
+                    call.finish().await;
+                }
+                _ if last_event_id(&call).is_some() => call.http(404, &[], b"").await,
+                Some(status) => call.http(status, &[], b"").await,
+                None => call.default().await,
+            }
+        }
+    })
+}
+
 #[tokio::test]
-async fn s_httpc_07_a_stream_that_brings_nothing_new_is_given_up() {
+async fn s_httpc_07_a_standing_stream_whose_event_was_forgotten_begins_anew_in_the_same_session() {
+    let upstream = forgetful(b"id: standing-1\nretry: 30\ndata: \n\n", None).start().await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    client.call("one__echo", json!({})).await.text();
+    let session = upstream.received("tools/call")[0].session().map(str::to_owned);
+    let anew = |ledger: &[Received]| {
+        let own = ledger.iter().filter(|get| get.verb == "GET" && get.session() == session.as_deref());
+        let ids: Vec<_> = own.map(|get| get.headers.get("last-event-id")).collect();
+        (ids == [None, Some("standing-1"), None]).then_some(())
+    };
+    upstream.until("the standing stream without the id", anew).await;
+    client.call("one__echo", json!({})).await.text();
+    assert_eq!(upstream.received("tools/call")[1].session(), session.as_deref(), "which was never in doubt");
+}
+
+#[tokio::test]
+async fn s_httpc_04_a_standing_stream_that_is_unknown_after_a_good_one_ends_the_session() {
+    let upstream = forgetful(b"retry: 30\ndata: \n\n", Some(404)).start().await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    client.call("one__echo", json!({})).await.text();
+    let session = upstream.received("tools/call")[0].session().map(str::to_owned);
+    let given_up = || async {
+        client.call("one__echo", json!({})).await.text();
+        let calls = upstream.received("tools/call");
+        calls.iter().any(|call| call.session() != session.as_deref()).then_some(())
+    };
+    crate::support::eventually("another session", given_up).await;
+    let useless = |gone: &Received| gone.verb == "DELETE" && gone.session() == session.as_deref();
+    assert!(!upstream.ledger().iter().any(useless), "there is nothing left to end");
+}
+
+#[tokio::test]
+async fn s_httpc_07_a_stream_that_breaks_off_again_and_again_is_given_up() {
     let upstream = polling(&Tapes::default(), 30, 1, End::Gracefully)
         .on("GET", |mut call| async move {
             if last_event_id(&call).is_none() {
                 return call.default().await;
             }
             call.say_bytes(b"id: up-0-0\nretry: 30\ndata: \n\n").await;
-            call.finish().await;
+            call.close().await;
         })
         .start()
         .await;
@@ -370,6 +428,57 @@ async fn s_httpc_07_a_stream_that_brings_nothing_new_is_given_up() {
         within(Duration::from_secs(15), "the call to end", client.call("one__echo", json!({}))).await;
     answer.expect_failure("upstream_lost", "unknown");
     assert_eq!(gets(&upstream).iter().flatten().count(), 5);
+}
+
+#[tokio::test]
+async fn s_httpc_07_s_httpc_08_an_upstream_may_be_polled_for_as_long_as_the_call_may_take() {
+    for silent in [&b": nothing yet\n\n"[..], b"id: up-0-0\nretry: 30\ndata: \n\n"] {
+        let (tapes, polls) = (Tapes::default(), Arc::new(AtomicUsize::new(0)));
+        let (resumed, counted) = (tapes.clone(), Arc::clone(&polls));
+        let upstream = polling(&tapes, 30, 1, End::Gracefully)
+            .on("GET", move |mut call| {
+                let (tapes, polls) = (resumed.clone(), Arc::clone(&counted));
+                async move {
+                    let Some(last) = last_event_id(&call) else { return call.default().await };
+                    if polls.fetch_add(1, Ordering::Relaxed) < 12 {
+                        call.say_bytes(silent).await;
+                    } else {
+                        call.say_bytes(tapes.after(&last).concat().as_bytes()).await;
+                    }
+                    call.finish().await;
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        let started = Instant::now();
+        assert_eq!(client.call("one__echo", json!({})).await.text(), "done 0");
+        assert_eq!(polls.load(Ordering::Relaxed), 13, "twelve brought nothing");
+        assert!(started.elapsed() >= Duration::from_millis(13 * 25), "each after the wait that was named");
+    }
+}
+
+#[tokio::test]
+async fn s_httpc_07_a_standing_stream_that_is_polled_keeps_its_place() {
+    let polls = Arc::new(Mutex::new(Vec::new()));
+    let counted = Arc::clone(&polls);
+    let upstream = http_upstream("one")
+        .on("GET", move |mut call| {
+            counted.lock().expect("nobody panics while holding it").push(last_event_id(&call));
+            async move {
+                call.say_bytes(b"id: standing-1\nretry: 30\ndata: \n\n").await;
+                call.finish().await;
+            }
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    gateway.handshake(HANDSHAKE).await.until_tools(&["one__echo"]).await;
+    let polls = || polls.lock().expect("nobody panics while holding it").clone();
+    crate::support::eventually("a dozen polls", || async { (polls().len() > 12).then_some(()) }).await;
+    assert!(polls()[1..].iter().all(|id| id.as_deref() == Some("standing-1")), "{:?}", polls());
 }
 
 #[tokio::test]

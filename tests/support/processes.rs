@@ -9,6 +9,13 @@ pub(crate) async fn resident(pid: u32) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
 
+/// Processor time that a process has used, in the system's ticks.
+pub(crate) async fn processor_time(pid: u32) -> u64 {
+    let stat = tokio::fs::read_to_string(format!("/proc/{pid}/stat")).await.expect("it runs");
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
 /// How many files a process has open, sockets and pipes included.
 pub(crate) async fn open_files(pid: u32) -> usize {
     let mut entries = tokio::fs::read_dir(format!("/proc/{pid}/fd")).await.expect("it runs");

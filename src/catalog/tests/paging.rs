@@ -131,6 +131,26 @@ fn s_res_10_a_tools_user_interface_is_named_as_its_resource_is() {
     assert!(text.contains(r#""resourceUri":"switchyard://b/ui://chart""#), "{text}");
 }
 
+#[test]
+fn s_res_10_only_tools_that_a_view_shows_lead_to_their_resources() {
+    let tool = |name: &str| {
+        format!(r#"{{"name":"{name}","inputSchema":{{}},"_meta":{{"ui/resourceUri":"ui://{name}"}}}}"#)
+    };
+    let tools = [tool("t"), tool("hidden")];
+    let lists =
+        resources(&[], &[]).with(ListKind::Tools, Fetched::Listed(listing_of(ListKind::Tools, &tools)));
+    let mut settings = settings(&[("a", "a"), ("b", "b")]);
+    settings.profiles = vec![profile("some", &["a", "b"], None, &["b__hidden"])];
+    let mut state = state(&settings);
+    let snapshot = hear(&mut state, vec![("a", resources(&[], &[])), ("b", lists)]);
+    let (all, some) = (snapshot.view(None).expect("a view"), snapshot.view(Some("some")).expect("a profile"));
+    let leads = |view: &View, uri: &str| view.resolve_uri("", uri).map(|route| route.upstream.to_string());
+    assert_eq!(leads(all, "ui://t").as_deref(), Some("b"));
+    assert_eq!(leads(all, "ui://hidden").as_deref(), Some("b"));
+    assert_eq!(leads(some, "ui://t").as_deref(), Some("b"));
+    assert_eq!(leads(some, "ui://hidden"), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]

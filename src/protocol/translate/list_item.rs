@@ -32,7 +32,7 @@ pub fn list_item(kind: ListKind, item: &Object, text: &ItemText<'_>, revision: R
         drop_later_annotations(item, &mut edit);
         drop_argument_titles(kind, item, &mut edit);
     } else {
-        map_ui_resource(kind, item, text.uris, &mut edit);
+        map_linked_uris(kind, item, text.uris, &mut edit);
     }
     if kind == ListKind::Tools {
         if revision < Revision::V2025_03_26 {
@@ -102,30 +102,40 @@ fn has_object_output(item: &Object) -> bool {
         || item.object("outputSchema").is_some_and(|schema| schema.text("type").as_deref() == Some("object"))
 }
 
-/// The two places in a tool's `_meta` that name a `ui://` resource.
+/// Members of a tool's `_meta` whose text names a resource: of the Apps extension, and of the hosts that had it before.
+const LINKS: [&str; 2] = ["ui/resourceUri", "openai/outputTemplate"];
+/// The member that does so one level deeper.
 const UI: &str = "ui";
-const UI_FLAT: &str = "ui/resourceUri";
 const RESOURCE_URI: &str = "resourceUri";
 
-/// The resource that a tool's `_meta` names as its user interface (S-RES-10).
-pub fn ui_resource_uri(tool: &Object) -> Option<String> {
-    if let Some(uri) = tool.meta_text(UI_FLAT) {
-        return Some(uri.into_owned());
+/// The resources that a tool's `_meta` names, each once (S-RES-10).
+pub fn linked_uris(tool: &Object) -> Vec<String> {
+    if !tool.has_meta() {
+        return Vec::new();
     }
-    let ui = ui_object(tool)?;
-    ui.text(RESOURCE_URI).map(Cow::into_owned)
+    let flat = LINKS.into_iter().filter_map(|key| Some(tool.meta_text(key)?.into_owned()));
+    let nested = ui_object(tool).and_then(|ui| ui.text(RESOURCE_URI).map(Cow::into_owned));
+    let mut uris = Vec::new();
+    for uri in flat.chain(nested) {
+        if !uris.contains(&uri) {
+            uris.push(uri);
+        }
+    }
+    uris
 }
 
 fn ui_object(tool: &Object) -> Option<Object> {
     Object::parse(Bytes::copy_from_slice(tool.meta(UI)?), Limits::NONE).ok()
 }
 
-fn map_ui_resource(kind: ListKind, item: &Object, uris: &UriMap<'_>, edit: &mut Edit<'_>) {
+fn map_linked_uris(kind: ListKind, item: &Object, uris: &UriMap<'_>, edit: &mut Edit<'_>) {
     if kind != ListKind::Tools || !item.has_meta() {
         return;
     }
-    if let Some(public) = item.meta_text(UI_FLAT).and_then(|uri| uris(&uri)) {
-        edit.set_meta(UI_FLAT, quote(&public).into_bytes());
+    for key in LINKS {
+        if let Some(public) = item.meta_text(key).and_then(|uri| uris(&uri)) {
+            edit.set_meta(key, quote(&public).into_bytes());
+        }
     }
     let Some(ui) = ui_object(item) else { return };
     if let Some(public) = ui.text(RESOURCE_URI).and_then(|uri| uris(&uri)) {
@@ -224,12 +234,26 @@ mod tests {
 
     #[test]
     fn s_res_10_a_tools_user_interface_follows_its_resource() {
-        let item = r#"{"name":"t","inputSchema":{},"_meta":{"ui":{"resourceUri":"ui://taken","visibility":["model"]},"ui/resourceUri":"ui://taken"}}"#;
+        let item = r#"{"name":"t","inputSchema":{},"_meta":{"ui":{"resourceUri":"ui://taken","visibility":["model"]},"ui/resourceUri":"ui://taken","openai/outputTemplate":"ui://taken"}}"#;
         assert_eq!(
             seen(ListKind::Tools, item, "t", Revision::V2025_11_25),
             item.replace("ui://taken", "switchyard://s/ui://taken")
         );
         let item = r#"{"name":"t","inputSchema":{},"_meta":{"ui":{"resourceUri":"ui://free"}}}"#;
         assert_eq!(seen(ListKind::Tools, item, "t", Revision::V2025_11_25), item);
+    }
+
+    #[test]
+    fn s_res_10_every_resource_that_a_tools_metadata_names_is_found_once() {
+        let links = |meta: &str| {
+            let tool = format!(r#"{{"name":"t","_meta":{meta}}}"#);
+            linked_uris(&Object::parse(tool.into(), Limits::default()).expect("valid"))
+        };
+        assert_eq!(links(r#"{"ui":{"resourceUri":"ui://a"},"ui/resourceUri":"ui://a"}"#), ["ui://a"]);
+        assert_eq!(
+            links(r#"{"openai/outputTemplate":"ui://b","ui":{"resourceUri":"ui://a"}}"#),
+            ["ui://b", "ui://a"]
+        );
+        assert!(links(r#"{"ui":7,"ui/resourceUri":{},"vendor/uri":"ui://c"}"#).is_empty());
     }
 }

@@ -10,7 +10,7 @@ mod list_item;
 pub mod question;
 mod result;
 
-pub use list_item::{ItemText, list_item, ui_resource_uri};
+pub use list_item::{ItemText, linked_uris, list_item};
 pub use result::{ClientView, ResultKind, own_result, own_result_tail, result};
 
 /// An upstream's URI to the one clients know it by; `None` leaves it as it is.

@@ -28,7 +28,7 @@ export async function meet(checks, client, tools) {
     await checks.that('follows progress', async () => {
       const seen = [];
       const onprogress = ({ progress, total }) => seen.push([progress, total]);
-      const call = { name: tools.count, arguments: { steps: 4, delay: 30 } };
+      const call = { name: tools.count, arguments: { steps: 4, delay: 50 } };
       const result = await client.callTool(call, undefined, { onprogress });
       assert.equal(text(result), 'counted to 4');
       await until('four reports', () => seen.length === 4);
