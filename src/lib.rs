@@ -15,7 +15,7 @@
 //! | [`policy`] | may this caller do that; the only maker of permits | auth |
 //! | [`upstream`] | connections to MCP servers, in both eras | config, telemetry, auth, policy |
 //! | [`catalog`] | public names, merged lists, their one writer | config, store, policy, upstream |
-//! | [`session`] | clients of the handshake era | config, auth, store, upstream (its messages) |
+//! | [`session`] | clients of the handshake era: sessions, their streams, what they are asked and told | config, auth, store, upstream (callers, their events, its messages) |
 //! | [`dispatch`] | the story of each method | all above but session |
 //! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, dispatch |
 //! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch |

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("upstream", &["config", "telemetry", "auth", "policy"]),
     ("catalog", &["config", "telemetry", "store", "policy", "upstream"]),
     // Sessions answer the questions of upstreams, whose messages those own.
-    ("session", &["config", "telemetry", "store", "auth", "upstream"]),
+    ("session", &["config", "store", "auth", "upstream"]),
     ("dispatch", &["config", "telemetry", "store", "auth", "policy", "upstream", "catalog"]),
     ("downstream", &["config", "telemetry", "auth", "upstream", "catalog", "session", "dispatch"]),
     ("admin", &["config", "telemetry", "upstream", "catalog", "session", "dispatch", "downstream"]),
@@ -151,4 +151,16 @@ fn actix_stays_in_shells_edges_and_assembly() {
         }
     }
     assert!(wrong.is_empty(), "actix is named in\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn codes_of_errors_are_named_in_one_place() {
+    for file in sources(Path::new("src")) {
+        if file.starts_with("src/demo") || file.ends_with("protocol/code.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("a source");
+        let named = text.lines().find(|line| line.contains("const ") && line.contains(": i64 = -"));
+        assert!(named.is_none(), "{} names a code of its own: {named:?}", file.display());
+    }
 }

@@ -32,6 +32,8 @@ pub struct ServerSettings {
     pub share: Share,
     /// What it may ask of clients.
     pub ask: AskSettings,
+    /// Whether calls tell it the name of the client behind them (S-LIFE-08).
+    pub tell_client: bool,
     /// Era and revision: found out, or pinned.
     pub protocol: ProtocolChoice,
     /// Prefix of public names; `""` shows original names.
@@ -177,6 +179,7 @@ fn one(
         transport: transport?,
         share,
         ask,
+        tell_client: given(&written.tell_client).is_some_and(|tell| tell.value),
         protocol: given(&written.protocol)
             .map_or(ProtocolChoice::Auto, |protocol| protocol.value.0.revision()),
         prefix: prefix?,

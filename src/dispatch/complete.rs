@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::forward::Leg;
 use super::{CALLER, Call, Failure, Outcome, Switchboard};
+use crate::protocol::code::METHOD_NOT_FOUND;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object, elements};
 use crate::protocol::method::Method;
@@ -46,7 +47,7 @@ impl Switchboard {
             param_headers: Vec::new(),
         };
         match self.forward(call, leg).await? {
-            Answer::Error(error) if error.code == -32601 => Ok(nothing()),
+            Answer::Error(error) if error.code == METHOD_NOT_FOUND => Ok(nothing()),
             Answer::Result(result) => Ok(match shortened(&result) {
                 Some(shorter) => Outcome::Own(shorter),
                 None => Outcome::Relayed {

@@ -17,6 +17,9 @@ use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::call::{Circumstances, UpstreamCall};
 use crate::upstream::handle::UpstreamHandle;
 
+/// What tells an upstream who is behind a call (S-LIFE-08).
+const CLIENT_KEY: &str = "switchyard/client";
+
 /// Where a call goes and what it says there.
 pub(super) struct Leg<'a> {
     pub(super) upstream: &'a UpstreamName,
@@ -33,12 +36,19 @@ pub(super) struct Leg<'a> {
 impl Switchboard {
     /// Gets a permit and makes the call.
     pub(super) async fn forward(&self, call: &Call, leg: Leg<'_>) -> Result<Answer, Failure> {
-        let Leg { upstream: name, method, params, local, target, param_headers } = leg;
+        let Leg { upstream: name, method, mut params, local, target, param_headers } = leg;
         let failed = |error| Failure::Upstream { upstream: name.clone(), error };
         let Some(upstream) = self.upstreams.get(name) else {
             // The catalogue and the fleet come from the same settings.
             return Err(failed(crate::upstream::error::UpstreamError::unavailable("it was removed")));
         };
+        // The gateway's own to say, never the client's.
+        params.remove_meta(CLIENT_KEY);
+        if upstream.settings().tell_client
+            && let Some(name) = call.client_name()
+        {
+            params.set_meta(CLIENT_KEY, format!(r#"{{"name":{}}}"#, quote(&name)).into_bytes());
+        }
         let permit = self.policy.authorise(call.client.principal, name);
         let revision = upstream.facts().map_or("", |facts| facts.revision.text());
         let span = spans::upstream_span(&call.span, method.name(), target, revision, peer(upstream));

@@ -29,7 +29,7 @@ use crate::names::UpstreamName;
 use crate::policy::Policy;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Answer;
-use crate::protocol::json::Object;
+use crate::protocol::json::{Limits, Object};
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::telemetry::trace_context::TraceContext;
@@ -58,6 +58,8 @@ pub struct Switchboard {
 pub struct Call {
     /// Who calls.
     pub client: Arc<Client>,
+    /// What the client called itself when its session was opened; without a session every request says it.
+    pub client_name: Option<Arc<str>>,
     /// Parameters as the client wrote them.
     pub params: Object,
     /// Whether it wants progress.
@@ -71,6 +73,24 @@ pub struct Call {
     /// Its span.
     pub span: Span,
 }
+
+impl Call {
+    /// What the client calls itself, as far as it says so.
+    fn client_name(&self) -> Option<String> {
+        let name = match &self.client_name {
+            Some(name) => name.to_string(),
+            None => {
+                let client = self.params.meta("io.modelcontextprotocol/clientInfo")?;
+                let client = Object::parse(bytes::Bytes::copy_from_slice(client), Limits::NONE).ok()?;
+                client.text("name")?.chars().take(LONGEST_CLIENT_NAME).collect()
+            }
+        };
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+/// Characters of a client's name that are told to anybody.
+pub const LONGEST_CLIENT_NAME: usize = 64;
 
 /// How a story ended well.
 #[derive(Debug)]

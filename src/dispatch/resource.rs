@@ -3,16 +3,21 @@
 //! Always: a URI that no server has is refused by the gateway; one that its server does not know is refused in that
 //! server's words. Not here: the code of a missing resource in each era (`downstream::respond`).
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::forward::Leg;
 use super::{CALLER, Call, Failure, Outcome, Switchboard};
+use crate::catalog::snapshot::View;
 use crate::names::UpstreamName;
+use crate::protocol::code::{INVALID_PARAMS, RESOURCE_NOT_FOUND};
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::{Limits, Object};
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::Target;
 
-/// A subscription that the upstream has accepted.
+/// A resource that can be subscribed to, and whose updates belong to which of the client's URIs.
 #[derive(Debug)]
 pub struct Subscription {
     /// The URI the client uses.
@@ -21,19 +26,18 @@ pub struct Subscription {
     pub local: String,
     /// Whose resource it is.
     pub upstream: UpstreamName,
+    /// The view by which its URIs become public.
+    view: Arc<View>,
 }
 
 /// What became of a wish to follow a resource, or to follow it no longer.
 #[derive(Debug)]
 pub enum Subscribing {
     /// It is so now.
-    Accepted(Subscription),
+    Accepted,
     /// The upstream knows no such resource; its words.
     Refused(Box<Outcome>),
 }
-
-const RESOURCE_NOT_FOUND: i64 = -32002;
-const INVALID_PARAMS: i64 = -32602;
 
 impl Switchboard {
     /// Reads a resource by its public URI.
@@ -63,17 +67,9 @@ impl Switchboard {
         Ok(Outcome::Relayed { answer, upstream: route.upstream.clone(), view: view.clone() })
     }
 
-    /// Subscribes to a resource; the upstream must say that it can (S-RES-06).
-    pub async fn subscribe(&self, call: &Call) -> Result<Subscribing, Failure> {
-        self.change_subscription(call, Method::Subscribe).await
-    }
-
-    /// Ends a subscription.
-    pub async fn unsubscribe(&self, call: &Call) -> Result<Subscribing, Failure> {
-        self.change_subscription(call, Method::Unsubscribe).await
-    }
-
-    async fn change_subscription(&self, call: &Call, method: Method) -> Result<Subscribing, Failure> {
+    /// What a (un)subscription is about; the upstream must say that it can do this (S-RES-06). Nothing is asked yet, so
+    /// that a session can be ready for updates before the upstream can send any.
+    pub async fn subscription(&self, call: &Call) -> Result<Subscription, Failure> {
         let uri = uri_of(call)?;
         let view = self.view_with(&call.client, |view| view.resolve_uri(CALLER, &uri).is_some()).await?;
         let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
@@ -83,28 +79,50 @@ impl Switchboard {
         if !offered {
             return Err(Failure::NotOffered("resources/subscribe"));
         }
+        let (upstream, local) = (route.upstream.clone(), route.local.clone().into_owned());
+        Ok(Subscription { public: uri, local, upstream, view: view.clone() })
+    }
+
+    /// Subscribes to a resource.
+    pub async fn subscribe(&self, call: &Call, subscription: &Subscription) -> Result<Subscribing, Failure> {
+        self.change_subscription(call, Method::Subscribe, subscription).await
+    }
+
+    /// Ends a subscription.
+    pub async fn unsubscribe(
+        &self,
+        call: &Call,
+        subscription: &Subscription,
+    ) -> Result<Subscribing, Failure> {
+        self.change_subscription(call, Method::Unsubscribe, subscription).await
+    }
+
+    async fn change_subscription(
+        &self,
+        call: &Call,
+        method: Method,
+        subscription: &Subscription,
+    ) -> Result<Subscribing, Failure> {
+        let Subscription { public, local, upstream, view } = subscription;
         let mut params = Edit::of(&call.params);
-        if *uri != *route.local {
-            params.set_text("uri", &route.local);
+        if public != local {
+            params.set_text("uri", local);
         }
-        let upstream = route.upstream.clone();
-        let local = route.local.clone().into_owned();
         let leg = Leg {
-            upstream: route.upstream,
+            upstream,
             method,
             params,
-            local: Some(route.local),
+            local: Some(Cow::Borrowed(local)),
             target: Target::None,
             param_headers: Vec::new(),
         };
         match self.forward(call, leg).await? {
-            Answer::Result(_) => {
-                Ok(Subscribing::Accepted(Subscription { public: uri.clone(), local, upstream }))
-            }
+            Answer::Result(_) => Ok(Subscribing::Accepted),
             Answer::Error(error) if is_not_found(&error) => {
-                let public = |local: &str| view.public_uri(CALLER, &upstream, local);
-                let answer = Answer::Error(in_public_uris(&error, &local, &uri, public));
-                Ok(Subscribing::Refused(Box::new(Outcome::Relayed { answer, upstream, view: view.clone() })))
+                let in_public = |local: &str| view.public_uri(CALLER, upstream, local);
+                let answer = Answer::Error(in_public_uris(&error, local, public, in_public));
+                let (upstream, view) = (upstream.clone(), Arc::clone(view));
+                Ok(Subscribing::Refused(Box::new(Outcome::Relayed { answer, upstream, view })))
             }
             Answer::Error(_) => Err(Failure::NotOffered(method.name())),
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::forward::Leg;
 use super::{Call, Failure, Outcome, Switchboard};
 use crate::names::UpstreamName;
+use crate::protocol::code::{HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND};
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 use crate::protocol::method::Method;
@@ -41,7 +42,8 @@ impl Switchboard {
             param_headers: item.map(|tool| mirrored_parameters(tool, &call.params)).unwrap_or_default(),
         };
         let answer = self.forward(call, leg).await?;
-        if matches!(&answer, Answer::Error(error) if matches!(error.code, -32602 | -32601 | -32020)) {
+        if matches!(&answer, Answer::Error(error) if matches!(error.code, INVALID_PARAMS | METHOD_NOT_FOUND | HEADER_MISMATCH))
+        {
             self.doubt_tools_of(&upstream);
         }
         Ok(Outcome::Relayed { answer, upstream, view })

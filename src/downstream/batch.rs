@@ -17,8 +17,9 @@ use super::exchange::{Becomes, Exchange, Finished, Work, json};
 use super::handshake::{self, arrival, patience};
 use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted};
 use super::in_session::{self, Arrival, Begun};
-use super::respond::{self, INVALID_REQUEST};
+use super::respond;
 use super::telling::Telling;
+use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Frame, FrameFault, Request};
 use crate::session::SessionHandle;
@@ -77,7 +78,10 @@ pub(super) fn unlawful(
     if frames.len() > edge.settings.bounds.batch_items {
         return Some("the batch is too long");
     }
-    let is_response = |frame: &Result<Frame, FrameFault>| matches!(frame, Ok(Frame::Response(_)));
+    let is_response = |frame: &Result<Frame, FrameFault>| match frame {
+        Ok(frame) => matches!(frame, Frame::Response(_)),
+        Err(fault) => fault.answers,
+    };
     let initializes = |frame: &Result<Frame, FrameFault>| matches!(frame, Ok(Frame::Request(request)) if &*request.method == "initialize");
     if frames.iter().any(initializes) {
         return Some("initialize cannot be part of a batch");
@@ -104,6 +108,9 @@ pub(super) async fn begin(
     let mut requests = Requests::new();
     for frame in frames {
         match frame {
+            Ok(Frame::Request(request)) if edge.is_draining() => {
+                works.push(Box::pin(std::future::ready(respond::too_late(&request.id))));
+            }
             Ok(Frame::Request(request)) => {
                 requests.push(request.id.clone());
                 let arrival = arrival(&request);
@@ -119,6 +126,7 @@ pub(super) async fn begin(
                 in_session::notified(edge, session, notification).await;
             }
             Ok(Frame::Response(response)) => in_session::answered(session, response).await,
+            Err(fault) if fault.answers => in_session::broken_answer(session, &fault).await,
             Err(fault) => works.push(Box::pin(std::future::ready(respond::not_a_message(&fault)))),
         }
     }

@@ -59,7 +59,11 @@ impl Edge {
     }
 
     pub(super) fn json_limits(&self) -> Limits {
-        Limits { depth: self.settings.bounds.json_depth, keys: self.settings.bounds.json_keys }
+        Limits {
+            depth: self.settings.bounds.json_depth,
+            keys: self.settings.bounds.json_keys,
+            short_ids: true,
+        }
     }
 
     /// The caller of a stateless request; `None` for an unknown endpoint.

@@ -1,18 +1,18 @@
 //! What a call tells before it is answered, as the client's revision and wishes want it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::config::bounds::Bounds;
+use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::json::Object;
-use crate::protocol::log_level::{LogLevel, log_params};
+use crate::protocol::log_level::{LogLevel, is_severe_enough, log_params};
 use crate::protocol::message::notification;
 use crate::protocol::splice::Edit;
 use crate::session::stream::Weight;
 use crate::upstream::events::{CallEvent, SessionMessage};
+use crate::upstream::rate::Rate;
 
 /// A message for the client, on one line, and how much it matters.
 #[derive(Debug)]
@@ -65,9 +65,10 @@ impl EventWriter {
         match event {
             CallEvent::Message(message) => Some(Told { message, weight: Weight::Lasting }),
             CallEvent::Log(upstream, params) => {
-                let params = log_params(upstream.as_str(), &params, self.log_level?)?;
-                // What is left out under a flood of logs is logs.
-                self.log_rate.take(Instant::now()).then_some(())?;
+                // In this order: what is not wanted takes nothing of the rate, and what is beyond it is not looked into.
+                let wanted = self.log_level.is_some_and(|level| is_severe_enough(&params, level));
+                (wanted && self.log_rate.take(Instant::now())).then_some(())?;
+                let params = log_params(upstream.as_ref().map(UpstreamName::as_str), &params);
                 Some(Told::passing(notification("notifications/message", &params).into()))
             }
             CallEvent::Progress(params) => {
@@ -113,41 +114,9 @@ impl EventWriter {
     }
 }
 
-/// So many a second, as many at once (the generic cell rate algorithm, on the runtime's clock).
-#[derive(Debug)]
-struct Rate {
-    gap: Duration,
-    burst: Duration,
-    /// When the ones that were taken would have come at an even pace.
-    even: Option<Instant>,
-}
-
-impl Rate {
-    fn per_second(many: usize) -> Self {
-        let gap = Duration::from_secs(1) / u32::try_from(many).unwrap_or(u32::MAX).max(1);
-        Rate { gap, burst: Duration::from_secs(1), even: None }
-    }
-
-    /// Takes one now, if that is within the rate.
-    fn take(&mut self, now: Instant) -> bool {
-        let even = self.even.map_or(now, |even| even.max(now));
-        let within = even < now + self.burst;
-        if within {
-            self.even = Some(even + self.gap);
-        }
-        within
-    }
-
-    /// When one more is within the rate.
-    fn next(&self) -> Option<Instant> {
-        self.even.map(|even| even + self.gap - self.burst)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::UpstreamName;
     use crate::protocol::json::Limits;
 
     fn object(text: &str) -> Object {
@@ -199,11 +168,23 @@ mod tests {
 
     #[test]
     fn s_log_03_no_level_means_no_logs() {
-        let log =
-            || CallEvent::Log(UpstreamName::new("up"), Box::new(object(r#"{"level":"error","data":1}"#)));
+        let log = || {
+            CallEvent::Log(Some(UpstreamName::new("up")), Box::new(object(r#"{"level":"error","data":1}"#)))
+        };
         let written = |level| writer(Revision::V2026_07_28, level).write(log());
         assert!(written(None).is_none());
         assert!(written(Some(LogLevel::Critical)).is_none());
         assert!(written(Some(LogLevel::Error)).is_some());
+    }
+
+    #[tokio::test]
+    async fn s_log_05_small_talk_takes_no_error_s_place() {
+        let mut writer = writer(Revision::V2025_11_25, Some(LogLevel::Warning));
+        let log = |level: &str| {
+            let params = object(&format!(r#"{{"level":"{level}","data":1}}"#));
+            CallEvent::Log(None, Box::new(params))
+        };
+        assert!((0..10_000).all(|_| writer.write(log("debug")).is_none()));
+        assert!(writer.write(log("error")).is_some());
     }
 }

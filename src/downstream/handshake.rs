@@ -17,10 +17,11 @@ use super::http::{
 use super::in_session::{self, Arrival, Begun};
 use super::initialize::{self, NotInitialized};
 use super::pump::Outlet;
-use super::respond::{self, INTERNAL_ERROR, INVALID_REQUEST};
+use super::respond;
+use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST};
 use crate::protocol::era::Revision;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
-use crate::protocol::frame::{Answer, ErrorObject, Frame, FrameFault, Request, RequestId};
+use crate::protocol::frame::{Frame, FrameFault, Request, RequestId};
 use crate::session::SessionHandle;
 use crate::session::stream::{Stream, StreamReader, Weight};
 use crate::session::streams::{Requests, Resumed};
@@ -63,13 +64,14 @@ fn initialize(inbound: &Inbound<'_>, request: &Request) -> HttpResponse {
     }
 }
 
-/// An answer that is none ends the wait of whoever asked, instead of the time for it.
-pub(super) async fn broken_answer(inbound: &Inbound<'_>, fault: &FrameFault) {
-    let number = fault.broken_answer_to().and_then(RequestId::as_number);
-    if let (Some(number), Ok(session)) = (number, session(inbound, None)) {
-        let error = ErrorObject::own(INTERNAL_ERROR, "the client's answer is no JSON-RPC response");
-        session.answered(number, Answer::Error(error)).await;
+/// A text that is no message, and may be the end of a session's question nevertheless.
+pub(super) async fn not_a_message(inbound: &Inbound<'_>, fault: &FrameFault) -> HttpResponse {
+    if fault.answers
+        && let Ok(session) = session(inbound, None)
+    {
+        in_session::broken_answer(&session, fault).await;
     }
+    json(respond::not_a_message(fault))
 }
 
 /// GET: the session's standing stream, or the rest of the stream that `Last-Event-ID` names (S-RESUM-02).

@@ -12,11 +12,12 @@ use futures_util::StreamExt;
 use super::edge::Edge;
 use super::exchange::json;
 use super::guard::AllowedOrigin;
-use super::respond::{self, INVALID_REQUEST};
+use super::respond;
 use super::{batch, handshake, sse_transport, stateless};
 use crate::config::listen::ListenSettings;
 use crate::names::ProfileName;
 use crate::protocol::accept::{Accepts, is_json};
+use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::Frame;
@@ -154,10 +155,7 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
     }
     let frame = match Frame::parse(body, inbound.edge.json_limits()) {
         Ok(frame) => frame,
-        Err(fault) => {
-            handshake::broken_answer(inbound, &fault).await;
-            return json(respond::not_a_message(&fault));
-        }
+        Err(fault) => return handshake::not_a_message(inbound, &fault).await,
     };
     if let Frame::Request(request) = &frame
         && inbound.edge.is_draining()

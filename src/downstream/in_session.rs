@@ -15,13 +15,14 @@ use super::edge::Edge;
 use super::events::EventWriter;
 use super::exchange::{Finished, Work};
 use super::initialize::client_view;
-use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
+use super::respond::{self, Addressee};
 use super::telling::Telling;
 use super::url_required;
-use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription};
+use crate::dispatch::{Call, Failure, Outcome, Subscribing};
+use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
-use crate::protocol::frame::{Notification, Request, RequestId, Response};
+use crate::protocol::frame::{Answer, ErrorObject, FrameFault, Notification, Request, RequestId, Response};
 use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
@@ -57,6 +58,14 @@ pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification:
 pub(super) async fn answered(session: &SessionHandle, response: Response) {
     if let Some(number) = response.id.as_ref().and_then(RequestId::as_number) {
         session.answered(number, response.answer).await;
+    }
+}
+
+/// An answer that is none ends the wait of whoever asked, instead of the time for it.
+pub(super) async fn broken_answer(session: &SessionHandle, fault: &FrameFault) {
+    if let Some(number) = fault.id.as_ref().and_then(RequestId::as_number) {
+        let error = ErrorObject::own(INTERNAL_ERROR, "the client's answer is no JSON-RPC response");
+        session.answered(number, Answer::Error(error)).await;
     }
 }
 
@@ -108,6 +117,7 @@ pub(super) async fn begin(
     let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
     let call = Call {
         client: Arc::clone(session.client()),
+        client_name: Some(Arc::clone(session.client_name())),
         params: request.params,
         progress: progress_token.is_some(),
         log_level: session.wants_logs(),
@@ -209,9 +219,7 @@ pub(super) fn progress_token(params: &Object) -> Option<Bytes> {
 /// How a story ended, for its span.
 pub(super) fn ending(ended: &Result<Outcome, Failure>) -> Ending {
     match ended {
-        Ok(Outcome::Relayed { answer: crate::protocol::frame::Answer::Error(error), .. }) => {
-            Ending::RpcError(error.code)
-        }
+        Ok(Outcome::Relayed { answer: Answer::Error(error), .. }) => Ending::RpcError(error.code),
         Ok(_) => Ending::Result,
         Err(Failure::Upstream { error, .. }) => Ending::Failure(error.reason().text()),
         Err(_) => Ending::Failure("refused"),
@@ -228,20 +236,39 @@ fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcom
     Ok(nothing())
 }
 
+/// The session knows before the upstream is asked: the first update may come together with its answer.
 async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let Subscription { public, local, upstream } = match edge.switchboard.subscribe(call).await? {
-        Subscribing::Accepted(subscription) => subscription,
-        Subscribing::Refused(refusal) => return Ok(*refusal),
-    };
-    session.subscribed(Subscribed { public, local, upstream }).await;
+    let subscription = edge.switchboard.subscription(call).await?;
+    let (public, local) = (subscription.public.clone(), subscription.local.clone());
+    let subscribed = Subscribed { public, local, upstream: subscription.upstream.clone() };
+    let mut undo = UnsubscribeOnDrop { session, public: None };
+    undo.public = session.subscribed(subscribed).await.then(|| subscription.public.clone());
+    if let Subscribing::Refused(refusal) = edge.switchboard.subscribe(call, &subscription).await? {
+        return Ok(*refusal);
+    }
+    undo.public = None;
     Ok(nothing())
 }
 
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = match edge.switchboard.unsubscribe(call).await? {
-        Subscribing::Accepted(subscription) => subscription,
-        Subscribing::Refused(refusal) => return Ok(*refusal),
-    };
-    session.unsubscribed(subscription.public).await;
+    let subscription = edge.switchboard.subscription(call).await?;
+    if let Subscribing::Refused(refusal) = edge.switchboard.unsubscribe(call, &subscription).await? {
+        return Ok(*refusal);
+    }
+    session.unsubscribed(subscription.public);
     Ok(nothing())
+}
+
+/// Forgets a subscription that was new, when it is refused or its client stops waiting for it.
+struct UnsubscribeOnDrop<'a> {
+    session: &'a SessionHandle,
+    public: Option<String>,
+}
+
+impl Drop for UnsubscribeOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(public) = self.public.take() {
+            self.session.unsubscribed(public);
+        }
+    }
 }

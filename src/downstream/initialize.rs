@@ -10,9 +10,11 @@ use bytes::Bytes;
 
 use super::edge::Edge;
 use super::exchange::Finished;
-use super::respond::{self, Addressee, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
+use super::respond::{self, Addressee};
+use crate::dispatch::LONGEST_CLIENT_NAME;
 use crate::names::ProfileName;
 use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::code::{INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Request;
 use crate::protocol::json::{Object, quote};
@@ -78,11 +80,12 @@ fn opening(
 ) -> Opening {
     let client = request.params.object("clientInfo").unwrap_or_else(Object::empty);
     let capabilities = request.params.object("capabilities").unwrap_or_else(Object::empty);
+    let name = client.text("name").unwrap_or_default();
     Opening {
         revision,
         profile: profile.cloned(),
         capabilities: ClientCapabilities::of(&capabilities, revision),
-        client_name: client.text("name").map(|name| name.chars().take(64).collect()).unwrap_or_default(),
+        client_name: name.chars().take(LONGEST_CLIENT_NAME).collect::<String>().into(),
         pipe,
     }
 }

@@ -1,9 +1,11 @@
 //! The client-facing edge: messages in, the two eras told apart, stories run, answers written.
 //!
 //! Owns clients' requests from their first byte to their last, on the data listener and on standard input. Reading order:
-//! `http` (entry and era), then `handshake` over `initialize` and `in_session`, `stateless` (the two adapters), `exchange`
-//! (when an answer becomes a stream), `pump` and `body` (the stream's two ends), `respond` (wire forms); then `pipe` (a
-//! client whose everything is on one stream) under `sse_transport` and `stdio` (how that stream travels).
+//! `edge` (what everything here works with) and `guard` (whom it listens to), `http` (entry and era), then the two adapters:
+//! `handshake` over `initialize`, `in_session`, `url_required` (pages before an answer) and `batch` (many messages as one),
+//! and `stateless`. Then a request's way back: `exchange` (when an answer becomes a stream), `events` and `telling` (what
+//! one call tells before it, and several), `pump` and `body` (the stream's two ends), `respond` (wire forms). Last `pipe` (a client whose everything is
+//! on one stream) under `sse_transport` and `stdio` (how that stream travels).
 //! Always: a status is committed only when the first event or the answer is known (S-HTTPS-06); actix-web's types stay
 //! here and in `admin`. Not here: what calls do.
 

@@ -20,9 +20,10 @@ use super::http::VERSION_KEY;
 use super::in_session::{self, Arrival, Begun, not_admitted};
 use super::initialize::{self, NotInitialized};
 use super::pump::{Outlet, Pump};
-use super::respond::{self, INVALID_REQUEST};
+use super::respond;
 use super::stateless;
 use crate::names::ProfileName;
+use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::frame::{Frame, Notification, Request, RequestId};
 use crate::protocol::json::Object;
 use crate::protocol::message;
@@ -144,6 +145,13 @@ impl Pipe {
             Ok(Frame::Response(response)) => {
                 if let Some(session) = self.session() {
                     in_session::answered(&session, response).await;
+                }
+                Taken::Yes
+            }
+            Err(fault) if fault.answers => {
+                tracing::debug!(%fault, "a client's answer is broken");
+                if let Some(session) = self.session() {
+                    in_session::broken_answer(&session, &fault).await;
                 }
                 Taken::Yes
             }

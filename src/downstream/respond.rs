@@ -5,6 +5,10 @@ use bytes::Bytes;
 
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
+use crate::protocol::code::{
+    HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY,
+    PARSE_ERROR, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION, URL_ELICITATION_REQUIRED,
+};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
@@ -13,17 +17,6 @@ use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::UrlsNeeded;
 use crate::protocol::translate::{self, ClientView, ResultKind};
 use crate::upstream::error::UpstreamError;
-
-pub(super) const PARSE_ERROR: i64 = -32700;
-pub(super) const INVALID_REQUEST: i64 = -32600;
-pub(super) const METHOD_NOT_FOUND: i64 = -32601;
-pub(super) const INVALID_PARAMS: i64 = -32602;
-pub(super) const INTERNAL_ERROR: i64 = -32603;
-pub(super) const HEADER_MISMATCH: i64 = -32020;
-pub(super) const MISSING_CAPABILITY: i64 = -32021;
-pub(super) const UNSUPPORTED_VERSION: i64 = -32022;
-const RESOURCE_NOT_FOUND: i64 = -32002;
-const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 /// The key under which a failed tool call explains itself to programs.
 const FAILURE_KEY: &str = "switchyard/failure";

@@ -25,10 +25,11 @@ use super::edge::Edge;
 use super::exchange::json;
 use super::http::{Inbound, accepted, guarded, not_allowed, plain, read_json};
 use super::pipe::{Kind, Pipe, Taken};
-use super::respond::{self, INVALID_REQUEST};
+use super::respond;
 use crate::names::ProfileName;
+use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::sse;
-use crate::session::table::{Place, random_bits};
+use crate::session::table::{Seat, random_bits};
 use crate::telemetry::spans::Transport;
 
 /// The open streams by the token of their addresses.
@@ -83,7 +84,7 @@ pub(super) async fn messages(edge: Data<Edge>, request: HttpRequest, payload: Pa
 fn open(inbound: &Inbound<'_>) -> HttpResponse {
     let edge = inbound.edge;
     // A stream counts as a session from its first byte on.
-    let (Ok(place), Ok(token)) = (edge.sessions.reserve(), random_bits()) else {
+    let (Ok(seat), Ok(token)) = (edge.sessions.reserve(), random_bits()) else {
         let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many sessions");
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         return response;
@@ -94,7 +95,7 @@ fn open(inbound: &Inbound<'_>) -> HttpResponse {
     let kind = Kind { profile, transport: Transport::Http, both_eras: false };
     let (pipe, reader) = Pipe::new(edge, kind);
     edge.pipes.0.insert(token, Arc::clone(&pipe));
-    actix_web::rt::spawn(attend(edge.clone(), Arc::clone(&pipe), token, place));
+    actix_web::rt::spawn(attend(edge.clone(), Arc::clone(&pipe), token, seat));
     let mut greeting = Vec::new();
     sse::write_event(&mut greeting, None, Some("endpoint"), address.as_bytes());
     let framing = Framing::plain(&edge.settings.bounds).greeting(greeting);
@@ -102,7 +103,7 @@ fn open(inbound: &Inbound<'_>) -> HttpResponse {
 }
 
 /// Waits for the stream's end, and ends everything with it.
-async fn attend(edge: Data<Edge>, pipe: Arc<Pipe>, token: u128, place: Place) {
+async fn attend(edge: Data<Edge>, pipe: Arc<Pipe>, token: u128, seat: Seat) {
     let silence = tokio::time::sleep(edge.settings.bounds.first_message);
     tokio::select! {
         () = pipe.until_left() => {}
@@ -112,7 +113,7 @@ async fn attend(edge: Data<Edge>, pipe: Arc<Pipe>, token: u128, place: Place) {
     }
     edge.pipes.0.remove(&token);
     pipe.end("its stream ended").await;
-    drop(place);
+    drop(seat);
 }
 
 async fn post(inbound: &Inbound<'_>, query: &str, payload: Payload) -> HttpResponse {

@@ -18,13 +18,14 @@ use super::exchange::{Becomes, Exchange, Finished, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
 use super::initialize::server_info;
-use super::respond::{
-    self, Addressee, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
-};
+use super::respond::{self, Addressee};
 use super::telling::Telling;
 use crate::config::revisions::ServedRevisions;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::ProfileName;
+use crate::protocol::code::{
+    HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
+};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Frame, Request, RequestId};
 use crate::protocol::headers;
@@ -229,6 +230,7 @@ fn work(
     let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
     let call = Call {
         client,
+        client_name: None,
         params: request.params,
         progress: progress_token.is_some(),
         log_level,

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::edge::Edge;
 use crate::dispatch::{Failure, Outcome};
 use crate::names::UpstreamName;
+use crate::protocol::code::URL_ELICITATION_REQUIRED;
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::translate::question::urls_needed;
 use crate::session::SessionHandle;
 use crate::session::messages::RequireUrls;
-
-const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 /// Leaves every other end of a story as it is.
 pub(super) async fn relay(

@@ -57,6 +57,19 @@ fn is_integer(raw: &[u8]) -> bool {
     digits.iter().all(u8::is_ascii_digit) && fraction.iter().all(|digit| *digit == b'0')
 }
 
+/// Bytes of a string that is the id of a client's request.
+const LONGEST_TEXT: usize = 256;
+/// Digits of a number that is one.
+const LONGEST_NUMBER: usize = 64;
+
+/// Ids are kept and repeated for as long as their requests run.
+fn is_long(raw_id: &[u8]) -> bool {
+    match raw_id {
+        [b'"', text @ .., b'"'] => text.len() > LONGEST_TEXT,
+        number => number.iter().filter(|byte| byte.is_ascii_digit()).count() > LONGEST_NUMBER,
+    }
+}
+
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
@@ -147,23 +160,14 @@ impl ErrorObject {
 pub struct FrameFault {
     /// The id, if it could be read.
     pub id: Option<RequestId>,
+    /// Whether it was meant to be an answer: nothing better will come for the request of that id, and an error response
+    /// under it would be taken for the answer to another request.
+    pub answers: bool,
     /// What is wrong.
     pub reason: FrameFaultReason,
 }
 
-impl FrameFault {
-    /// The request that this answers, were it an answer: nothing better will come for it.
-    pub fn broken_answer_to(&self) -> Option<&RequestId> {
-        let of_answers = [RESULT_IS_NO_OBJECT, ERROR_IS_NO_OBJECT, ERROR_IS_NO_ERROR, NEITHER_OR_BOTH];
-        let is_answer = matches!(self.reason, FrameFaultReason::Invalid(why) if of_answers.contains(&why));
-        self.id.as_ref().filter(|_| is_answer)
-    }
-}
-
-const RESULT_IS_NO_OBJECT: &str = "result must be an object";
-const ERROR_IS_NO_OBJECT: &str = "error must be an object";
-const ERROR_IS_NO_ERROR: &str = "error must have an integer code and a string message";
-const NEITHER_OR_BOTH: &str = "a response has either result or error";
+const NO_ID: &str = "id must be a string or an integer";
 
 /// The two kinds of failure that JSON-RPC tells apart, and the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -202,16 +206,14 @@ impl Frame {
         scanner.space();
         if scanner.peek() != Some(b'{') {
             scanner.value(0).and_then(|_| scanner.end()).map_err(parse_fault)?;
-            return Err(FrameFault {
-                id: None,
-                reason: FrameFaultReason::Invalid("a message is one object"),
-            });
+            let reason = FrameFaultReason::Invalid("a message is one object");
+            return Err(FrameFault { id: None, answers: false, reason });
         }
         let mut parts = Parts::default();
         scanner.object(0, |scanner, key| parts.read(scanner, key)).map_err(parse_fault)?;
         scanner.end().map_err(parse_fault)?;
         let verdict = scanner.verdict();
-        parts.into_frame(text, verdict)
+        parts.into_frame(text, verdict, limits)
     }
 
     /// Reads one message, or the elements of a 2025-03-26 batch in order.
@@ -251,13 +253,24 @@ impl Parts {
         scanner.value(1)
     }
 
-    fn into_frame(self, text: Bytes, verdict: Result<(), Fault>) -> Result<Frame, FrameFault> {
+    fn into_frame(
+        self,
+        text: Bytes,
+        verdict: Result<(), Fault>,
+        limits: Limits,
+    ) -> Result<Frame, FrameFault> {
         let raw_id = self.id.map(|span| text.slice(span.start..span.end));
+        if limits.short_ids && self.method.is_some() && raw_id.as_deref().is_some_and(is_long) {
+            let reason = FrameFaultReason::Invalid("id is too long");
+            return Err(FrameFault { id: None, answers: false, reason });
+        }
         let null_id = raw_id.as_deref() == Some(b"null");
         let id = raw_id.clone().and_then(RequestId::from_raw);
-        let refuse = |reason| Err(FrameFault { id: id.clone(), reason: FrameFaultReason::Invalid(reason) });
+        let answers = self.method.is_none() && (self.result.is_some() || self.error.is_some());
+        let invalid = |id, why| Err(FrameFault { id, answers, reason: FrameFaultReason::Invalid(why) });
+        let refuse = |why| invalid(id.clone(), why);
         if let Err(fault) = verdict {
-            return Err(FrameFault { id, reason: FrameFaultReason::Limit(fault) });
+            return Err(FrameFault { id, answers, reason: FrameFaultReason::Limit(fault) });
         }
         if self.version.map(|span| span.of(&text)) != Some(b"\"2.0\"") {
             return refuse("jsonrpc must be \"2.0\"");
@@ -277,10 +290,7 @@ impl Parts {
             return match (raw_id, id) {
                 (None, _) => Ok(Frame::Notification(Notification { method, params })),
                 (Some(_), Some(id)) => Ok(Frame::Request(Request { id, method, params })),
-                (Some(_), None) => Err(FrameFault {
-                    id: None,
-                    reason: FrameFaultReason::Invalid("id must be a string or an integer"),
-                }),
+                (Some(_), None) => invalid(None, NO_ID),
             };
         }
         if raw_id.is_none() {
@@ -290,19 +300,16 @@ impl Parts {
             (Some(Payload::Object(scanned)), None) => Answer::Result(Object::new(text, scanned)),
             (None, Some(Payload::Object(scanned))) => match error_object(Object::new(text, scanned)) {
                 Some(error) => Answer::Error(error),
-                None => return refuse(ERROR_IS_NO_ERROR),
+                None => return refuse("error must have an integer code and a string message"),
             },
-            (Some(Payload::Other), None) => return refuse(RESULT_IS_NO_OBJECT),
-            (None, Some(Payload::Other)) => return refuse(ERROR_IS_NO_OBJECT),
-            _ => return refuse(NEITHER_OR_BOTH),
+            (Some(Payload::Other), None) => return refuse("result must be an object"),
+            (None, Some(Payload::Other)) => return refuse("error must be an object"),
+            _ => return refuse("a response has either result or error"),
         };
         match (id, null_id, &answer) {
             (Some(id), _, _) => Ok(Frame::Response(Response { id: Some(id), answer })),
             (None, true, Answer::Error(_)) => Ok(Frame::Response(Response { id: None, answer })),
-            _ => Err(FrameFault {
-                id: None,
-                reason: FrameFaultReason::Invalid("id must be a string or an integer"),
-            }),
+            _ => invalid(None, NO_ID),
         }
     }
 }
@@ -314,7 +321,7 @@ fn error_object(object: Object) -> Option<ErrorObject> {
 }
 
 fn parse_fault(fault: Fault) -> FrameFault {
-    FrameFault { id: None, reason: FrameFaultReason::Parse(fault) }
+    FrameFault { id: None, answers: false, reason: FrameFaultReason::Parse(fault) }
 }
 
 #[cfg(test)]
@@ -339,6 +346,30 @@ mod tests {
             let fault =
                 parse(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#)).expect_err("not an id");
             assert!(matches!(fault.reason, FrameFaultReason::Invalid(_)), "{id}");
+        }
+    }
+
+    #[test]
+    fn s_base_02_ids_of_clients_are_bounded_and_those_of_upstreams_are_not() {
+        let text = |length| format!("\"{}\"", "i".repeat(length));
+        let number = "1".repeat(LONGEST_NUMBER);
+        for (id, fits) in [
+            (text(LONGEST_TEXT), true),
+            (text(LONGEST_TEXT + 1), false),
+            (number.clone(), true),
+            (format!("-{number}"), true),
+            (format!("{number}1"), false),
+            (format!("1.{number}"), false),
+        ] {
+            let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#);
+            let limits = Limits { short_ids: true, ..Limits::default() };
+            match Frame::parse(Bytes::from(message.clone()), limits) {
+                Ok(Frame::Request(_)) => assert!(fits, "{id}"),
+                Err(fault) => assert!(!fits && fault.id.is_none() && !fault.answers, "{id}: {fault:?}"),
+                other => panic!("{other:?}"),
+            }
+            let unbounded = parse(&message);
+            assert_eq!(unbounded.is_ok(), !id.starts_with("1."), "{id}: {unbounded:?}");
         }
     }
 
@@ -370,6 +401,23 @@ mod tests {
         let fault = fault.expect_err("too deep");
         assert_eq!(fault.reason, FrameFaultReason::Limit(Fault::TooDeep));
         assert_eq!(fault.id.expect("readable").as_bytes(), b"\"x\"");
+    }
+
+    #[test]
+    fn s_err_04_a_broken_answer_is_told_from_a_broken_request() {
+        for (broken, id, answers) in [
+            (r#""id":1,"result":[]"#, Some("1"), true),
+            (r#""id":1,"result":{"a":1,"a":2}"#, Some("1"), true),
+            (r#""id":1,"error":{"code":"x"}"#, Some("1"), true),
+            (r#""id":1,"result":{},"error":{}"#, Some("1"), true),
+            (r#""id":1.5,"result":{}"#, None, true),
+            (r#""id":1"#, Some("1"), false),
+            (r#""id":1,"method":"m","result":{}"#, Some("1"), false),
+        ] {
+            let fault = parse(&format!(r#"{{"jsonrpc":"2.0",{broken}}}"#)).expect_err("broken");
+            let read = fault.id.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
+            assert_eq!((read.as_deref(), fault.answers), (id, answers), "{broken}");
+        }
     }
 
     #[test]

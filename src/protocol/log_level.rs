@@ -57,24 +57,75 @@ impl LogLevel {
     }
 }
 
-/// Parameters of a log message for a client that wants `level` and above, its logger naming the upstream and its data
-/// without secrets (S-LOG-05);
-/// `None` when it is not severe enough.
-pub fn log_params(upstream: &str, params: &Object, level: LogLevel) -> Option<Vec<u8>> {
-    let severity = params.get("level").and_then(LogLevel::from_raw)?;
-    if severity < level {
-        return None;
-    }
-    let logger = match params.get("logger").and_then(string) {
-        Some(logger) => format!("{upstream}/{logger}"),
-        None => upstream.to_owned(),
+/// Whether a log message with these parameters is one that a client which wants `level` and above wants.
+pub fn is_severe_enough(params: &Object, level: LogLevel) -> bool {
+    params.get("level").and_then(LogLevel::from_raw).is_some_and(|severity| severity >= level)
+}
+
+/// Bytes of a log message's parameters that are looked into and passed on.
+const LONGEST: usize = 64 * 1024;
+/// Characters of a logger's name in a message that is longer.
+const LONGEST_LOGGER: usize = 256;
+
+/// Parameters of a log message for a client: the logger names the upstream where that is given, and the data has no
+/// secrets (S-LOG-05). Of what is too long only the length is told. To be asked for after severity and rate, because
+/// secrets are searched for in every byte.
+pub fn log_params(upstream: Option<&str>, params: &Object) -> Vec<u8> {
+    let logger = params.get("logger").and_then(string);
+    let is_long = params.as_bytes().len() > LONGEST;
+    let logger = logger.map(|logger| match is_long {
+        true => Cow::Owned(logger.chars().take(LONGEST_LOGGER).collect()),
+        false => logger,
+    });
+    let logger = match (upstream, logger) {
+        (Some(upstream), Some(logger)) => Some(format!("{upstream}/{logger}")),
+        (Some(upstream), None) => Some(upstream.to_owned()),
+        (None, logger) => logger.map(Cow::into_owned),
     };
-    let mut edit = Edit::of(params);
-    edit.set_text("logger", &logger);
-    if let Some(Cow::Owned(clean)) = params.get("data").map(redacted) {
+    let cut = Object::empty();
+    let mut edit = Edit::of(if is_long { &cut } else { params });
+    if is_long {
+        let level = params.get("level").and_then(LogLevel::from_raw).unwrap_or(LogLevel::Info);
+        edit.set_text("level", level.text());
+        let length = params.get("data").map_or(0, <[u8]>::len);
+        edit.set_text("data", &format!("{length} bytes were left out: too long for a log message"));
+    } else if let Some(Cow::Owned(clean)) = params.get("data").map(redacted) {
         edit.set("data", clean);
+    }
+    if let Some(logger) = logger {
+        edit.set_text("logger", &logger);
     }
     let mut text = Vec::new();
     edit.write(&mut text);
-    Some(text)
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::protocol::json::Limits;
+
+    fn shown(upstream: Option<&str>, params: &str) -> String {
+        let params = Object::parse(Bytes::copy_from_slice(params.as_bytes()), Limits::NONE).expect("valid");
+        String::from_utf8(log_params(upstream, &params)).expect("UTF-8")
+    }
+
+    #[test]
+    fn s_log_05_a_server_whose_names_have_no_prefix_keeps_its_loggers_too() {
+        let log = r#"{"level":"error","logger":"engine","data":1}"#;
+        assert!(shown(Some("one"), log).contains(r#""logger":"one/engine""#));
+        assert_eq!(shown(None, log), log);
+        assert_eq!(shown(None, r#"{"level":"error","data":1}"#), r#"{"level":"error","data":1}"#);
+    }
+
+    #[test]
+    fn s_log_05_of_what_is_too_long_only_the_length_is_told() {
+        let data = format!(r#""password=hunter2-{}""#, "x".repeat(LONGEST));
+        let long = shown(Some("one"), &format!(r#"{{"level":"error","logger":"engine","data":{data}}}"#));
+        assert!(long.len() < 200 && !long.contains("hunter2"), "{long}");
+        assert!(long.contains(&data.len().to_string()), "{long}");
+        assert!(long.contains(r#""level":"error""#) && long.contains(r#""logger":"one/engine""#), "{long}");
+    }
 }

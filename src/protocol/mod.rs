@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod capability;
+pub mod code;
 pub mod era;
 pub mod failure;
 pub mod frame;

@@ -14,16 +14,18 @@ pub struct Limits {
     pub depth: usize,
     /// Most keys in one object.
     pub keys: usize,
+    /// Whether the ids of requests are bounded (`frame`).
+    pub short_ids: bool,
 }
 
 impl Limits {
     /// For text that was validated before.
-    pub const NONE: Limits = Limits { depth: usize::MAX, keys: usize::MAX };
+    pub const NONE: Limits = Limits { depth: usize::MAX, keys: usize::MAX, short_ids: false };
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { depth: 128, keys: 10_000 }
+        Limits { depth: 128, keys: 10_000, short_ids: false }
     }
 }
 

@@ -20,7 +20,9 @@ pub(super) struct SessionActor {
 }
 
 impl SessionActor {
+    /// After every message, whatever it was: changes of lists are told even when word of them found the mailbox full.
     fn publish(&self) {
+        self.state.tell_changes();
         self.session.observed(self.state.open_questions(), self.state.subscriptions());
     }
 }
@@ -67,7 +69,8 @@ impl Handler<TellClient> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, news: TellClient, _: &mut Self::Context) {
-        self.state.tell(&news.upstream, &news.notification, self.session.log_level());
+        self.state.tell(&news, self.session.log_level());
+        self.publish();
     }
 }
 
@@ -94,6 +97,7 @@ impl Handler<ClientProgressed> for SessionActor {
 
     fn handle(&mut self, progressed: ClientProgressed, _: &mut Self::Context) {
         self.state.questions().progressed(progressed.params);
+        self.publish();
     }
 }
 
@@ -101,7 +105,9 @@ impl Handler<RequireUrls> for SessionActor {
     type Result = Option<Bytes>;
 
     fn handle(&mut self, required: RequireUrls, _: &mut Self::Context) -> Self::Result {
-        self.state.questions().urls_required(&required)
+        let error = self.state.questions().urls_required(&required);
+        self.publish();
+        error
     }
 }
 
@@ -114,11 +120,12 @@ impl Handler<OpenStream> for SessionActor {
 }
 
 impl Handler<Subscribed> for SessionActor {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, subscribed: Subscribed, _: &mut Self::Context) {
-        self.state.subscribe(subscribed.public, subscribed.local, subscribed.upstream);
+    fn handle(&mut self, subscribed: Subscribed, _: &mut Self::Context) -> Self::Result {
+        let is_new = self.state.subscribe(subscribed.public, subscribed.local, subscribed.upstream);
         self.publish();
+        is_new
     }
 }
 
@@ -134,8 +141,8 @@ impl Handler<Unsubscribed> for SessionActor {
 impl Handler<ListsChanged> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, changed: ListsChanged, _: &mut Self::Context) {
-        self.state.lists_changed(changed);
+    fn handle(&mut self, _: ListsChanged, _: &mut Self::Context) {
+        self.publish();
     }
 }
 

@@ -1,8 +1,9 @@
 //! Pages that this session's person was asked to visit, by the identifier each hop knows (S-ELIC-07, S-ELIC-08).
 //!
 //! Always: the client's identifier cannot be guessed and belongs to this session alone; one upstream's identifiers mean
-//! nothing when another says them; a page is over once, when it is completed, declined or no longer wanted. The table
-//! outlives calls and is bounded. Not here: addresses, which are kept nowhere.
+//! nothing when another says them; a page is over once, when it is completed, or when everybody who was asked to visit it
+//! has declined or is no longer wanted. The table outlives calls and is bounded: what is shown to the client pushes old
+//! pages out, what is not shown pushes out nothing. Not here: addresses, which are kept nowhere.
 
 use std::collections::VecDeque;
 
@@ -29,6 +30,12 @@ struct Page {
     minted: String,
     /// Of the call that caused it.
     stream: Option<EventSink>,
+    /// Whether the client knows of it.
+    shown: bool,
+    /// Open questions that are about it.
+    asked: usize,
+    /// Whether somebody agreed to visit it: it may be completed whatever becomes of further questions.
+    accepted: bool,
 }
 
 impl Elicitations {
@@ -48,24 +55,75 @@ impl Elicitations {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits).ok()?;
         let minted = URL_SAFE_NO_PAD.encode(bits);
-        let mut own = self.open.iter().enumerate().filter(|(_, page)| page.upstream == *upstream);
-        if let Some((oldest, _)) = own.next()
-            && own.count() + 1 >= KEPT
-        {
-            self.open.remove(oldest);
-        }
         self.open.push_back(Page {
             upstream: upstream.clone(),
             original: original.to_owned(),
             minted: minted.clone(),
             stream: stream.cloned(),
+            shown: false,
+            asked: 0,
+            accepted: false,
         });
         Some(minted)
     }
 
-    /// A page that nobody will complete any longer.
-    pub(super) fn close(&mut self, minted: &str) {
-        self.open.retain(|page| page.minted != minted);
+    /// How many pages there are: what [`Elicitations::forget_since`] goes back to.
+    pub(super) fn mark(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Nothing that was opened since then is shown to anybody.
+    pub(super) fn forget_since(&mut self, mark: usize) {
+        self.open.truncate(mark);
+    }
+
+    /// What was opened is shown to the client: the oldest pages of this upstream beyond its share are forgotten.
+    pub(super) fn shown(&mut self, upstream: &UpstreamName) {
+        let own = self.open.iter().filter(|page| page.upstream == *upstream).count();
+        let mut surplus = own.saturating_sub(KEPT);
+        self.open.retain_mut(|page| {
+            let is_own = page.upstream == *upstream;
+            let goes = surplus > 0 && is_own;
+            surplus -= usize::from(goes);
+            page.shown |= is_own;
+            !goes
+        });
+    }
+
+    /// A question about this page is put to the client.
+    pub(super) fn asked(&mut self, minted: &str) {
+        if let Some(page) = self.find(minted) {
+            page.asked += 1;
+        }
+    }
+
+    /// The question about this page did not reach the client.
+    pub(super) fn not_asked(&mut self, minted: &str) {
+        match self.find(minted) {
+            Some(page) if page.shown => page.asked = page.asked.saturating_sub(1),
+            _ => self.declined(minted),
+        }
+    }
+
+    /// The client agreed to visit it.
+    pub(super) fn accepted(&mut self, minted: &str) {
+        if let Some(page) = self.find(minted) {
+            page.asked = page.asked.saturating_sub(1);
+            page.accepted = true;
+        }
+    }
+
+    /// One question about this page is over without anybody's visit.
+    pub(super) fn declined(&mut self, minted: &str) {
+        let Some(page) = self.find(minted) else { return };
+        page.asked = page.asked.saturating_sub(1);
+        if page.asked == 0 && !page.accepted {
+            self.open.retain(|page| page.minted != minted);
+        }
+    }
+
+    fn find(&mut self, minted: &str) -> Option<&mut Page> {
+        self.open.iter_mut().find(|page| page.minted == minted)
     }
 
     /// Parameters of the client's notification, once; `None` for what is unknown, over, or another upstream's.
@@ -120,7 +178,7 @@ mod tests {
         let expected = format!(r#"{{"elicitationId":"{first}","_meta":{{"v/x":1}}}}"#);
         assert_eq!(told(&mut pages, &one, "same"), Some(expected));
         assert_eq!(told(&mut pages, &one, "same"), None, "once");
-        pages.close(&second);
+        pages.declined(&second);
         assert_eq!(told(&mut pages, &two, "same"), None, "it was declined");
     }
 
@@ -131,9 +189,49 @@ mod tests {
         pages.open(&two, "0", None).expect("random bits");
         for page in 0..=KEPT {
             pages.open(&one, &page.to_string(), None).expect("random bits");
+            pages.shown(&one);
         }
         assert_eq!(told(&mut pages, &one, "0"), None);
         assert!(told(&mut pages, &one, "1").is_some());
         assert!(told(&mut pages, &two, "0").is_some(), "those of another server stay");
+    }
+
+    #[test]
+    fn s_elic_08_what_is_never_shown_pushes_no_page_out() {
+        let one = UpstreamName::new("one");
+        let mut pages = Elicitations::default();
+        for page in 0..KEPT {
+            pages.open(&one, &page.to_string(), None).expect("random bits");
+            pages.shown(&one);
+        }
+        let mark = pages.mark();
+        pages.open(&one, "refused", None).expect("random bits");
+        pages.forget_since(mark);
+        assert_eq!(told(&mut pages, &one, "refused"), None);
+        assert!(told(&mut pages, &one, "0").is_some());
+    }
+
+    #[test]
+    fn s_elic_08_a_page_is_open_for_as_long_as_one_question_about_it_is() {
+        let one = UpstreamName::new("one");
+        let mut pages = Elicitations::default();
+        for (accepts, told_of_it) in [(Some(true), true), (Some(false), false), (None, true)] {
+            let id = pages.open(&one, "same", None).expect("random bits");
+            pages.asked(&id);
+            pages.asked(&id);
+            pages.declined(&id);
+            match accepts {
+                Some(true) => pages.accepted(&id),
+                Some(false) => pages.declined(&id),
+                None => {}
+            }
+            assert_eq!(told(&mut pages, &one, "same").is_some(), told_of_it, "{accepts:?}");
+        }
+        let id = pages.open(&one, "same", None).expect("random bits");
+        pages.asked(&id);
+        pages.asked(&id);
+        pages.accepted(&id);
+        pages.declined(&id);
+        assert!(told(&mut pages, &one, "same").is_some(), "somebody is on the page");
     }
 }

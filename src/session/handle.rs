@@ -1,7 +1,7 @@
 //! How others reach a session: admission on the path of a call, named methods for everything else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -30,6 +30,7 @@ use crate::protocol::json::Object;
 use crate::protocol::log_level::LogLevel;
 use crate::upstream::call::{Affinity, Client, ClientPort};
 use crate::upstream::events::EventSink;
+use crate::upstream::rate::LogGate;
 
 /// What a client said when it opened the session.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub struct Opening {
     /// What the client can be asked.
     pub capabilities: ClientCapabilities,
     /// What it calls itself, for people.
-    pub client_name: String,
+    pub client_name: Arc<str>,
     /// The one stream that carries everything to this client, on transports that have no other.
     pub pipe: Option<Arc<Stream>>,
 }
@@ -54,10 +55,10 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     revision: Revision,
     client: Arc<Client>,
-    client_name: String,
+    client_name: Arc<str>,
     changed: Arc<PendingChanges>,
     in_flight: Arc<InFlightTable>,
-    log_level: AtomicU8,
+    logs: Arc<LogGate>,
     level_was_set: AtomicBool,
     closed: CancellationToken,
     opened: Instant,
@@ -72,7 +73,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn log_level(&self) -> LogLevel {
-        LogLevel::from_number(self.log_level.load(Ordering::Relaxed)).unwrap_or(LogLevel::Warning)
+        self.logs.level()
     }
 
     pub(super) fn observed(&self, questions: usize, subscriptions: usize) {
@@ -135,10 +136,12 @@ impl SessionHandle {
             // Before anybody has the address, or the default bound would hold.
             ctx.set_mailbox_capacity(MAILBOX);
             let address = ctx.address();
+            let logs = Arc::new(LogGate::new(bounds.event_rate));
             let port = ClientPort {
                 ask: address.clone().recipient(),
                 withdraw: address.clone().recipient(),
                 tell: address.recipient(),
+                logs: Arc::clone(&logs),
             };
             let state = State::new(
                 opening.revision,
@@ -161,7 +164,7 @@ impl SessionHandle {
                 client_name: opening.client_name,
                 changed,
                 in_flight: InFlightTable::new(bounds.session_calls),
-                log_level: AtomicU8::new(LogLevel::Warning as u8),
+                logs,
                 level_was_set: AtomicBool::new(false),
                 closed,
                 opened: Instant::now(),
@@ -214,6 +217,11 @@ impl SessionHandle {
         &self.session.client
     }
 
+    /// What the client calls itself; may be empty.
+    pub fn client_name(&self) -> &Arc<str> {
+        &self.session.client_name
+    }
+
     /// The log level it wants; `warning` until it says (S-LOG-06).
     pub fn log_level(&self) -> LogLevel {
         self.session.log_level()
@@ -226,7 +234,7 @@ impl SessionHandle {
 
     /// Notes the log level it wants.
     pub fn set_log_level(&self, level: LogLevel) {
-        self.session.log_level.store(level as u8, Ordering::Relaxed);
+        self.session.logs.set_level(level);
         self.session.level_was_set.store(true, Ordering::Relaxed);
     }
 
@@ -270,14 +278,15 @@ impl SessionHandle {
         self.actor.send(OpenStream { resume }).await.ok()
     }
 
-    /// Remembers a subscription.
-    pub async fn subscribed(&self, subscribed: Subscribed) {
-        let _ = self.actor.send(subscribed).await;
+    /// Remembers a subscription, and says whether it is a new one. When this resolves, its updates reach the client.
+    pub async fn subscribed(&self, subscribed: Subscribed) -> bool {
+        self.actor.send(subscribed).await.unwrap_or(false)
     }
 
     /// Forgets a subscription.
-    pub async fn unsubscribed(&self, public: String) {
-        let _ = self.actor.send(Unsubscribed { public }).await;
+    #[expect(clippy::disallowed_methods, reason = "one for each subscription, however full the mailbox is")]
+    pub fn unsubscribed(&self, public: String) {
+        self.actor.do_send(Unsubscribed { public });
     }
 
     /// The client is about to see the newest list of this kind (`session::changes`).
@@ -285,10 +294,11 @@ impl SessionHandle {
         self.session.changed.clear(kind);
     }
 
-    /// Tells that lists changed. Nothing waits: an overfull session hears of the next change.
+    /// Tells that lists changed. Nothing waits: an overfull session tells it with the next message that it handles.
     pub fn lists_changed(&self, changed: ListsChanged) {
+        self.session.changed.add(changed);
         if self.actor.try_send(changed).is_err() {
-            tracing::debug!(session = ?self.session.id, "a list change was not taken");
+            tracing::debug!(session = ?self.session.id, "a list change is told a little later");
         }
     }
 
@@ -314,7 +324,7 @@ impl SessionHandle {
     pub fn status(&self) -> SessionStatus {
         SessionStatus {
             session: format!("{:?}", self.session.id),
-            client: self.session.client_name.clone(),
+            client: self.session.client_name.to_string(),
             revision: self.session.revision.text(),
             profile: self.session.client.profile.as_ref().map(ToString::to_string),
             age_seconds: self.session.opened.elapsed().as_secs(),
@@ -335,3 +345,68 @@ impl SessionHandle {
 
 /// Messages that may wait for one session.
 const MAILBOX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::names::UpstreamName;
+    use crate::protocol::frame::Notification;
+    use crate::protocol::json::Limits;
+    use crate::session::questions::tests::asked;
+    use crate::session::stream::Next;
+    use crate::session::streams::tests::streams;
+    use crate::upstream::messages::{TellClient, WithdrawQuestion};
+
+    fn object(text: &'static str) -> Object {
+        Object::parse(Bytes::from_static(text.as_bytes()), Limits::NONE).expect("valid")
+    }
+
+    fn session() -> SessionHandle {
+        let (revision, bounds) = (Revision::V2025_11_25, Bounds::default());
+        let opening = Opening {
+            revision,
+            profile: None,
+            capabilities: ClientCapabilities::of(&object(r#"{"roots":{}}"#), revision),
+            client_name: Arc::from(""),
+            pipe: None,
+        };
+        let streams = Arc::new(streams(revision, bounds.clone()));
+        SessionHandle::start(SessionId(7), opening, streams, &bounds, Arc::new(|_| {}))
+    }
+
+    /// News of no consequence, as many as the mailbox takes.
+    fn fill(port: &ClientPort) {
+        let news = || TellClient {
+            upstream: UpstreamName::new("noisy"),
+            in_loggers: true,
+            notification: Notification { method: "notifications/unknown".into(), params: Object::empty() },
+        };
+        while port.tell.try_send(news()).is_ok() {}
+    }
+
+    #[test]
+    fn f11_s_trust_03_a_mailbox_full_of_one_server_s_news_loses_nothing_of_the_others() {
+        System::new().block_on(async {
+            let session = session();
+            let port = session.client().port.clone().expect("it has one");
+            session.client_is_ready().await;
+            let mut stream = session.open_stream(None).await.expect("it lives").expect("free");
+            let question = port.ask.send(asked("calm", "roots/list", "{}")).await;
+            let question = question.expect("it lives").expect("declared");
+            fill(&port);
+            session.lists_changed(ListsChanged { tools: true, ..ListsChanged::default() });
+            port.withdraw.do_send(WithdrawQuestion { number: question.number });
+            // Handled behind all that waits.
+            session.withdraw_questions_on(crate::upstream::events::event_queue(1).0).await;
+            let mut told = Vec::new();
+            while let Some(Next::Event(_, text)) = stream.next().now_or_never() {
+                told.push(String::from_utf8_lossy(&text).into_owned());
+            }
+            for expected in ["roots/list", "tools/list_changed", "notifications/cancelled"] {
+                assert!(told.iter().any(|text| text.contains(expected)), "no {expected} in {told:?}");
+            }
+        });
+    }
+}

@@ -68,9 +68,9 @@ pub struct OpenStream {
 #[error("the session's stream is already open")]
 pub struct StreamTaken;
 
-/// The client is subscribed to a resource from now on.
+/// The client is subscribed to a resource from now on; whether it was not before.
 #[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct Subscribed {
     /// The URI the client uses.
     pub public: String,

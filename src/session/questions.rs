@@ -73,22 +73,33 @@ impl Questions {
         }
         let (method, params) = (&*asked.request.method, &asked.request.params);
         let number = self.last_number + 1;
-        let mut page = None;
-        let params = {
-            let (capabilities, revision) = (&self.capabilities, self.revision);
-            let asking = Asking { asker: &asked.asker, revision, capabilities, token: number };
-            let elicitations = &mut self.elicitations;
-            let mut mint = |original: &str| {
-                page = elicitations.open(&asked.upstream, original, asked.stream.as_ref());
-                page.clone()
-            };
-            match asking.question(method, params, &mut mint) {
-                Asked::Put(params) => params,
-                Asked::Refused(code, text) => return Err(QuestionRefused::Refused(code, text)),
-                Asked::Answered(result) => return Err(QuestionRefused::Answered(result)),
+        let (capabilities, revision) = (&self.capabilities, self.revision);
+        let asking = Asking { asker: &asked.asker, revision, capabilities, token: number };
+        let refused = |instead| match instead {
+            Asked::Put(params) => Ok(params),
+            Asked::Refused(code, text) => Err(QuestionRefused::Refused(code, text)),
+            Asked::Answered(result) => Err(QuestionRefused::Answered(result)),
+        };
+        if let Err(instead) = asking.permitted(method) {
+            refused(instead)?;
+        }
+        // Before anything is made of it.
+        count(&mut self.rates, asked)?;
+        let (mark, mut page) = (self.elicitations.mark(), None);
+        let mut mint = |original: &str| {
+            page = self.elicitations.open(&asked.upstream, original, asked.stream.as_ref());
+            page.clone()
+        };
+        let params = match refused(asking.question(method, params, &mut mint)) {
+            Ok(params) => params,
+            Err(refusal) => {
+                self.elicitations.forget_since(mark);
+                return Err(refusal);
             }
         };
-        self.count(asked)?;
+        if let Some(page) = &page {
+            self.elicitations.asked(page);
+        }
         self.last_number = number;
         let (answer, answered) = oneshot::channel();
         let (progress, progressed) = watch::channel(None);
@@ -99,26 +110,25 @@ impl Questions {
         Ok((Question { number, answer: answered, progress: progressed, lost }, text))
     }
 
-    /// Every question that would be put counts, and the first one too many is logged (S-ELIC-14).
-    fn count(&mut self, asked: &AskClient) -> Result<(), QuestionRefused> {
-        let rate = self.rates.entry(asked.upstream.clone()).or_insert_with(|| Rate {
-            limiter: RateLimiter::direct(Quota::per_minute(asked.per_minute)),
-            told: false,
-        });
-        if rate.limiter.check().is_ok() {
-            return Ok(());
+    /// A question of this upstream is on its way to the client, and so is what it says.
+    pub(super) fn was_put(&mut self, upstream: &UpstreamName) {
+        self.elicitations.shown(upstream);
+    }
+
+    /// A question found no way to the client.
+    pub(super) fn was_not_put(&mut self, number: u64) {
+        if let Some(PendingQuestion { page: Some(page), .. }) = self.pending.remove(&number) {
+            self.elicitations.not_asked(&page);
         }
-        if !std::mem::replace(&mut rate.told, true) {
-            tracing::warn!(upstream = %asked.upstream, limit = asked.per_minute, "a server asks a client too often");
-        }
-        Err(QuestionRefused::TooOften)
     }
 
     /// Hands an answer to whoever asked; one that nobody asked for is ignored.
     pub(super) fn answered(&mut self, number: u64, answer: Answer) {
         let Some(question) = self.pending.remove(&number) else { return };
-        if let (Some(page), false) = (&question.page, is_accepted(&answer)) {
-            self.elicitations.close(page);
+        match &question.page {
+            Some(page) if is_accepted(&answer) => self.elicitations.accepted(page),
+            Some(page) => self.elicitations.declined(page),
+            None => {}
         }
         // The upstream may have withdrawn its question meanwhile.
         let _ = question.answer.send(answer);
@@ -137,7 +147,7 @@ impl Questions {
     pub(super) fn withdraw(&mut self, number: u64) -> Option<(Bytes, Option<EventSink>)> {
         let question = self.pending.remove(&number)?;
         if let Some(page) = &question.page {
-            self.elicitations.close(page);
+            self.elicitations.declined(page);
         }
         let params = format!(r#"{{"requestId":{number},"reason":"no longer needed"}}"#);
         let text = message::notification("notifications/cancelled", params.as_bytes()).into();
@@ -166,13 +176,35 @@ impl Questions {
             return None;
         }
         let elicitations = &mut self.elicitations;
+        let mark = elicitations.mark();
         let mut mint = |original: &str| elicitations.open(&required.upstream, original, None);
-        url_required(&required.asker, &required.error, &mut mint).map(Bytes::from)
+        let error = url_required(&required.asker, &required.error, &mut mint);
+        match error {
+            Some(_) => elicitations.shown(&required.upstream),
+            None => elicitations.forget_since(mark),
+        }
+        error.map(Bytes::from)
     }
 
     pub(super) fn open(&self) -> usize {
         self.pending.len()
     }
+}
+
+/// Every question that a client may be asked counts, whatever is wrong with it, and the first one too many is logged
+/// (S-ELIC-14).
+fn count(rates: &mut HashMap<UpstreamName, Rate>, asked: &AskClient) -> Result<(), QuestionRefused> {
+    let rate = rates.entry(asked.upstream.clone()).or_insert_with(|| Rate {
+        limiter: RateLimiter::direct(Quota::per_minute(asked.per_minute)),
+        told: false,
+    });
+    if rate.limiter.check().is_ok() {
+        return Ok(());
+    }
+    if !std::mem::replace(&mut rate.told, true) {
+        tracing::warn!(upstream = %asked.upstream, limit = asked.per_minute, "a server asks a client too often");
+    }
+    Err(QuestionRefused::TooOften)
 }
 
 fn is_accepted(answer: &Answer) -> bool {
@@ -185,6 +217,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::protocol::code::METHOD_NOT_FOUND;
     use crate::protocol::frame::Request;
     use crate::protocol::json::Limits;
     use crate::protocol::translate::question::Asker;
@@ -231,7 +264,7 @@ pub(super) mod tests {
         assert_eq!(refused, Some(QuestionRefused::TooOften));
         questions.ask(&asked("two", "roots/list", "{}")).expect("another server");
         let undeclared = questions.ask(&asked("one", "elicitation/create", PAGE)).err();
-        assert!(matches!(undeclared, Some(QuestionRefused::Refused(-32601, _))), "{undeclared:?}");
+        assert!(matches!(undeclared, Some(QuestionRefused::Refused(METHOD_NOT_FOUND, _))), "{undeclared:?}");
     }
 
     #[test]
@@ -258,5 +291,39 @@ pub(super) mod tests {
             let completed = questions.page_completed(&one, &object(r#"{"elicitationId":"e"}"#));
             assert_eq!(completed.is_some(), told);
         }
+    }
+
+    #[test]
+    fn s_elic_14_a_question_too_many_leaves_no_page_behind_and_pushes_none_out() {
+        let mut questions = questions(r#"{"elicitation":{"url":{}}}"#);
+        let one = UpstreamName::new("one");
+        let page = |id: &str| {
+            let page = PAGE.replace(r#""e""#, &format!(r#""{id}""#));
+            asked("one", "elicitation/create", &page)
+        };
+        for id in ["a", "b", "c"] {
+            questions.ask(&page(id)).expect("within the rate");
+            questions.was_put(&one);
+        }
+        let refused = questions.ask(&page("too often")).err();
+        assert_eq!(refused, Some(QuestionRefused::TooOften));
+        assert_eq!(questions.elicitations.mark(), 3);
+        let broken = PAGE.replace("https", "file");
+        let refused = questions.ask(&asked("one", "elicitation/create", &broken)).err();
+        assert_eq!(refused, Some(QuestionRefused::TooOften), "what is broken counts as well");
+    }
+
+    #[test]
+    fn s_elic_08_questions_about_one_page_do_not_close_it_for_each_other() {
+        let mut questions = questions(r#"{"elicitation":{"url":{}}}"#);
+        let ask = |questions: &mut Questions| {
+            questions.ask(&asked("one", "elicitation/create", PAGE)).expect("declared").0.number
+        };
+        let (first, second) = (ask(&mut questions), ask(&mut questions));
+        questions.withdraw(first);
+        questions.answered(second, Answer::Result(object(r#"{"action":"accept"}"#)));
+        let completed =
+            questions.page_completed(&UpstreamName::new("one"), &object(r#"{"elicitationId":"e"}"#));
+        assert!(completed.is_some(), "somebody is on the page");
     }
 }

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
-use super::messages::{ListsChanged, StreamTaken};
+use super::messages::StreamTaken;
 use super::questions::Questions;
 use super::stream::{StreamReader, Weight};
 use super::streams::Streams;
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
-use crate::protocol::frame::{Answer, Notification};
+use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
-use crate::protocol::log_level::{LogLevel, log_params};
+use crate::protocol::log_level::{LogLevel, is_severe_enough, log_params};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
 use crate::upstream::events::{CallEvent, EventSink, SessionMessage};
-use crate::upstream::messages::{AskClient, Question, QuestionRefused};
+use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient};
 
 /// Messages that may wait for the end of the client's handshake.
 const WAITING: usize = 64;
@@ -90,9 +90,10 @@ impl State {
         let (question, text) = self.questions.ask(asked)?;
         let message = SessionMessage::awaited(text, question.lost.clone());
         if self.deliver_message(message, Weight::Lasting, asked.stream.as_ref()) {
+            self.questions.was_put(&asked.upstream);
             return Ok(question);
         }
-        self.questions.withdraw(question.number);
+        self.questions.was_not_put(question.number);
         Err(QuestionRefused::TooMany)
     }
 
@@ -120,8 +121,9 @@ impl State {
         }
     }
 
-    pub(super) fn subscribe(&mut self, public: String, local: String, upstream: UpstreamName) {
-        self.subscriptions.insert(public, Subscription { local, upstream });
+    /// Says whether it is a new one.
+    pub(super) fn subscribe(&mut self, public: String, local: String, upstream: UpstreamName) -> bool {
+        self.subscriptions.insert(public, Subscription { local, upstream }).is_none()
     }
 
     pub(super) fn unsubscribe(&mut self, public: &str) {
@@ -129,16 +131,14 @@ impl State {
     }
 
     /// News of an upstream that belong to no call.
-    pub(super) fn tell(&mut self, upstream: &UpstreamName, news: &Notification, level: LogLevel) {
+    pub(super) fn tell(&mut self, told: &TellClient, level: LogLevel) {
+        let TellClient { upstream, in_loggers, notification: news } = told;
         match &*news.method {
-            "notifications/message" => {
-                if let Some(params) = log_params(upstream.as_str(), &news.params, level) {
-                    self.deliver(
-                        message::notification("notifications/message", &params).into(),
-                        Weight::Passing,
-                        None,
-                    );
-                }
+            // Judged before it came here (`LogGate`); the client may have changed its mind since.
+            "notifications/message" if is_severe_enough(&news.params, level) => {
+                let params = log_params(in_loggers.then(|| upstream.as_str()), &news.params);
+                let text = message::notification("notifications/message", &params);
+                self.deliver(text.into(), Weight::Passing, None);
             }
             "notifications/elicitation/complete" => {
                 if let Some((text, stream)) = self.questions.page_completed(upstream, &news.params) {
@@ -171,12 +171,6 @@ impl State {
             let text = message::notification("notifications/resources/updated", &text).into();
             self.deliver(text, Weight::Lasting, None);
         }
-    }
-
-    /// Lists changed: told once for as long as the client has not heard of it.
-    pub(super) fn lists_changed(&mut self, changed: ListsChanged) {
-        self.changed.add(changed);
-        self.tell_changes();
     }
 
     fn deliver(&mut self, text: Bytes, weight: Weight, stream: Option<&EventSink>) -> bool {
@@ -214,8 +208,11 @@ impl State {
         put
     }
 
-    /// A change is told when somebody listens, and once however often it happened before.
-    fn tell_changes(&self) {
+    /// Lists changed (`session::changes`): that is told when somebody listens, and once however often it happened before.
+    pub(super) fn tell_changes(&self) {
+        if !self.changed.has(TOOLS | PROMPTS | RESOURCES) {
+            return;
+        }
         let standing = self.streams.standing();
         if self.waiting.is_some() || !standing.is_attended() {
             return;
@@ -257,11 +254,14 @@ mod tests {
 
     use super::*;
     use crate::config::bounds::Bounds;
+    use crate::protocol::code::METHOD_NOT_FOUND;
+    use crate::protocol::frame::Notification;
     use crate::protocol::json::Limits;
+    use crate::session::messages::ListsChanged;
     use crate::session::stream::Next;
 
     const NOT_DECLARED: QuestionRefused =
-        QuestionRefused::Refused(-32601, "the client did not declare this capability");
+        QuestionRefused::Refused(METHOD_NOT_FOUND, "the client did not declare this capability");
 
     fn object(text: &str) -> Object {
         Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::default()).expect("valid")
@@ -314,8 +314,10 @@ mod tests {
         let mut state = session("{}");
         let mut stream = state.open_stream(None).expect("free");
         let tools = ListsChanged { tools: true, ..ListsChanged::default() };
-        state.lists_changed(tools);
-        state.lists_changed(tools);
+        for _ in 0..2 {
+            state.changed.add(tools);
+            state.tell_changes();
+        }
         assert_eq!(next(&mut stream), None);
         state.client_is_ready();
         assert_eq!(
@@ -335,15 +337,19 @@ mod tests {
         state.client_is_ready();
         let mut stream = state.open_stream(None).expect("free");
         state.subscribe("file:///dir".into(), "file:///dir".into(), upstream.clone());
-        let update = |uri: &str| Notification {
-            method: "notifications/resources/updated".into(),
-            params: object(&format!(r#"{{"uri":"{uri}"}}"#)),
+        let update = |upstream: &str, uri: &str| TellClient {
+            upstream: UpstreamName::new(upstream),
+            in_loggers: true,
+            notification: Notification {
+                method: "notifications/resources/updated".into(),
+                params: object(&format!(r#"{{"uri":"{uri}"}}"#)),
+            },
         };
         for (uri, told) in [("file:///dir", true), ("file:///dir/x", true), ("file:///dirt", false)] {
-            state.tell(&upstream, &update(uri), LogLevel::Warning);
+            state.tell(&update("files", uri), LogLevel::Warning);
             assert_eq!(next(&mut stream).is_some(), told, "{uri}");
         }
-        state.tell(&UpstreamName::new("other"), &update("file:///dir"), LogLevel::Warning);
+        state.tell(&update("other", "file:///dir"), LogLevel::Warning);
         assert_eq!(next(&mut stream), None, "another server has no say over this resource");
     }
 }

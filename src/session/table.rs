@@ -40,11 +40,11 @@ pub enum NotOpened {
     NoRandomness,
 }
 
-/// A place among the sessions, for as long as it is held.
+/// A seat among the sessions, for as long as it is held.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Seat(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -58,28 +58,28 @@ impl SessionTable {
         Arc::new(SessionTable { sessions: DashMap::new(), count, totals, sealer, bounds })
     }
 
-    /// A place for a client whose transport keeps it for the session too.
-    pub fn reserve(&self) -> Result<Place, NotOpened> {
+    /// A seat for a client whose transport keeps it for the session too.
+    pub fn reserve(&self) -> Result<Seat, NotOpened> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.bounds.sessions {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(NotOpened::TooMany);
         }
-        Ok(Place(Arc::clone(&self.count)))
+        Ok(Seat(Arc::clone(&self.count)))
     }
 
     /// Opens a session on this thread; `released` is called once when it has ended.
     pub fn open(self: &Arc<Self>, mut opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
-        // Who holds a pipe holds its session's place.
-        let place = if opening.pipe.is_none() { Some(self.reserve()?) } else { None };
+        // Who holds a pipe holds its session's seat.
+        let seat = if opening.pipe.is_none() { Some(self.reserve()?) } else { None };
         let id = SessionId(random_bits()?);
-        // Its place is free when it has ended.
-        let place = Mutex::new(place);
+        // Its seat is free when it has ended.
+        let seat = Mutex::new(seat);
         let table = Arc::downgrade(self);
         let on_end: OnEnd = Arc::new(move |id| {
             if let Some(table) = table.upgrade() {
                 table.sessions.remove(&id);
             }
-            drop(place.lock().unwrap_or_else(PoisonError::into_inner).take());
+            drop(seat.lock().unwrap_or_else(PoisonError::into_inner).take());
             released(id);
         });
         let ids = EventIds::new(Arc::clone(&self.sealer), id, Principal::Local);

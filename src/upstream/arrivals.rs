@@ -86,13 +86,18 @@ impl Link {
     fn logged(&self, notification: Notification, cause: Option<u64>) {
         let caller = self.call_of(cause).and_then(|call| self.calls.caller(call));
         if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
-            let log = CallEvent::Log(self.upstream.clone(), Box::new(notification.params));
+            let logger = self.question_rules.logger_name(&self.upstream);
+            let log = CallEvent::Log(logger, Box::new(notification.params));
             // Nobody reads it when the caller has left its answer to run without it.
             let _ = events.push(log);
             return;
         }
         match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
-            Some(port) => self.tell(&port, notification),
+            // Before the mailbox, which others need as well (F11).
+            Some(port) if port.logs.admits(&self.upstream, &notification.params) => {
+                self.tell(&port, notification);
+            }
+            Some(_) => {}
             None => self.own_log.write(&self.upstream, &notification.params),
         }
     }
@@ -108,11 +113,13 @@ impl Link {
     }
 
     fn tell(&self, port: &ClientPort, notification: Notification) {
-        let news = TellClient { upstream: self.upstream.clone(), notification };
+        let in_loggers = self.question_rules.asker.title_in_message;
+        let news = TellClient { upstream: self.upstream.clone(), in_loggers, notification };
         if port.tell.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
         }
     }
+
     /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
     pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
         let caller = cause.and_then(|cause| self.calls.caller(cause));

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::events::{CallEvent, EventSink};
 use super::messages::{QuestionRecipient, TellRecipient, WithdrawalRecipient};
+use super::rate::LogGate;
 use crate::auth::principal::Principal;
 use crate::names::{ProfileName, SessionId};
 use crate::protocol::capability::ClientCapabilities;
@@ -40,6 +41,8 @@ pub struct ClientPort {
     pub withdraw: WithdrawalRecipient,
     /// Notifications that belong to no call.
     pub tell: TellRecipient,
+    /// Which logs among them it takes.
+    pub logs: Arc<LogGate>,
 }
 
 impl Client {

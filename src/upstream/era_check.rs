@@ -11,14 +11,11 @@ use tokio::time::Instant;
 use super::error::UpstreamError;
 use super::probe::{Verdict, judge};
 use super::stateless::{Answered, StatelessHttp};
+use crate::protocol::code::{
+    HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
+};
 use crate::protocol::era::NEWEST_STATELESS;
 use crate::protocol::frame::Answer;
-
-const HEADER_MISMATCH: i64 = -32020;
-const MISSING_CAPABILITY: i64 = -32021;
-const UNSUPPORTED_VERSION: i64 = -32022;
-const METHOD_NOT_FOUND: i64 = -32601;
-const INVALID_PARAMS: i64 = -32602;
 
 /// An upstream is asked at most this often, however many doubts there are.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);

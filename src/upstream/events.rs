@@ -18,8 +18,8 @@ use crate::protocol::json::Object;
 pub enum CallEvent {
     /// Parameters of a `notifications/progress`, still with the upstream's token.
     Progress(Box<Object>),
-    /// Parameters of a `notifications/message`, and whose it is.
-    Log(UpstreamName, Box<Object>),
+    /// Parameters of a `notifications/message`, and the upstream that its logger is to name, if it is to.
+    Log(Option<UpstreamName>, Box<Object>),
     /// For the call's own stream.
     Message(SessionMessage),
 }
@@ -237,7 +237,7 @@ mod tests {
     fn f11_a_storm_of_logs_keeps_no_question_out() {
         let (sink, mut events) = event_queue(2);
         for _ in 0..100 {
-            let log = CallEvent::Log(UpstreamName::new("up"), object(r#"{"level":"error"}"#.into()));
+            let log = CallEvent::Log(Some(UpstreamName::new("up")), object(r#"{"level":"error"}"#.into()));
             sink.push(log).expect("open");
         }
         let message = |text| CallEvent::Message(SessionMessage::new(Bytes::from_static(text)));

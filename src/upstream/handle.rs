@@ -20,6 +20,7 @@ use crate::config::bounds::Bounds;
 use crate::config::servers::{ServerSettings, Share};
 use crate::names::UpstreamName;
 use crate::policy::Permit;
+use crate::protocol::code::METHOD_NOT_FOUND;
 use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object};
@@ -216,7 +217,9 @@ impl UpstreamHandle {
         };
         match self.forward(permit, &call).await? {
             Answer::Result(result) => Ok(result),
-            Answer::Error(error) if error.code == -32601 => Err(UpstreamError::NotOffered(method.name())),
+            Answer::Error(error) if error.code == METHOD_NOT_FOUND => {
+                Err(UpstreamError::NotOffered(method.name()))
+            }
             Answer::Error(error) => {
                 Err(UpstreamError::protocol(format!("it refused {}: {}", method.name(), error.message())))
             }

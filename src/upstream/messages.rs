@@ -193,6 +193,8 @@ pub struct WithdrawQuestion {
 pub struct TellClient {
     /// Who tells.
     pub upstream: UpstreamName,
+    /// Whether loggers name it.
+    pub in_loggers: bool,
     /// The upstream's notification.
     pub notification: Notification,
 }

@@ -1,7 +1,7 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `events` and `error` (what passes
-//! through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
+//! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `events`, `rate` and `error` (what
+//! passes through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
 //! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared` and
 //! `encode` (what is said of clients, and for them), `link`, `calls`, `asking` and `levels` (an open connection),
 //! `arrivals`, `questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
@@ -40,6 +40,7 @@ mod pages;
 mod pings;
 pub mod probe;
 mod questions;
+pub mod rate;
 mod route;
 mod shared;
 mod sse_endpoint;

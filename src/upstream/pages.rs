@@ -10,6 +10,7 @@ use super::call::{Client, ClientPort};
 use super::error::UpstreamError;
 use super::link::Link;
 use super::messages::TellClient;
+use crate::protocol::code::URL_ELICITATION_REQUIRED;
 use crate::protocol::frame::{Answer, Notification};
 use crate::protocol::json::{Limits, Object, elements};
 
@@ -17,7 +18,6 @@ use crate::protocol::json::{Limits, Object, elements};
 const KEPT: usize = 256;
 /// As `protocol::translate::question` passes them on.
 const LONGEST_ID: usize = 1024;
-const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 #[derive(Debug, Default)]
 pub(super) struct Pages {
@@ -71,15 +71,20 @@ impl Link {
 
     /// Tells those who were shown the page. A link of one session may be younger than the page; that session knows.
     pub(super) fn page_completed(&self, notification: &Notification) {
-        let mut shown_to = self.lock_pages().completed(&notification.params);
-        if shown_to.is_empty() {
-            shown_to.extend(self.client.port.clone());
+        let shown_to = self.lock_pages().completed(&notification.params);
+        let news = || TellClient {
+            upstream: self.upstream.clone(),
+            in_loggers: false,
+            notification: notification.clone(),
+        };
+        if let (true, Some(port)) = (shown_to.is_empty(), &self.client.port)
+            && port.tell.try_send(news()).is_err()
+        {
+            tracing::debug!(upstream = %self.upstream, "the session did not take that a page was completed");
         }
         for port in shown_to {
-            let news = TellClient { upstream: self.upstream.clone(), notification: notification.clone() };
-            if port.tell.try_send(news).is_err() {
-                tracing::debug!(upstream = %self.upstream, "the session did not take that a page was completed");
-            }
+            // However full the mailbox is: a page is completed once, and pages are counted.
+            port.tell.do_send(news());
         }
     }
 }

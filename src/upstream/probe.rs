@@ -1,6 +1,7 @@
 //! Which era does this upstream speak? The judgement alone; asking is `connect`'s business (S-HTTPC-11, S-STDIO-05).
 
 use crate::protocol::capability::ServerCapabilities;
+use crate::protocol::code::{HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::{Limits, Object, elements, string};
@@ -31,12 +32,6 @@ pub(super) enum Verdict {
     /// A server of the handshake era.
     Handshake,
 }
-
-/// Codes that only stateless servers use.
-const HEADER_MISMATCH: i64 = -32020;
-const MISSING_CAPABILITY: i64 = -32021;
-const UNSUPPORTED_VERSION: i64 = -32022;
-const METHOD_NOT_FOUND: i64 = -32601;
 
 /// Judges an answer; `http_status` is `None` on a pipe.
 pub(super) fn judge(answer: &Answer, http_status: Option<u16>, asked: Revision) -> Verdict {

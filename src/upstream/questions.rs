@@ -15,6 +15,8 @@ use super::link::{Link, OpenQuestion};
 use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
+use crate::names::UpstreamName;
+use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, USER_REJECTED};
 use crate::protocol::era::{NEWEST_HANDSHAKE, Revision};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Object, quote};
@@ -24,11 +26,6 @@ use crate::protocol::translate::question::{Asker, Expecting, answer, progress_to
 
 /// Questions of one connection that may be on their way to clients.
 const OPEN_AT_ONCE: usize = 256;
-
-const INVALID_REQUEST: i64 = -32600;
-const METHOD_NOT_FOUND: i64 = -32601;
-const INTERNAL_ERROR: i64 = -32603;
-const USER_REJECTED: i64 = -1;
 
 const NOBODY: &str = "nobody can be asked";
 const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
@@ -63,6 +60,13 @@ impl QuestionRules {
             per_minute: per_minute.unwrap_or(NonZeroU32::MIN),
             per_call: bounds.call_questions,
         }
+    }
+}
+
+impl QuestionRules {
+    /// The name that loggers of this upstream begin with: where its tools and messages have one, they have too.
+    pub(super) fn logger_name(&self, upstream: &UpstreamName) -> Option<UpstreamName> {
+        self.asker.title_in_message.then(|| upstream.clone())
     }
 }
 
@@ -240,8 +244,9 @@ struct WithdrawOnDrop {
 
 impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
-        if !self.settled && self.port.withdraw.try_send(WithdrawQuestion { number: self.number }).is_err() {
-            tracing::debug!("the session of a withdrawn question is gone");
+        if !self.settled {
+            // However full the mailbox is: there is one for each question, and those are counted.
+            self.port.withdraw.do_send(WithdrawQuestion { number: self.number });
         }
     }
 }

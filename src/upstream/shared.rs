@@ -118,8 +118,9 @@ impl Shared {
             }
             TransportSettings::Http(http) => {
                 let endpoint = endpoint(http, &bounds)?;
+                let logger_name = (!settings.prefix.is_empty()).then(|| settings.name.clone());
                 Address::Http {
-                    stateless: Arc::new(StatelessHttp::new(settings.name.clone(), endpoint.clone())),
+                    stateless: Arc::new(StatelessHttp::new(logger_name, endpoint.clone())),
                     endpoint,
                 }
             }
@@ -309,7 +310,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Limits on the structure of what upstreams send.
 pub(super) fn json_limits(bounds: &Bounds) -> Limits {
-    Limits { depth: bounds.json_depth, keys: bounds.json_keys }
+    Limits { depth: bounds.json_depth, keys: bounds.json_keys, short_ids: false }
 }
 
 fn endpoint(http: &HttpSettings, bounds: &Bounds) -> Result<Endpoint, String> {

@@ -26,7 +26,7 @@ const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 /// An upstream that is spoken to without a session.
 #[derive(Debug)]
 pub(super) struct StatelessHttp {
-    upstream: UpstreamName,
+    logger_name: Option<UpstreamName>,
     endpoint: Endpoint,
     next: AtomicU64,
 }
@@ -38,8 +38,9 @@ pub(super) struct Answered {
 }
 
 impl StatelessHttp {
-    pub(super) fn new(upstream: UpstreamName, endpoint: Endpoint) -> Self {
-        StatelessHttp { upstream, endpoint, next: AtomicU64::new(0) }
+    /// `logger_name` is the name that loggers of this upstream begin with, if they do.
+    pub(super) fn new(logger_name: Option<UpstreamName>, endpoint: Endpoint) -> Self {
+        StatelessHttp { logger_name, endpoint, next: AtomicU64::new(0) }
     }
 
     /// Makes a call and waits for its answer.
@@ -143,7 +144,7 @@ impl StatelessHttp {
                         on_event(CallEvent::Progress(Box::new(notification.params)));
                     }
                     "notifications/message" => {
-                        on_event(CallEvent::Log(self.upstream.clone(), Box::new(notification.params)))
+                        on_event(CallEvent::Log(self.logger_name.clone(), Box::new(notification.params)))
                     }
                     _ => {}
                 },

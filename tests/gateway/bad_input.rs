@@ -226,3 +226,17 @@ async fn a_thousand_bad_requests_leave_the_gateway_as_it_was() {
     all_is_well(&gateway, &client).await;
     assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());
 }
+
+#[tokio::test]
+async fn s_base_02_ids_longer_than_any_client_needs_are_refused_without_being_repeated() {
+    let (upstream, gateway, client) = quick().await;
+    for id in [format!("\"{}\"", "i".repeat(257)), "7".repeat(65)] {
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"one__echo"}}}}"#);
+        let refused = client.endpoint.ask("POST", client.headers("", &json!({})), body.as_bytes()).await;
+        assert_eq!((refused.status, refused.error_code()), (400, -32600), "{}", refused.body);
+        assert_eq!(refused.json()["id"], Value::Null, "{}", refused.body);
+    }
+    assert!(upstream.received("tools/call").is_empty());
+    all_is_well(&gateway, &client).await;
+}

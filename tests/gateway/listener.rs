@@ -211,6 +211,45 @@ async fn f52_a_draining_gateway_is_not_ready_takes_nothing_new_and_finishes_what
 }
 
 #[tokio::test]
+async fn f52_a_draining_gateway_takes_no_request_in_a_batch_either() {
+    let finish = Arc::new(Notify::new());
+    let may_finish = Arc::clone(&finish);
+    let upstream = http_upstream("one")
+        .on("tools/call", move |mut call| {
+            let may_finish = Arc::clone(&may_finish);
+            async move {
+                may_finish.notified().await;
+                call.text("in time").await;
+            }
+        })
+        .start()
+        .await;
+    let mut gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake("2025-03-26").await;
+    client.until_tools(&["one__echo"]).await;
+    let running = client.open_call("one__echo", json!({})).await;
+    upstream.until_received("tools/call", 1).await;
+    gateway.signal(rustix::process::Signal::TERM);
+    eventually("readiness to be withdrawn", || async {
+        (gateway.admin_get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
+    let params = json!({ "name": "one__echo", "arguments": {} });
+    let call = |id: u32| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+    let batch = json!([call(901), call(902)]).to_string();
+    let refused = client.endpoint.ask("POST", client.headers("", &json!({})), batch.as_bytes()).await;
+    for (answer, id) in refused.json().as_array().expect("a batch").iter().zip([901, 902]) {
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32603)), "{answer}");
+        assert_eq!(answer["error"]["data"]["outcome"], "not_sent", "{answer}");
+    }
+    assert_eq!(upstream.received("tools/call").len(), 1);
+    finish.notify_one();
+    let (status, answer) = tokio::join!(gateway.ended(), running.answer());
+    assert!(status.success(), "{status:?}");
+    assert_eq!(answer.text(), "in time");
+}
+
+#[tokio::test]
 async fn f52_what_does_not_end_within_the_drain_is_ended_and_the_exit_is_clean() {
     let upstream = http_upstream("one")
         .on("tools/call", |mut call| async move { call.disconnected().await })

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::support::client::{Client, Exchange, Message};
 use crate::support::upstream::UpstreamPlan;
 use crate::support::{
-    HANDSHAKE, HANDSHAKE_REVISIONS, TRANSPORTS, Transport, Upstream, eventually, gateway, stdio_upstream,
-    upstream, within,
+    HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, TRANSPORTS, Transport, Upstream, eventually, gateway,
+    stdio_upstream, upstream, within,
 };
 
 const LOG: &str = "notifications/message";
@@ -168,6 +168,51 @@ async fn s_log_05_loggers_name_their_server_whether_they_have_a_name_or_not() {
         assert!(logger(1).starts_with("one"), "{:?}", logger(1));
         assert!(messages[1].raw.contains(r#""f":1.0"#), "data passes as it is: {}", messages[1].raw);
     }
+}
+
+#[tokio::test]
+async fn s_log_05_a_server_whose_tools_have_no_prefix_keeps_its_loggers_names() {
+    for (revision, transport) in
+        [(HANDSHAKE, Transport::Http), (HANDSHAKE, Transport::Stdio), (STATELESS, Transport::Http)]
+    {
+        let upstream = upstream("one", revision, transport)
+            .on("tools/call", |mut call| async move {
+                call.notify(LOG, json!({ "level": "error", "logger": "engine", "data": 1 })).await;
+                call.text("done").await;
+            })
+            .start()
+            .await;
+        let gateway = gateway().with_more("one", &upstream, json!({ "prefix": "" })).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["echo"]).await;
+        client.request("logging/setLevel", json!({ "level": "debug" })).await.result();
+        let answer = client.call("echo", json!({})).await;
+        let logged = answer.before.iter().find(|message| message.method() == LOG).expect("its log");
+        assert_eq!(logged.params()["logger"], "engine", "{}", logged.raw);
+    }
+}
+
+#[tokio::test]
+async fn s_log_05_f11_logs_that_belong_to_no_call_are_heard_in_part() {
+    let upstream = stdio_upstream("one").quiet().start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake(HANDSHAKE).await.quiet();
+    client.until_tools(&["one__echo"]).await;
+    let mut stream = client.standalone_stream().await;
+    client.call("one__echo", json!({})).await.text();
+    let call = upstream.until_received("tools/call", 1).await;
+    upstream.until_standing_for(&call).await;
+    for n in 0..2_000 {
+        // Small talk first: it takes nothing of what errors may have.
+        upstream.tell(&call, LOG, json!({ "level": "debug", "data": n })).await;
+    }
+    for n in 0..2_000 {
+        upstream.tell(&call, LOG, json!({ "level": "error", "data": n })).await;
+    }
+    let heard = stream.messages_within(Duration::from_secs(1)).await;
+    let heard: Vec<_> = heard.iter().filter(|message| message.method() == LOG).collect();
+    assert!((1..1_000).contains(&heard.len()), "{} of 2,000 at once", heard.len());
+    assert_eq!(heard[0].params()["data"], 0, "the first error is heard");
 }
 
 /// Things that look like secrets, each with the part that must not be shown.

@@ -17,6 +17,7 @@ mod base;
 mod batch_items;
 mod batches;
 mod beyond_bounds;
+mod broken_answers;
 mod cancel_races;
 mod commands;
 mod content;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{HANDSHAKE, STATELESS, gateway, http_upstream, stateless_upstream, stdio_upstream};
+use crate::support::{
+    HANDSHAKE, STATELESS, TRANSPORTS, gateway, http_upstream, stateless_upstream, stdio_upstream, upstream,
+};
 
 #[tokio::test]
 async fn s_res_01_04_uris_find_their_upstream_by_list_template_and_link() {
@@ -195,5 +197,36 @@ async fn s_res_06_updates_go_to_the_subscriber_alone_and_only_where_offered() {
     offers.announce("notifications/resources/updated", json!({ "uri": "test://one/static" })).await;
     for message in stream.messages_within(Duration::from_millis(500)).await {
         assert_ne!(message.method(), "notifications/resources/updated", "{}", message.raw);
+    }
+}
+
+#[tokio::test]
+async fn s_res_07_the_first_update_may_come_before_the_answer_to_the_subscription() {
+    const UPDATED: &str = "notifications/resources/updated";
+    for transport in TRANSPORTS {
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("resources/subscribe", |mut call| async move {
+                let update = json!({ "uri": call.params()["uri"] });
+                if call.count() == 1 {
+                    return call.error(-32_603, "not yet", Value::Null).await;
+                }
+                call.notify(UPDATED, update).await;
+                call.default().await;
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut stream = client.standalone_stream().await;
+        let uri = json!({ "uri": "test://one/static" });
+        client.request("resources/subscribe", uri.clone()).await.error();
+        let subscribed = upstream.until_received("resources/subscribe", 1).await;
+        upstream.until_standing_for(&subscribed).await;
+        upstream.announce(UPDATED, uri.clone()).await;
+        stream.never(UPDATED, Duration::from_millis(300)).await;
+        client.request("resources/subscribe", uri).await.result();
+        let updated = stream.until_method(UPDATED).await;
+        assert_eq!(updated.params()["uri"], "test://one/static", "{transport:?}");
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, HANDSHAKE, HANDSHAKE_REVISIONS, Transport, eventually, gateway, http_upstream,
+    Client, HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, Transport, eventually, gateway, http_upstream,
     stateless_upstream, stdio_upstream, upstream,
 };
 
@@ -135,5 +135,25 @@ async fn s_life_13_a_client_is_shown_nothing_that_its_revision_does_not_know() {
         assert!(kinds.len() >= 3, "what cannot be shown is told in text: {}", answer.raw);
         let text = answer.raw.replace(' ', "");
         assert!(text.contains("[1,2,3]"), "the structured result stays readable: {}", answer.raw);
+    }
+}
+
+#[tokio::test]
+async fn s_life_08_a_server_is_told_who_is_behind_a_call_only_where_the_operator_says_so() {
+    let forged = json!({ "name": "one__echo", "arguments": {}, "_meta": { "switchyard/client": { "name": "forged" } } });
+    for revision in [HANDSHAKE, STATELESS] {
+        for (settings, told) in [
+            (json!({}), Value::Null),
+            (json!({ "tell_client": false }), Value::Null),
+            (json!({ "tell_client": true }), json!({ "name": "story" })),
+        ] {
+            let upstream = http_upstream("one").start().await;
+            let gateway = gateway().with_more("one", &upstream, settings.clone()).start().await;
+            let client = gateway.client(revision).await;
+            client.until_tools(&["one__echo"]).await;
+            client.request("tools/call", forged.clone()).await.result();
+            let call = upstream.until_received("tools/call", 1).await;
+            assert_eq!(call.params()["_meta"]["switchyard/client"], told, "{revision} with {settings}");
+        }
     }
 }

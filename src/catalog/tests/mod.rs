@@ -30,6 +30,7 @@ use crate::store::seal::Sealer;
 /// Settings with servers as `(key, prefix)`.
 fn settings(servers: &[(&str, &str)]) -> Settings {
     let server = |(name, prefix): &(&str, &str)| ServerSettings {
+        tell_client: false,
         name: UpstreamName::new(*name),
         title: (*name).into(),
         share: Share::Session,

@@ -40,6 +40,9 @@ section! {
         "title" title: Text,
         /// What it may ask of clients.
         "ask" ask: WrittenAsk,
+        /// Whether calls tell it the name of the client behind them, in `_meta["switchyard/client"]`.
+        #[schemars(extend("default" = false))]
+        "tell_client" tell_client: bool,
         /// Protocol revision: found out, or pinned; `sse` pins the HTTP+SSE transport of 2024-11-05.
         #[schemars(extend("default" = "auto"))]
         "protocol" protocol: WrittenProtocol,

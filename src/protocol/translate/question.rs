@@ -12,6 +12,7 @@ mod tests;
 mod url_required;
 
 use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::code::{INVALID_PARAMS, METHOD_NOT_FOUND};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::RequestId;
 use crate::protocol::json::{Object, quote};
@@ -68,27 +69,30 @@ pub type Mint<'m> = dyn FnMut(&str) -> Option<String> + 'm;
 /// What says who asks.
 pub(crate) const SERVER_KEY: &str = "switchyard/server";
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
-pub(super) const METHOD_NOT_FOUND: i64 = -32601;
-pub(super) const INVALID_PARAMS: i64 = -32602;
-pub(super) const INTERNAL_ERROR: i64 = -32603;
 
 const NOT_DECLARED: Asked = Asked::Refused(METHOD_NOT_FOUND, "the client did not declare this capability");
 const NOT_ALLOWED: Asked = Asked::Refused(METHOD_NOT_FOUND, "this server may not ask for that here");
 
 impl Asking<'_> {
-    /// The question as this client may see it.
-    pub fn question(&self, method: &str, params: &Object, mint: &mut Mint<'_>) -> Asked {
+    /// Whether the client offered to be asked this, and the server may ask it; else what becomes of the question.
+    pub fn permitted(&self, method: &str) -> Result<(), Asked> {
         let (may, declared) = match method {
             "roots/list" => (self.asker.roots, self.capabilities.roots()),
             "sampling/createMessage" => (self.asker.sampling, self.capabilities.sampling()),
             "elicitation/create" => (self.asker.elicitation, self.capabilities.elicitation()),
             _ => (true, false),
         };
-        if !declared {
-            return NOT_DECLARED;
+        match (declared, may) {
+            (false, _) => Err(NOT_DECLARED),
+            (true, false) => Err(NOT_ALLOWED),
+            (true, true) => Ok(()),
         }
-        if !may {
-            return NOT_ALLOWED;
+    }
+
+    /// The question as this client may see it.
+    pub fn question(&self, method: &str, params: &Object, mint: &mut Mint<'_>) -> Asked {
+        if let Err(instead) = self.permitted(method) {
+            return instead;
         }
         let mut edit = Edit::of(params);
         edit.remove("task").remove_meta(RELATED_TASK);

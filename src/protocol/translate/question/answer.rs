@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::sampling::single_block;
-use super::{INTERNAL_ERROR, written};
+use super::written;
+use crate::protocol::code::INTERNAL_ERROR;
 use crate::protocol::era::Revision;
 use crate::protocol::json::{Limits, Object, elements};
 use crate::protocol::splice::Edit;

@@ -1,6 +1,7 @@
 //! `elicitation/create`: forms that an older client can show, and URLs under identifiers of the gateway.
 
-use super::{Asked, Asking, INTERNAL_ERROR, Mint, invalid, written};
+use super::{Asked, Asking, Mint, invalid, written};
+use crate::protocol::code::INTERNAL_ERROR;
 use crate::protocol::era::Revision;
 use crate::protocol::json::{Limits, Object, elements, quote};
 use crate::protocol::splice::Edit;
