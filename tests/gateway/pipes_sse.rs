@@ -383,13 +383,18 @@ async fn s_sse_06_the_transport_can_be_switched_off_and_its_use_is_logged() {
 
 #[tokio::test]
 async fn s_sse_03_f27_who_does_not_read_is_not_served_without_end_and_is_left() {
-    let gateway = gateway().config("bounds: { write_stall: 1s }").start().await;
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut asked| async move { asked.text(&"x".repeat(200_000)).await })
+        .start()
+        .await;
+    let config = "bounds: { write_stall: 1s }";
+    let gateway = gateway().with("one", &upstream).config(config).start().await;
+    gateway.stateless().until_tools(&["one__echo"]).await;
     let client = SseClient::handshake(&gateway, "2024-11-05", json!({})).await;
-    let id = "x".repeat(200_000);
     let flood = async {
-        for _ in 0..2_000 {
-            let ping = json!({ "jsonrpc": "2.0", "id": id, "method": "ping" }).to_string();
-            match client.address.ask("POST", client.address.post_headers(), ping.as_bytes()).await.status {
+        for number in 0..2_000 {
+            let asked = call(json!(number), json!({})).to_string();
+            match client.address.ask("POST", client.address.post_headers(), asked.as_bytes()).await.status {
                 202 => {}
                 status => return status,
             }
