@@ -17,6 +17,7 @@ use super::{batch, handshake, sse_transport, stateless};
 use crate::config::listen::ListenSettings;
 use crate::names::ProfileName;
 use crate::protocol::accept::{Accepts, is_json};
+use crate::protocol::batch::Batch;
 use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -150,7 +151,7 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+    if Batch::is_one(&body) {
         return batch::serve(inbound, body).await;
     }
     let frame = match Frame::parse(body, inbound.edge.json_limits()) {

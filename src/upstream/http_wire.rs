@@ -16,7 +16,9 @@ use super::calls::Reply;
 use super::encode::TRACE_KEYS;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, HttpAnswer, HttpTarget};
+use super::incoming::BATCH;
 use super::link::{FORGOTTEN, Link};
+use crate::protocol::batch::Messages;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::json::{Limits, string};
@@ -191,9 +193,8 @@ impl HttpWire {
         id: u64,
         body: Bytes,
     ) -> Result<Option<Answer>, UpstreamError> {
-        let frames = Frame::parse_batch(body, self.endpoint.json)?;
         let (mut found, mut fault) = (None, None);
-        for frame in frames {
+        for frame in Messages::of(body, BATCH, self.endpoint.json) {
             match frame {
                 Ok(frame) => found = found.or(route(link, frame, id, Some(id))),
                 Err(other) => fault = Some(other),

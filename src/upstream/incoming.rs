@@ -8,11 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::link::Link;
-use crate::protocol::frame::{Frame, FrameFault};
+use crate::protocol::batch::Messages;
+use crate::protocol::frame::FrameFault;
 use crate::protocol::json::Limits;
 
 /// Messages that could not be read in a row before the server is taken for broken.
 const UNREADABLE: usize = 100;
+
+/// Messages that are taken of one batch. More than that belongs into several.
+pub(super) const BATCH: usize = 1000;
 
 /// Takes messages one by one.
 pub(super) struct Incoming<'a> {
@@ -28,15 +32,14 @@ impl<'a> Incoming<'a> {
 
     /// Takes one message, or a batch; the link may have ended afterwards.
     pub(super) fn take(&mut self, text: Bytes) {
-        match Frame::parse_batch(text, self.json) {
-            Ok(frames) => frames.into_iter().for_each(|frame| match frame {
+        for frame in Messages::of(text, BATCH, self.json) {
+            match frame {
                 Ok(frame) => {
                     self.unreadable = 0;
                     self.link.receive(frame, None);
                 }
                 Err(fault) => self.skip(fault),
-            }),
-            Err(fault) => self.skip(fault),
+            }
         }
     }
 
