@@ -134,9 +134,8 @@ async fn answer(edge: &Data<Edge>, request: &HttpRequest, payload: Payload) -> H
     }
     match *request.method() {
         Method::POST => post(&inbound, payload).await,
-        Method::GET if edge.is_draining() => {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop")
-        }
+        // Who comes back for an answer gets it: the drain waits for that.
+        Method::GET if edge.is_draining() && inbound.value(EVENT_HEADER).is_none() => stops(),
         Method::GET => handshake::open_stream(&inbound).await,
         Method::DELETE => handshake::end_session(&inbound).await,
         _ => not_allowed("use POST, GET or DELETE", MCP_METHODS),
@@ -246,6 +245,11 @@ fn add_headers(response: &mut HttpResponse, added: &[(&'static str, std::borrow:
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// To who asks for a stream that could not last.
+pub(super) fn stops() -> HttpResponse {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop")
 }
 
 pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {

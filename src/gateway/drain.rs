@@ -38,9 +38,10 @@ const LAST_BYTES: Duration = Duration::from_millis(100);
 /// Time for calls that were told to stop to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Waits for running calls, at most for `limit`; those that still run are answered that the gateway stops. Then every
-/// session ends, and with it its streams. New requests are refused from the beginning.
-pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration) {
+/// Waits for running calls, at most for `limit`; those that still run are answered that the gateway stops. Clients that
+/// left a call to come back for its answer have `away` for that. Then every session ends, and with it its streams. New
+/// requests are refused from the beginning.
+pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration, away: Duration) {
     edge.begin_drain();
     idle_within(edge, limit).await;
     let left = edge.requests_in_flight();
@@ -49,13 +50,19 @@ pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration)
         edge.stop_calls();
         idle_within(edge, LAST_WORDS).await;
     }
+    let away = (away + LAST_WORDS).min(limit);
+    until_within(away, || !sessions.owe_answers(away)).await;
     sessions.end_all().await;
     tokio::time::sleep(LAST_BYTES).await;
 }
 
 async fn idle_within(edge: &Edge, limit: Duration) {
+    until_within(limit, || edge.requests_in_flight() == 0).await;
+}
+
+async fn until_within(limit: Duration, is_so: impl Fn() -> bool) {
     let until = Instant::now() + limit;
-    while edge.requests_in_flight() > 0 && Instant::now() < until {
+    while !is_so() && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }
 }

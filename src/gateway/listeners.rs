@@ -57,7 +57,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
 
     sweeper.abort();
     tokio::select! {
-        () = drain::drain(edge, sessions, bounds.drain) => {}
+        () = drain::drain(edge, sessions, bounds.drain, bounds.retry) => {}
         () = signals.next() => tracing::warn!("told to stop twice: not waiting for running calls"),
     }
     data_handle.stop(false).await;

@@ -27,7 +27,7 @@ pub async fn serve_stdio(settings: Settings) -> anyhow::Result<()> {
         Over::Output => Duration::ZERO,
     };
     let orderly = async {
-        drain::drain(&assembly.edge, &assembly.sessions, patience).await;
+        drain::drain(&assembly.edge, &assembly.sessions, patience, Duration::ZERO).await;
         stdio.close().await;
     };
     tokio::select! {

@@ -217,6 +217,18 @@ impl Streams {
         self.standing.is_attended() || self.lock().kept.iter().any(|kept| kept.stream.is_attended())
     }
 
+    /// Whether a stream that ended no longer than `age` ago holds what its client has not read.
+    pub(super) fn owe_answers(&self, age: Duration) -> bool {
+        let is_recent = |stream: &Stream| stream.ended_for().is_some_and(|ended| ended < age);
+        let will_be_read = |stream: &Stream| self.resumable || stream.is_attended();
+        let table = self.lock();
+        table
+            .kept
+            .iter()
+            .map(|kept| &*kept.stream)
+            .any(|stream| stream.waiting() > 0 && is_recent(stream) && will_be_read(stream))
+    }
+
     /// The session is over. Streams of requests that still run end with the answer that says so.
     pub(super) fn close(&self) {
         self.standing.end(End::Closed);
