@@ -248,7 +248,11 @@ impl Parts {
             *payload = Some(Payload::Object(scanned));
             return Ok(span);
         }
-        *payload = Some(Payload::Other);
+        // Writers that name every member write null for the one that may be absent.
+        let is_absent = key == "params" && scanner.peek() == Some(b'n');
+        if !is_absent {
+            *payload = Some(Payload::Other);
+        }
         scanner.value(1)
     }
 
@@ -419,6 +423,34 @@ mod tests {
             let read = fault.id.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
             assert_eq!((read.as_deref(), fault.answers), (id, answers), "{broken}");
         }
+    }
+
+    #[test]
+    fn s_trust_03_what_was_to_be_a_request_is_told_from_an_answer() {
+        for (broken, id, asks) in [
+            (r#""id":1,"method":"m","params":[]"#, Some("1"), true),
+            (r#""id":1,"method":"m","params":{"a":1,"a":2}"#, Some("1"), true),
+            (r#""id":"1","method":"m","result":{}"#, Some("\"1\""), true),
+            (r#""id":1.5,"method":"m""#, None, true),
+            (r#""method":7"#, None, true),
+            (r#""id":1,"result":[]"#, Some("1"), false),
+            (r#""id":1"#, Some("1"), false),
+        ] {
+            let fault = parse(&format!(r#"{{"jsonrpc":"2.0",{broken}}}"#)).expect_err("broken");
+            let read = fault.id.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
+            assert_eq!((read.as_deref(), fault.asks), (id, asks), "{broken}");
+        }
+    }
+
+    #[test]
+    fn s_base_01_parameters_that_are_null_are_none() {
+        let Ok(Frame::Request(request)) = parse(r#"{"jsonrpc":"2.0","id":1,"method":"m","params": null }"#)
+        else {
+            panic!("a request");
+        };
+        assert!(request.params.is_empty());
+        assert!(parse(r#"{"jsonrpc":"2.0","id":1,"method":"m","params":nul}"#).is_err());
+        assert!(parse(r#"{"jsonrpc":"2.0","id":1,"result":null}"#).is_err());
     }
 
     #[test]

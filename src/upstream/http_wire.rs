@@ -20,7 +20,7 @@ use super::incoming::BATCH;
 use super::link::{FORGOTTEN, Link};
 use crate::protocol::batch::Messages;
 use crate::protocol::era::Revision;
-use crate::protocol::frame::{Answer, Frame, RequestId};
+use crate::protocol::frame::{Answer, Frame, FrameFault, RequestId};
 use crate::protocol::json::{Limits, string};
 
 /// Headers of one request besides the fixed ones.
@@ -193,15 +193,26 @@ impl HttpWire {
         id: u64,
         body: Bytes,
     ) -> Result<Option<Answer>, UpstreamError> {
-        let (mut found, mut fault) = (None, None);
-        for frame in Messages::of(body, BATCH, self.endpoint.json) {
-            match frame {
-                Ok(frame) => found = found.or(route(link, frame, id, Some(id))),
-                Err(other) => fault = Some(other),
+        let (mut found, mut broken) = (None, None);
+        let may_answer = |fault: &FrameFault| {
+            !fault.asks && fault.id.as_ref().is_none_or(|other| other.as_number() == Some(id))
+        };
+        for message in Messages::of(body, BATCH, self.endpoint.json) {
+            match message {
+                Ok(frame) => {
+                    link.unreadable.interrupted();
+                    found = found.or(route(link, frame, id, Some(id)));
+                }
+                Err(fault) if may_answer(&fault) => broken = Some(fault),
+                Err(fault) => {
+                    if link.skip(fault).is_break() {
+                        break;
+                    }
+                }
             }
         }
         // What is wrong with another message of the batch does not undo the answer.
-        match (found, fault) {
+        match (found, broken) {
             (None, Some(fault)) => Err(fault.into()),
             (found, _) => Ok(found),
         }

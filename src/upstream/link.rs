@@ -19,6 +19,7 @@ use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
+use super::incoming::Unreadable;
 use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, NewsRecipient};
 use super::own_log::OwnLog;
@@ -101,6 +102,7 @@ pub struct Link {
     served: AtomicBool,
     pub(super) pings: Pings,
     pub(super) own_log: OwnLog,
+    pub(super) unreadable: Unreadable,
     /// Places for messages that nobody waits for, where each is an exchange of its own.
     pub(super) in_background: Arc<Semaphore>,
 }
@@ -152,6 +154,7 @@ impl Link {
             served: AtomicBool::new(false),
             pings: Pings::default(),
             own_log: OwnLog::default(),
+            unreadable: Unreadable::default(),
             in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }

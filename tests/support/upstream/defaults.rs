@@ -64,7 +64,7 @@ pub(super) fn takes_silently(shared: &Shared, received: &Received) -> bool {
     if received.json.get("method").is_some() {
         return received.json.get("id").is_none();
     }
-    let Some(id) = received.json["id"].as_str() else { return false };
+    let Some(id) = received.json["id"].as_str() else { return received.json.get("error").is_some() };
     let asked = locked(&shared.awaiting).remove(id);
     if let Some(asked) = asked {
         let faults = schema::answer_faults(&shared.revision, &asked.method, &received.json);
