@@ -127,7 +127,7 @@ impl Attempt {
 
     pub(super) async fn shake_hands_on_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
         let facts = self.shake_hands(link).await?;
-        link.send(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec());
+        link.notify("notifications/initialized", "");
         Ok(facts)
     }
 

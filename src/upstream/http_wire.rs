@@ -226,31 +226,6 @@ impl HttpWire {
     }
 }
 
-/// Messages of one link that may be under way without anybody waiting for them.
-pub(super) const IN_BACKGROUND: usize = 256;
-
-/// Posts a notification or an answer, without anybody waiting.
-pub(super) fn post_in_background(endpoint: &Endpoint, headers: Headers, link: &Arc<Link>, text: Bytes) {
-    // An upstream that provokes answers without end and takes none of them gets no more.
-    let Ok(place) = Arc::clone(&link.in_background).try_acquire_owned() else {
-        tracing::warn!(upstream = %link.upstream, "a message was dropped: too many are under way");
-        return;
-    };
-    let (endpoint, link) = (endpoint.clone(), Arc::clone(link));
-    tokio::task::spawn_local(async move {
-        let _place = place;
-        let post = client::post(&endpoint.target, &headers, text, endpoint.limits);
-        match tokio::time::timeout(link.ask_deadline, post).await {
-            Ok(Ok(reply)) if reply.status.is_success() => {}
-            Ok(Ok(reply)) => {
-                tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
-            }
-            Ok(Err(failure)) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
-            Err(_) => tracing::debug!(upstream = %link.upstream, "message not acknowledged"),
-        }
-    });
-}
-
 /// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
 pub(super) async fn post_initialized(endpoint: &Endpoint, headers: Headers) -> Result<(), UpstreamError> {
     let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);

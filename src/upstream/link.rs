@@ -14,11 +14,12 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::background::{IN_BACKGROUND, Posted, post_in_background};
 use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
-use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
+use super::http_wire::HttpWire;
 use super::incoming::Unreadable;
 use super::levels::Level;
 use super::messages::{EndRecipient, LinkEnded, NewsRecipient};
@@ -327,8 +328,12 @@ impl Link {
         (!is_own).then(caller)
     }
 
-    /// Sends a message that awaits no answer. Errors end up in the log: there is nobody to tell.
+    /// Sends an answer to what the upstream asked. Errors end up in the log: there is nobody to tell.
     pub(super) fn send(self: &Arc<Self>, text: Vec<u8>) {
+        self.post(text, Posted::Answer);
+    }
+
+    fn post(self: &Arc<Self>, text: Vec<u8>, what: Posted) {
         let text = Bytes::from(text);
         match &self.wire {
             Wire::Pipe(pipe) => {
@@ -336,14 +341,14 @@ impl Link {
                     tracing::debug!(upstream = %self.upstream, "a message could not be queued");
                 }
             }
-            Wire::Http(http) => post_in_background(&http.endpoint, http.headers(), self, text),
-            Wire::Sse(sse) => post_in_background(sse.endpoint(), sse.headers(), self, text),
+            Wire::Http(http) => post_in_background(&http.endpoint, http.headers(), self, text, what),
+            Wire::Sse(sse) => post_in_background(sse.endpoint(), sse.headers(), self, text, what),
         }
     }
 
     /// Sends a notification of the gateway's own.
-    pub(super) fn notify(self: &Arc<Self>, method: &str, params: &str) {
-        self.send(message::notification(method, params.as_bytes()));
+    pub(super) fn notify(self: &Arc<Self>, method: &str, params: impl AsRef<[u8]>) {
+        self.post(message::notification(method, params.as_ref()), Posted::Notification);
     }
 
     /// This call is over, so nobody is to be asked on its behalf (S-CANC-06). After its answer that means people: which
@@ -366,10 +371,7 @@ impl Link {
         if self.has_ended() {
             return;
         }
-        self.notify(
-            "notifications/cancelled",
-            &format!(r#"{{"requestId":{id},"reason":"the caller left"}}"#),
-        );
+        self.notify("notifications/cancelled", format!(r#"{{"requestId":{id},"reason":"the caller left"}}"#));
     }
 }
 

@@ -127,7 +127,9 @@ async fn answer_handshake(call: &mut Call) {
         let session = call.received.session().map(str::to_owned);
         let refusal = match session {
             None => Some((400, "no session id")),
-            Some(id) if !locked(&call.shared.sessions).contains(&id) => Some((404, "no such session")),
+            Some(id) if !locked(&call.shared.sessions).contains(&id) => {
+                Some((call.shared.forgotten_status, "no such session"))
+            }
             Some(_) => None,
         };
         if let Some((status, message)) = refusal {
