@@ -22,6 +22,7 @@ use crate::protocol::batch::Messages;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, FrameFault, RequestId};
 use crate::protocol::json::{Limits, string};
+use crate::protocol::message;
 
 /// Headers of one request besides the fixed ones.
 pub(super) type Headers = SmallVec<[(HeaderName, HeaderValue); 6]>;
@@ -128,6 +129,13 @@ impl HttpWire {
             link.end(FORGOTTEN);
             return Err(UpstreamError::SessionForgotten);
         }
+        if status.as_u16() == 400 && self.has_session() && !names(&reply.body, id) {
+            // Boxed: it is far from being the rule.
+            if Box::pin(self.refuses_everything(link)).await {
+                link.end(FORGOTTEN);
+                return Err(UpstreamError::SessionForgotten);
+            }
+        }
         let retry_after = seconds(reply.retry_after.as_ref());
         match reply.body {
             AnswerBody::Json(body) => match self.take_json(link, id, body) {
@@ -186,6 +194,17 @@ impl HttpWire {
         }
     }
 
+    /// Whether a ping fares as a call has that was refused without a word of its id: some servers tell with 400 that they
+    /// do not know a session, and that says as much as 404 (S-HTTPC-04).
+    async fn refuses_everything(&self, link: &Arc<Link>) -> bool {
+        let id = link.calls.next_id();
+        let ping = Bytes::from(message::request(id, "ping", b"{}"));
+        let headers = self.headers();
+        let post = client::post(&self.endpoint.target, &headers, ping, self.endpoint.limits);
+        let Ok(Ok(reply)) = tokio::time::timeout(VERDICT, post).await else { return false };
+        matches!(reply.status.as_u16(), 400 | 404) && !names(&reply.body, id)
+    }
+
     /// Takes a JSON body, one message or a 2025-03-26 batch; gives the answer to `id` if it is among them.
     pub(super) fn take_json(
         &self,
@@ -234,6 +253,13 @@ pub(super) async fn post_initialized(endpoint: &Endpoint, headers: Headers) -> R
         true => Ok(()),
         false => Err(bad_status(reply.status.as_u16(), seconds(reply.retry_after.as_ref()))),
     }
+}
+
+/// Whether a refusal is that of the request with this id, and so not of what came around it.
+fn names(body: &AnswerBody, id: u64) -> bool {
+    let AnswerBody::Json(body) = body else { return false };
+    let Ok(Frame::Response(response)) = Frame::parse(body.clone(), Limits::NONE) else { return false };
+    response.id.as_ref().and_then(RequestId::as_number) == Some(id)
 }
 
 /// Gives the answer to `id`; everything else goes where it belongs.
