@@ -129,12 +129,13 @@ impl HttpWire {
             link.end(FORGOTTEN);
             return Err(UpstreamError::SessionForgotten);
         }
-        if status.as_u16() == 400 && self.has_session() && !names(&reply.body, id) {
+        if is_nameless_refusal(&reply, id)
+            && self.has_session()
             // Boxed: it is far from being the rule.
-            if Box::pin(self.refuses_everything(link)).await {
-                link.end(FORGOTTEN);
-                return Err(UpstreamError::SessionForgotten);
-            }
+            && Box::pin(self.refuses_everything(link)).await
+        {
+            link.end(FORGOTTEN);
+            return Err(UpstreamError::SessionForgotten);
         }
         let retry_after = seconds(reply.retry_after.as_ref());
         match reply.body {
@@ -146,7 +147,8 @@ impl HttpWire {
                 Err(error) => Err(error),
             },
             AnswerBody::Events(reader) if status.is_success() => {
-                self.read_until_answered(link, id, reader, answer).await
+                // On the heap, so that a call answered at once does not carry the room for it.
+                Box::pin(self.read_until_answered(link, id, reader, answer)).await
             }
             // The answer will come on another stream of the session.
             AnswerBody::Empty if status.as_u16() == 202 => answer.await.unwrap_or_else(|_| Err(link.lost())),
@@ -186,7 +188,9 @@ impl HttpWire {
         let reply = tokio::time::timeout(VERDICT, post).await.map_err(|_| link.lost())?;
         let reply = reply.map_err(|_| link.lost())?;
         match reply.body {
-            _ if reply.status == StatusCode::NOT_FOUND => Err(UpstreamError::SessionForgotten),
+            _ if reply.status == StatusCode::NOT_FOUND || is_nameless_refusal(&reply, id) => {
+                Err(UpstreamError::SessionForgotten)
+            }
             AnswerBody::Json(body) => {
                 self.take_json(link, id, body).ok().flatten().ok_or_else(|| link.lost())
             }
@@ -202,7 +206,7 @@ impl HttpWire {
         let headers = self.headers();
         let post = client::post(&self.endpoint.target, &headers, ping, self.endpoint.limits);
         let Ok(Ok(reply)) = tokio::time::timeout(VERDICT, post).await else { return false };
-        matches!(reply.status.as_u16(), 400 | 404) && !names(&reply.body, id)
+        reply.status == StatusCode::NOT_FOUND || is_nameless_refusal(&reply, id)
     }
 
     /// Takes a JSON body, one message or a 2025-03-26 batch; gives the answer to `id` if it is among them.
@@ -255,11 +259,14 @@ pub(super) async fn post_initialized(endpoint: &Endpoint, headers: Headers) -> R
     }
 }
 
-/// Whether a refusal is that of the request with this id, and so not of what came around it.
-fn names(body: &AnswerBody, id: u64) -> bool {
-    let AnswerBody::Json(body) = body else { return false };
-    let Ok(Frame::Response(response)) = Frame::parse(body.clone(), Limits::NONE) else { return false };
-    response.id.as_ref().and_then(RequestId::as_number) == Some(id)
+/// Whether a request was refused with 400 and without a word of its id, perhaps for what came around it.
+fn is_nameless_refusal(reply: &HttpAnswer, id: u64) -> bool {
+    if reply.status != StatusCode::BAD_REQUEST {
+        return false;
+    }
+    let AnswerBody::Json(body) = &reply.body else { return true };
+    let Ok(Frame::Response(response)) = Frame::parse(body.clone(), Limits::NONE) else { return true };
+    response.id.as_ref().and_then(RequestId::as_number) != Some(id)
 }
 
 /// Gives the answer to `id`; everything else goes where it belongs.

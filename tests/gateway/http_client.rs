@@ -126,6 +126,8 @@ async fn s_httpc_04_400_to_one_call_ends_no_session() {
     let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["one__echo"]).await;
+    // The session's own connection is opened by its first call.
+    client.call("one__echo", json!({ "named": true })).await;
     let sessions = upstream.received("initialize").len();
     for (named, pings) in [(true, 0), (false, 1)] {
         let before = upstream.received("ping").len();
