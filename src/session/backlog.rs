@@ -85,8 +85,9 @@ impl Backlog {
         }
         while !fits(self) {
             // The newest of what merely passes tells enough: older ones give way.
-            let Some(gone) = self.log.forget_passing(self.taken) else { return false };
-            self.passing.remove(&gone.text);
+            if !self.forget_oldest_passing() {
+                return false;
+            }
         }
         true
     }
@@ -130,19 +131,40 @@ impl Backlog {
 
     /// Forgets what waits and merely passes.
     pub(super) fn forget_passing(&mut self) {
-        while let Some(gone) = self.log.forget_passing(self.taken) {
-            self.passing.remove(&gone.text);
-        }
+        while self.forget_oldest_passing() {}
+    }
+
+    fn forget_oldest_passing(&mut self) -> bool {
+        let Some(gone) = self.log.forget_passing(self.taken) else { return false };
+        self.passing.remove(&gone.text);
+        true
+    }
+
+    /// Lets go of the oldest until no more than `limit` bytes are kept: of what was taken, of what merely passes, of all.
+    pub(super) fn fit(&mut self, limit: usize) {
+        while self.bytes() > limit && self.forget_taken(|_| true) {}
+        while self.bytes() > limit && self.forget_oldest_passing() {}
+        while self.bytes() > limit && self.forget_oldest() {}
+    }
+
+    /// Lets go of at least so many bytes of what was taken, if there are so many.
+    pub(super) fn shed(&mut self, bytes: usize) {
+        let limit = self.bytes().saturating_sub(bytes);
+        while self.bytes() > limit && self.forget_taken(|_| true) {}
     }
 
     /// Forgets everything.
     pub(super) fn forget(&mut self) {
-        while let Some((number, event)) = self.log.forget_first() {
-            self.note_loss(number, event.weight);
-            if number > self.taken {
-                self.waiting(event.weight).remove(&event.text);
-            }
+        while self.forget_oldest() {}
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((number, event)) = self.log.forget_first() else { return false };
+        self.note_loss(number, event.weight);
+        if number > self.taken {
+            self.waiting(event.weight).remove(&event.text);
         }
+        true
     }
 
     fn note_loss(&mut self, number: u64, weight: Weight) {
@@ -181,7 +203,12 @@ impl Backlog {
 
     /// Bytes of what no reader took yet.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.passing.bytes + self.lasting.bytes + self.answers.bytes
+        self.waiting_before_answers() + self.answers.bytes
+    }
+
+    /// The same without answers.
+    pub(super) fn waiting_before_answers(&self) -> usize {
+        self.passing.bytes + self.lasting.bytes
     }
 }
 

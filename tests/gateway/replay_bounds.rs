@@ -96,6 +96,35 @@ async fn s_resum_05_older_streams_make_room_and_the_newest_stays() {
 }
 
 #[tokio::test]
+async fn s_resum_05_06_what_a_client_reads_costs_nobody_what_is_kept() {
+    let upstream = heavy().start().await;
+    let bounds = "bounds: { session_buffer: 128KiB, replay_total: 512KiB }";
+    let gateway = gateway().with("one", &upstream).config(bounds).start().await;
+    let (reader, other) = (gateway.handshake(HANDSHAKE).await, gateway.handshake(HANDSHAKE).await);
+    for client in [&reader, &other] {
+        client.until_tools(&["one__echo"]).await;
+    }
+    let mut left = Vec::new();
+    for client in [&reader, &other] {
+        left.push((client, left_after_one_step(client, 100).await));
+    }
+    upstream.until_received("tools/call", 2).await;
+    // Far more than a session may keep, and than all may: every byte of it is read at once.
+    let large = || async {
+        let params = json!({ "name": "one__echo", "arguments": { "size": 1_200_000 }, "_meta": { "progressToken": 1 } });
+        reader.request("tools/call", params).await
+    };
+    for answer in futures_util::future::join_all((0..5).map(|_| large())).await {
+        assert_eq!(answer.text().len(), 1_200_000);
+    }
+    for (client, place) in left {
+        let messages = resumed(client, &place).await.expect("its stream is known");
+        let response = messages.last().expect("a response");
+        assert!(response.json.get("result").is_some(), "a hundred bytes are kept: {}", response.raw);
+    }
+}
+
+#[tokio::test]
 async fn s_resum_05_f31_what_is_kept_for_all_sessions_is_bounded() {
     let upstream = heavy().start().await;
     let bounds = "bounds: { session_buffer: 1MiB, replay_total: 2MiB }";
