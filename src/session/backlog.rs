@@ -1,18 +1,21 @@
 //! What is kept of one stream: events that wait for a reader, and events that were taken but may be asked for again.
 //!
 //! Always: what waits is bounded in bytes; what merely passes gives way to what lasts, older to newer; an answer always
-//! finds a place. What mattered and is gone is remembered as lost. Not here: readers and wake-ups (`stream`), budgets of
+//! finds a place. What mattered and is gone is remembered as lost, and who asked a question that is gone can be told. Not here: readers and wake-ups (`stream`), budgets of
 //! sessions (`streams`).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::store::event_log::{EventLog, LoggedEvent, MemoryLog, Weight};
 
 /// Passing events that wait on a stream which nobody reads.
 const UNATTENDED: usize = 64;
+/// Questions remembered that are gone: as many as a session may have open.
+const LOST_QUESTIONS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -26,6 +29,8 @@ pub(super) struct Backlog {
     lost: u64,
     /// As `lost`, of answers.
     lost_answer: u64,
+    /// The newest questions that were taken, may not have arrived, and are gone; and who asked them.
+    lost_questions: VecDeque<(u64, CancellationToken)>,
 }
 
 /// What no reader took yet.
@@ -57,6 +62,7 @@ impl Default for Backlog {
             answers: Waiting::default(),
             lost: 0,
             lost_answer: 0,
+            lost_questions: VecDeque::new(),
         }
     }
 }
@@ -64,12 +70,12 @@ impl Default for Backlog {
 impl Backlog {
     /// Keeps an event, if it finds a place within `limit` bytes. One that lasts always does while no other waits, however
     /// large it is: a question may hold a picture.
-    pub(super) fn push(&mut self, text: Bytes, weight: Weight, limit: usize, attended: bool) -> bool {
-        if !self.make_room(text.len(), weight, limit, attended) {
+    pub(super) fn push(&mut self, event: LoggedEvent, limit: usize, attended: bool) -> bool {
+        if !self.make_room(event.text.len(), event.weight, limit, attended) {
             return false;
         }
-        self.waiting(weight).add(&text);
-        self.log.append(LoggedEvent { text, weight, at: Instant::now() });
+        self.waiting(event.weight).add(&event.text);
+        self.log.append(event);
         true
     }
 
@@ -124,7 +130,7 @@ impl Backlog {
     fn forget_taken(&mut self, may_go: impl Fn(&LoggedEvent) -> bool) -> bool {
         let oldest = self.log.after(0).filter(|(number, event)| *number <= self.taken && may_go(event));
         let Some((number, event)) = oldest else { return false };
-        self.note_loss(number, event.weight);
+        self.note_loss(number, event.weight, event.asker);
         self.log.forget_first();
         true
     }
@@ -160,19 +166,36 @@ impl Backlog {
 
     fn forget_oldest(&mut self) -> bool {
         let Some((number, event)) = self.log.forget_first() else { return false };
-        self.note_loss(number, event.weight);
         if number > self.taken {
             self.waiting(event.weight).remove(&event.text);
         }
+        self.note_loss(number, event.weight, event.asker);
         true
     }
 
-    fn note_loss(&mut self, number: u64, weight: Weight) {
+    fn note_loss(&mut self, number: u64, weight: Weight, asker: Option<CancellationToken>) {
         if weight != Weight::Passing {
             self.lost = self.lost.max(number);
         }
         if weight == Weight::Answer {
             self.lost_answer = self.lost_answer.max(number);
+        }
+        match asker {
+            Some(asker) if number > self.taken => asker.cancel(),
+            Some(asker) => {
+                if self.lost_questions.len() >= LOST_QUESTIONS {
+                    self.lost_questions.pop_front();
+                }
+                self.lost_questions.push_back((number, asker));
+            }
+            None => {}
+        }
+    }
+
+    /// A client has got no further than `position`: who asked what it can no longer be given learns that.
+    pub(super) fn tell_lost_since(&mut self, position: u64) {
+        while let Some((_, asker)) = self.lost_questions.pop_back_if(|(number, _)| *number > position) {
+            asker.cancel();
         }
     }
 
@@ -219,7 +242,7 @@ mod tests {
     const LIMIT: usize = 10;
 
     fn push(backlog: &mut Backlog, text: &'static str, weight: Weight) -> bool {
-        backlog.push(Bytes::from_static(text.as_bytes()), weight, LIMIT, true)
+        backlog.push(LoggedEvent::new(Bytes::from_static(text.as_bytes()), weight), LIMIT, true)
     }
 
     fn read(backlog: &mut Backlog) -> Vec<Bytes> {
@@ -279,7 +302,7 @@ mod tests {
         let mut backlog = Backlog::default();
         for number in 0..1000_u32 {
             let text = Bytes::from(number.to_string());
-            assert!(backlog.push(text, Weight::Passing, 1 << 20, false));
+            assert!(backlog.push(LoggedEvent::new(text, Weight::Passing), 1 << 20, false));
         }
         let left = read(&mut backlog);
         assert_eq!(left.len(), UNATTENDED);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
 use super::messages::StreamTaken;
 use super::questions::Questions;
-use super::stream::{StreamReader, Weight};
+use super::stream::{LoggedEvent, StreamReader, Weight};
 use super::streams::Streams;
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
@@ -201,7 +201,8 @@ impl State {
                 _ => return true,
             }
         }
-        let put = self.streams.put(self.streams.standing(), message.text.clone(), weight).is_ok();
+        let event = LoggedEvent::new(message.text.clone(), weight).asked_by(message.asker());
+        let put = self.streams.put_event(self.streams.standing(), event).is_ok();
         if put {
             message.arrived();
         }

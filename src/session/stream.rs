@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::backlog::Backlog;
 use super::ledger::{Held, Ledger};
-pub use crate::store::event_log::Weight;
+pub use crate::store::event_log::{LoggedEvent, Weight};
 
 /// See the module head.
 #[derive(Debug)]
@@ -107,9 +107,15 @@ impl Stream {
 
     /// Puts a message on the stream. An answer always finds a place; what matters less gives way to what matters more.
     pub fn push(&self, text: Bytes, weight: Weight) -> Result<(), Full> {
+        self.push_event(LoggedEvent::new(text, weight))
+    }
+
+    /// As [`Stream::push`]. Who asks a question that found a place and was lost behind it learns so when that matters:
+    /// before a reader took it at once, else when a client comes back that has not seen it.
+    pub fn push_event(&self, event: LoggedEvent) -> Result<(), Full> {
         self.change(|inner| {
-            let has_room = inner.end.is_none() && (weight == Weight::Answer || self.has_room(inner));
-            let kept = has_room && inner.backlog.push(text, weight, self.limit, inner.attended);
+            let has_room = inner.end.is_none() && (event.weight == Weight::Answer || self.has_room(inner));
+            let kept = has_room && inner.backlog.push(event, self.limit, inner.attended);
             if kept { Ok(()) } else { Err(Full) }
         })
     }
@@ -173,6 +179,11 @@ impl Stream {
     /// Whether an answer after `position` is gone.
     pub(super) fn has_lost_answer_since(&self, position: u64) -> bool {
         self.lock().backlog.has_lost_answer_since(position)
+    }
+
+    /// A client has got no further than `position`: who asked what it can no longer be given learns that.
+    pub(super) fn tell_lost_since(&self, position: u64) {
+        self.lock().backlog.tell_lost_since(position);
     }
 
     /// Whether `position` was ever reached.

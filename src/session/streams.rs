@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::event_id::{EventIds, Place};
 use super::ledger::{Ledger, Limits, Totals};
-use super::stream::{End, Full, Stream, StreamReader, Weight};
+use super::stream::{End, Full, LoggedEvent, Stream, StreamReader, Weight};
 use crate::config::bounds::Bounds;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::RequestId;
@@ -121,12 +121,16 @@ impl Streams {
     pub fn resume(&self, id: &str) -> Option<Resumed> {
         let Place { stream, number } = self.ids()?.open(id)?;
         if stream == STANDING {
-            let whole = self.standing.has_reached(number) && !self.standing.has_lost_since(number);
-            return whole.then_some(Resumed::Standing(number));
+            if !self.standing.has_reached(number) {
+                return None;
+            }
+            self.standing.tell_lost_since(number);
+            return (!self.standing.has_lost_since(number)).then_some(Resumed::Standing(number));
         }
         let table = self.lock();
         if let Some(kept) = table.kept.iter().find(|kept| kept.stream.number() == stream) {
             return kept.stream.has_reached(number).then(|| {
+                kept.stream.tell_lost_since(number);
                 match kept.stream.has_lost_answer_since(number) {
                     true => Resumed::Gone(stream, kept.requests.clone()),
                     false => Resumed::Request(kept.stream.read_after(Some(number))),
@@ -140,7 +144,12 @@ impl Streams {
     /// Puts a message on one of these streams, if it finds a place there and within the budget of the session. An answer
     /// always does.
     pub fn put(&self, stream: &Stream, text: Bytes, weight: Weight) -> Result<(), Full> {
-        let put = stream.push(text, weight);
+        self.put_event(stream, LoggedEvent::new(text, weight))
+    }
+
+    /// As [`Streams::put`].
+    pub fn put_event(&self, stream: &Stream, event: LoggedEvent) -> Result<(), Full> {
+        let put = stream.push_event(event);
         self.keep_within_budget();
         put
     }
@@ -241,6 +250,7 @@ impl Table {
 #[cfg(test)]
 pub(super) mod tests {
     use futures_util::FutureExt;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::auth::principal::Principal;
@@ -379,6 +389,38 @@ pub(super) mod tests {
             matches!(streams.resume(&id(&streams, stream.number(), 0)), Some(Resumed::Gone(..)))
         };
         assert!(!gone(&small) && gone(&unread) && gone(&deserted));
+    }
+
+    #[test]
+    fn s_resum_02_s_elic_11_a_question_that_can_no_longer_be_given_is_told_to_its_asker() {
+        let bounds = Bounds { session_buffer: 12, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let asking = streams.open(request(1));
+        let ask = |stream: &Stream, text| {
+            let lost = CancellationToken::new();
+            let question = LoggedEvent::new(text, Weight::Lasting).asked_by(Some(lost.clone()));
+            streams.put_event(stream, question).expect("room");
+            lost
+        };
+        for stream in [&asking, streams.standing()] {
+            let mut reader = stream.read();
+            let seen = ask(stream, text("first"));
+            assert_eq!(read(&mut reader), ["first"]);
+            let taken = ask(stream, text("second"));
+            assert_eq!(read(&mut reader), ["second"]);
+            drop(reader);
+            let other = streams.open(request(2));
+            let unread = ask(&other, text("3"));
+            assert!(!seen.is_cancelled() && !taken.is_cancelled(), "it may have arrived");
+            other.finish();
+            assert!(other.forget_if_left() && unread.is_cancelled(), "nobody ever got it");
+            stream.shed(11);
+            let _ = streams.resume(&id(&streams, stream.number(), 2));
+            assert!(!taken.is_cancelled(), "it did arrive");
+            let resumed = streams.resume(&id(&streams, stream.number(), 1));
+            assert!(taken.is_cancelled() && !seen.is_cancelled());
+            assert_eq!(resumed.is_some(), stream.number() != STANDING, "a standing stream begins anew");
+        }
     }
 
     #[test]

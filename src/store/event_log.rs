@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,20 @@ pub struct LoggedEvent {
     pub weight: Weight,
     /// When it was said.
     pub at: Instant,
+    /// Of a question: cancelled when the client can no longer get it.
+    pub asker: Option<CancellationToken>,
+}
+
+impl LoggedEvent {
+    /// Said now, and no question.
+    pub fn new(text: Bytes, weight: Weight) -> Self {
+        LoggedEvent { text, weight, at: Instant::now(), asker: None }
+    }
+
+    /// A question, if somebody asks.
+    pub fn asked_by(self, asker: Option<CancellationToken>) -> Self {
+        LoggedEvent { asker, ..self }
+    }
 }
 
 /// The log of one stream. In memory here; a durable one keeps the same promises.
@@ -112,7 +127,7 @@ mod tests {
     use super::*;
 
     fn event(text: &'static str, weight: Weight) -> LoggedEvent {
-        LoggedEvent { text: Bytes::from_static(text.as_bytes()), weight, at: Instant::now() }
+        LoggedEvent::new(Bytes::from_static(text.as_bytes()), weight)
     }
 
     #[test]
