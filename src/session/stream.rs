@@ -105,26 +105,31 @@ impl Stream {
         self.lock().backlog.waiting_bytes()
     }
 
-    /// Puts a message on the stream. An answer always finds a place; what matters less gives way to what matters more.
-    pub fn push(&self, text: Bytes, weight: Weight) -> Result<(), Full> {
+    /// Puts a message on the stream and gives its number there. An answer always finds a place; what matters less gives way to what matters more.
+    pub fn push(&self, text: Bytes, weight: Weight) -> Result<u64, Full> {
         self.push_event(LoggedEvent::new(text, weight))
     }
 
     /// As [`Stream::push`]. Who asks a question that found a place and was lost behind it learns so when that matters:
     /// before a reader took it at once, else when a client comes back that has not seen it.
-    pub fn push_event(&self, event: LoggedEvent) -> Result<(), Full> {
+    pub fn push_event(&self, event: LoggedEvent) -> Result<u64, Full> {
         self.change(|inner| {
-            let has_room = inner.end.is_none() && (event.weight == Weight::Answer || self.has_room(inner));
-            let kept = has_room && inner.backlog.push(event, self.limit, inner.attended);
-            if kept { Ok(()) } else { Err(Full) }
+            let has_room = inner.end.is_none() && self.has_room(inner, &event);
+            let attended = inner.attended;
+            has_room.then(|| inner.backlog.push(event, self.limit, attended)).flatten().ok_or(Full)
         })
     }
 
     /// Whether its session may hold more. A reader who keeps up is not made to suffer for what others leave unread: one
     /// message at a time it always gets.
-    fn has_room(&self, inner: &mut Inner) -> bool {
+    fn has_room(&self, inner: &mut Inner, event: &LoggedEvent) -> bool {
+        if event.weight == Weight::Answer {
+            return true;
+        }
         if !inner.attended {
-            return self.ledger.excess() == 0;
+            // Nor does a large question that nobody reads take the place of all others.
+            let length = event.text.len();
+            return self.ledger.excess() == 0 && (length <= self.limit || length <= self.ledger.limit() / 2);
         }
         if self.ledger.is_crowded() {
             inner.backlog.forget_passing();
@@ -215,6 +220,20 @@ impl Stream {
     pub(super) fn can_be_let_go(&self) -> bool {
         let inner = self.lock();
         inner.is_left() && inner.backlog.bytes() > 0
+    }
+
+    /// Whether this event waits for a reader.
+    pub(super) fn is_waiting(&self, number: u64) -> bool {
+        self.lock().backlog.is_waiting(number)
+    }
+
+    /// Forgets the oldest news that wait for nobody, so many bytes if it can.
+    pub(super) fn forget_news(&self, bytes: usize) {
+        self.change(|inner| {
+            if !inner.attended {
+                inner.backlog.forget_news(bytes);
+            }
+        });
     }
 
     /// Forgets what merely passes and waits for nobody.

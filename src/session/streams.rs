@@ -143,19 +143,22 @@ impl Streams {
 
     /// Puts a message on one of these streams, if it finds a place there and within the budget of the session. An answer
     /// always does.
-    pub fn put(&self, stream: &Stream, text: Bytes, weight: Weight) -> Result<(), Full> {
+    pub fn put(&self, stream: &Stream, text: Bytes, weight: Weight) -> Result<u64, Full> {
         self.put_event(stream, LoggedEvent::new(text, weight))
     }
 
     /// As [`Streams::put`].
-    pub fn put_event(&self, stream: &Stream, event: LoggedEvent) -> Result<(), Full> {
+    pub fn put_event(&self, stream: &Stream, event: LoggedEvent) -> Result<u64, Full> {
+        // What others have put since then may have made this session's part smaller.
+        self.keep_within_budget();
         let put = stream.push_event(event);
         self.keep_within_budget();
         put
     }
 
     /// Lets go of what is over the budget, and of no more than that: of what was read already, on streams that were left
-    /// first; then of what merely passes and nobody reads; then of answers that nobody fetched.
+    /// first; then of what merely passes and nobody reads; then of answers that nobody fetched; then of news that nobody
+    /// reads, so that unread streams keep nobody else from theirs for good.
     pub fn keep_within_budget(&self) {
         self.ledger.shrink_all();
         if !self.is_over_budget() {
@@ -174,6 +177,9 @@ impl Streams {
         while self.is_over_budget() {
             let Some(at) = table.kept.iter().position(|kept| kept.stream.can_be_let_go()) else { break };
             table.let_go(at);
+        }
+        if self.is_over_budget() {
+            self.standing.forget_news(self.ledger.excess());
         }
     }
 
@@ -264,6 +270,13 @@ pub(super) mod tests {
         Streams::new(ids, revision, &bounds, Arc::default())
     }
 
+    /// One of two sessions.
+    fn one_of_two(totals: &Arc<Totals>, bounds: &Bounds) -> Streams {
+        let sealer = Arc::new(Sealer::ephemeral().expect("randomness"));
+        let ids = EventIds::new(sealer, SessionId(1), Principal::Local);
+        Streams::new(ids, Revision::V2025_11_25, bounds, Arc::clone(totals))
+    }
+
     fn text(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
     }
@@ -342,7 +355,9 @@ pub(super) mod tests {
         let streams = streams(Revision::V2025_11_25, bounds);
         let stream = streams.open(request(1));
         streams.put(&stream, text("a question"), Weight::Lasting).expect("it fits");
-        streams.put(streams.standing(), text("news"), Weight::Lasting).expect("it was not over before");
+        let asker = Some(CancellationToken::new());
+        let news = LoggedEvent::new(text("asks"), Weight::Lasting).asked_by(asker);
+        streams.put_event(streams.standing(), news).expect("it was not over before");
         assert!(streams.put(streams.standing(), text("more"), Weight::Lasting).is_err());
         let mut reader = stream.read();
         streams.put(&stream, text("answer"), Weight::Answer).expect("always room");
@@ -367,6 +382,45 @@ pub(super) mod tests {
             panic!("it is kept");
         };
         assert_eq!(read(&mut again), ["kept"]);
+    }
+
+    #[test]
+    fn s_resum_05_s_https_17_what_others_leave_unread_refuses_nobody_and_is_theirs_to_let_go() {
+        let totals = Totals::of(Arc::new(2.into()));
+        let bounds = Bounds { replay_total: 20, ..Bounds::default() };
+        let (reads, leaves) = (one_of_two(&totals, &bounds), one_of_two(&totals, &bounds));
+        let stream = reads.open(request(1));
+        let mut reader = stream.read();
+        reads.put(&stream, text("progress 1"), Weight::Passing).expect("room");
+        reads.put(&stream, text("progress 2"), Weight::Passing).expect("room");
+        assert_eq!(read(&mut reader).len(), 2);
+        for _ in 0..5 {
+            let _ = leaves.put(leaves.standing(), text("news"), Weight::Lasting);
+        }
+        assert!(leaves.ledger.kept() <= 10, "its share");
+        reads.put(&stream, text("progress 3"), Weight::Passing).expect("it is read");
+        reads.put(reads.standing(), text("asks"), Weight::Lasting).expect("what was read gives way");
+        assert_eq!(read(&mut reader), ["progress 3"]);
+        reads.tidy();
+        assert!(reads.ledger.kept() <= 10);
+    }
+
+    #[test]
+    fn s_trust_03_s_elic_14_a_large_question_that_nobody_reads_is_in_no_other_s_way() {
+        let bounds = Bounds { stream_buffer: 10, session_buffer: 60, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let ask = |stream: &Stream, text| {
+            let lost = Some(CancellationToken::new());
+            streams.put_event(stream, LoggedEvent::new(text, Weight::Lasting).asked_by(lost)).is_ok()
+        };
+        let large = Bytes::from("a question with a picture".repeat(2));
+        assert!(!ask(streams.standing(), large.clone()), "more than half of what is kept");
+        assert!(ask(streams.standing(), large.slice(..25)), "it is not too large to be kept");
+        assert!(ask(streams.standing(), text("another")), "it takes no other's place");
+        let stream = streams.open(request(1));
+        let mut reader = stream.read();
+        assert!(ask(&stream, large) && ask(&stream, text("another")), "whoever reads gets what there is");
+        assert_eq!(read(&mut reader).len(), 2);
     }
 
     #[test]
