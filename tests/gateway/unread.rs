@@ -36,6 +36,35 @@ async fn subscribed(client: &Client, upstream: &Upstream, count: usize) -> Recei
 }
 
 #[tokio::test]
+async fn s_res_08_s_https_17_many_updates_of_one_resource_wait_as_one_and_keep_no_question_out() {
+    let upstream = http_upstream("one").start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake_with(HANDSHAKE, able()).await;
+    client.until_tools(&["one__echo"]).await;
+    let subscribed = subscribed(&client, &upstream, 1).await;
+    for _ in 0..4_000 {
+        upstream.tell(&subscribed, UPDATED, json!({ "uri": "test://one/static" })).await;
+    }
+    let asking = upstream.ask_by(&subscribed, ELICIT, form("still there?"));
+    let reading = async {
+        let mut stream = client.standalone_stream().await;
+        let mut updates = 0;
+        loop {
+            let message = stream.next().await.expect("a standing stream goes on");
+            updates += usize::from(message.method() == UPDATED);
+            if message.method() == ELICIT {
+                client.respond(&message.json["id"], json!({ "action": "decline" })).await;
+                return updates;
+            }
+        }
+    };
+    let (answer, updates) = tokio::join!(asking, within(PROMPT, "the question", reading));
+    assert_eq!(answer["result"]["action"], "decline", "the user was asked: {answer}");
+    // Some may have come while the stream was opened.
+    assert!((1..=20).contains(&updates), "{updates} updates of one resource");
+}
+
+#[tokio::test]
 async fn s_trust_03_s_elic_14_one_server_s_huge_question_silences_no_other_server() {
     let large = upstream("large", HANDSHAKE, Transport::Http).quiet().start().await;
     let other = upstream("other", HANDSHAKE, Transport::Http).asking().start().await;
