@@ -77,6 +77,7 @@ mod telemetry;
 mod the_tools_of_these_stories;
 mod tools;
 mod trust;
+mod unread;
 mod unreadable;
 mod untrusted;
 mod upstream_http;
