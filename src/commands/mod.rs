@@ -8,6 +8,7 @@ mod serve;
 mod stdio;
 mod table;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -84,15 +85,15 @@ fn settings_of(reading: Reading) -> Option<Settings> {
 }
 
 /// Prints a result. A reader that has gone away is not an error worth a panic.
-#[expect(clippy::print_stdout, reason = "results of commands belong on stdout")]
 fn say(text: &str) -> ExitCode {
-    println!("{text}");
+    // Locked for the whole text, so that nothing else comes between.
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     ExitCode::SUCCESS
 }
 
-#[expect(clippy::print_stderr, reason = "problems of commands belong on stderr, with or without logs")]
 fn complain(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// A command could not do its work.
