@@ -29,8 +29,17 @@ pub struct ListenSettings {
     pub http_sse: bool,
 }
 
-impl ListenSettings {
-    /// Checks the top of the file.
+/// Checked: the addresses of the listeners alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Listeners {
+    /// Data listener.
+    pub data: SocketAddr,
+    /// Admin listener, or `None` when `admin: off`.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// Checks `listen` and `admin`.
     pub(super) fn check(written: &WrittenSettings, check: &mut Check<'_>) -> Option<Self> {
         let data = listener(&written.listen, DEFAULT_LISTEN, check);
         let admin = admin(&written.admin, check);
@@ -44,11 +53,20 @@ impl ListenSettings {
                 "`listen` and `admin` are the same address; choose two ports",
             );
         }
+        Some(Listeners { data: data?, admin: admin? })
+    }
+}
+
+impl ListenSettings {
+    /// Checks the top of the file.
+    pub(super) fn check(written: &WrittenSettings, check: &mut Check<'_>) -> Option<Self> {
+        let listeners = Listeners::check(written, check);
         let public_url = given(&written.public_url).and_then(|url| public_url(url, check));
         let origins = each(&written.origins, origin, check);
         let hosts = each(&written.hosts, host, check);
         let http_sse = given(&written.http_sse).is_none_or(|http_sse| http_sse.value);
-        Some(ListenSettings { data: data?, admin: admin?, public_url, origins, hosts, http_sse })
+        let Listeners { data, admin } = listeners?;
+        Some(ListenSettings { data, admin, public_url, origins, hosts, http_sse })
     }
 }
 

@@ -10,6 +10,7 @@ mod support;
 
 mod abandoned_sessions;
 mod absent_clients;
+mod asking;
 mod attribution;
 mod bad_configuration;
 mod bad_input;
