@@ -9,6 +9,7 @@ mod address;
 pub mod bounds;
 mod check;
 pub mod listen;
+mod loops;
 pub mod names;
 mod node;
 pub mod problem;
@@ -138,8 +139,7 @@ pub fn read_listeners(path: &Path) -> Result<Listeners, Problems> {
     let mut problems = Problems::of(path.display().to_string());
     let Some(text) = read_text(path, &mut problems) else { return Err(problems) };
     let written = read_written(&text, &mut problems);
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut check = Check::new(problems, folder, &ProcessEnvironment);
+    let mut check = Check::new(problems, path, &ProcessEnvironment);
     written.and_then(|written| Listeners::check(&written, &mut check)).ok_or(check.problems)
 }
 
@@ -175,8 +175,7 @@ pub fn parse(text: &str, origin: &Path, environment: &dyn Environment) -> Result
 pub fn examine(text: &str, origin: &Path, environment: &dyn Environment) -> Reading {
     let mut problems = Problems::of(origin.display().to_string());
     let written = read_written(text, &mut problems);
-    let folder = origin.parent().unwrap_or_else(|| Path::new(""));
-    let mut check = Check::new(problems, folder, environment);
+    let mut check = Check::new(problems, origin, environment);
     let settings = written.and_then(|written| Settings::check(&written, &mut check));
     let mut problems = check.problems;
     problems.sort();
@@ -212,6 +211,7 @@ impl Settings {
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
         let servers = servers::check_all(table, &names, &bounds, check);
+        loops::refuse(table, &servers, listen.as_ref(), check);
         lint_servers(written, &servers, check);
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();

@@ -48,6 +48,7 @@ mod logging;
 mod metadata;
 mod mirrored_headers;
 mod openings;
+mod own_server;
 mod pairings;
 mod panics;
 mod pings;
