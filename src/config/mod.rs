@@ -74,10 +74,10 @@ section! {
         "$schema" schema: Ignored,
         /// Address of the MCP endpoint; loopback only in this release. Port 0 takes a free one.
         #[schemars(extend("default" = DEFAULT_LISTEN))]
-        "listen" listen: Text,
+        "listen" listen: listen::Address,
         /// Address for health, readiness and inspection, or `off`.
         #[schemars(extend("default" = DEFAULT_ADMIN))]
-        "admin" admin: Text,
+        "admin" admin: listen::Address,
         /// The address clients use when it is not `listen`.
         "public_url" public_url: Text,
         /// Origins of web pages that may use the gateway, besides those of this machine.
