@@ -24,6 +24,7 @@ use crate::session::handle::Opening;
 use crate::session::stream::Stream;
 use crate::session::table::NotOpened;
 use crate::upstream::call::Affinity;
+use crate::upstream::identity::{MARK_KEY, is_own};
 
 /// No session was opened.
 pub(super) struct NotInitialized {
@@ -46,6 +47,10 @@ pub(super) fn initialize(
     let Some(asked) = request.params.text("protocolVersion") else {
         return refuse(StatusCode::OK, INVALID_PARAMS, "protocolVersion must be a string");
     };
+    if let Some(mark) = request.params.meta_text(MARK_KEY).filter(|mark| is_own(mark)) {
+        let answer = respond::own_server(&request.id, &mark);
+        return Err(NotInitialized { answer, retry_after: None });
+    }
     // An unknown or stateless revision is not an error: another one is offered (S-LIFE-01).
     let Some(revision) = edge.settings.revisions.negotiate(&asked) else {
         return refuse(StatusCode::BAD_REQUEST, INVALID_REQUEST, "no revision with a handshake is served");

@@ -36,6 +36,7 @@ use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::telemetry::spans::{self, Target, Transport};
 use crate::upstream::events::event_queue;
+use crate::upstream::identity::{MARK_KEY, is_own};
 
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
@@ -85,6 +86,11 @@ fn check(edge: &Edge, mirror: Option<&Inbound<'_>>, request: &Request) -> Result
     let method = Method::of(&request.method, Era::Stateless).ok_or_else(|| {
         respond::error(Some(id), StatusCode::NOT_FOUND, METHOD_NOT_FOUND, "method not found", None)
     })?;
+    if method == Method::Discover
+        && let Some(mark) = request.params.meta_text(MARK_KEY).filter(|mark| is_own(mark))
+    {
+        return Err(respond::own_server(id, &mark));
+    }
     if let Some(target) = method.target() {
         let Some(target) = request.params.text(target) else {
             return Err(invalid(id, "the target must be a string"));

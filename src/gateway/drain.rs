@@ -8,10 +8,12 @@ use tokio::time::Instant;
 use crate::downstream::Edge;
 use crate::session::SessionTable;
 
-/// SIGTERM and SIGINT, caught from the moment of installation.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment of installation. The last one means the same as the others: it
+/// comes from a terminal that was closed, or from somebody who hopes for a reload, and neither wants calls cut.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -19,14 +21,16 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Resolves at the next of the two.
+    /// Resolves at the next of them.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `events`, `rate` and `error` (what
 //! passes through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
-//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared` and
-//! `encode` (what is said of clients, and for them), `link`, `calls`, `asking` and `levels` (an open connection),
+//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared`,
+//! `encode` and `identity` (what is said of clients, for them, and of the gateway), `link`, `calls`, `asking` and `levels` (an open connection),
 //! `arrivals`, `questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
 //! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` and
 //! `background` (reading and writing them), `http` (below both), `stateless` (calls
@@ -33,6 +33,7 @@ pub mod handle;
 pub mod http;
 mod http_streams;
 mod http_wire;
+pub mod identity;
 mod incoming;
 mod levels;
 mod link;

@@ -10,6 +10,7 @@ mod support;
 
 mod abandoned_sessions;
 mod absent_clients;
+mod asking;
 mod attribution;
 mod bad_configuration;
 mod bad_input;
@@ -47,6 +48,7 @@ mod logging;
 mod metadata;
 mod mirrored_headers;
 mod openings;
+mod own_server;
 mod pairings;
 mod panics;
 mod pings;
