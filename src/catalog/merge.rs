@@ -12,7 +12,7 @@ use super::listing::{ContentHash, LeftOut, ListKind, Listing, content_hash};
 use super::namespace::Namespace;
 use super::pages::Pages;
 use super::snapshot::{Freshness, MergedList, Route, UpstreamReport, View};
-use super::uris::{LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
+use super::uris::{Answering, Fallback, LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
 use crate::config::profiles::ProfileSettings;
 use crate::names::{LocalName, PublicName, UpstreamName};
 
@@ -102,7 +102,9 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
         uris.link(&route.upstream, &route.item.links);
     }
     let prompts = merge.named(ListKind::Prompts);
-    let resources = merge.located(ListKind::Resources, |upstream, uri| uris.public(upstream, uri, || None));
+    let answering = Answering::default();
+    let public = |upstream: &UpstreamName, uri: &str| uris.public(upstream, uri, &answering, |_| None);
+    let resources = merge.located(ListKind::Resources, public);
     let templates = merge.located(ListKind::Templates, |upstream, text| uris.public_template(upstream, text));
     View {
         profile: profile.map(|profile| profile.name.clone()),
@@ -146,7 +148,7 @@ impl<'s> Merge<'s> {
                 templates: source.locals(ListKind::Templates).take(ROUTED_TEMPLATES).collect(),
             })
             .collect();
-        UriSpace::new(&offers)
+        UriSpace::new(&offers, Fallback::Sole)
     }
 
     /// Tools or prompts, each under the one name that it owns.
@@ -232,10 +234,11 @@ impl<'s> Merge<'s> {
 
     /// Everything that a page shows goes in, and the endpoint, so that two views never share a page.
     fn hash(&self, kind: ListKind, entries: &[Arc<Route>], uris: &UriSpace) -> ContentHash {
+        let answering = Answering::default();
         let interfaces: Vec<String> = entries
             .iter()
             .flat_map(|route| route.item.links.iter().map(|uri| (&route.upstream, uri)))
-            .filter_map(|(upstream, uri)| uris.public(upstream, uri.as_str(), || None))
+            .filter_map(|(upstream, uri)| uris.public(upstream, uri.as_str(), &answering, |_| None))
             .collect();
         let head = [self.endpoint.as_bytes(), kind.method().as_bytes()];
         let items = entries.iter().flat_map(|route| {

@@ -126,11 +126,11 @@ fn s_res_04_unlisted_uris_go_to_the_only_server_or_to_who_named_them() {
     assert_eq!(one.resolve_uri("me", "odd:thing").expect("the only one").upstream.as_str(), "a");
     assert!(view.resolve_uri("me", "odd:thing").is_none());
     let b = UpstreamName::new("b");
-    assert_eq!(view.hand_out_uri("me", &b, "odd:thing"), None);
+    assert_eq!(view.hand_out_uris("me", &b)("odd:thing"), None);
     assert_eq!(view.resolve_uri("me", "odd:thing").expect("learnt").upstream, &b);
     assert!(view.resolve_uri("you", "odd:thing").is_none());
     let a = UpstreamName::new("a");
-    assert_eq!(view.hand_out_uri("me", &a, "odd:thing").as_deref(), Some("switchyard://a/odd:thing"));
+    assert_eq!(view.hand_out_uris("me", &a)("odd:thing").as_deref(), Some("switchyard://a/odd:thing"));
     // Knowledge outlives the snapshot.
     let next = state.snapshot();
     assert_eq!(next.view(None).expect("a view").resolve_uri("me", "odd:thing").expect("learnt").upstream, &b);
