@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tracing::Instrument;
 
 use super::edge::Edge;
-use super::events::EventWriter;
+use super::events::{EventWriter, LevelWanted};
 use super::exchange::{Finished, Work};
 use super::initialize::client_view;
 use super::respond::{self, Addressee};
@@ -113,8 +113,8 @@ pub(super) async fn begin(
     let bounds = &edge.settings.bounds;
     let (sink, events) = event_queue(bounds.stream_queue);
     let progress_token = progress_token(&request.params);
-    let log_level = Some(session.log_level());
-    let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
+    let level = LevelWanted::BySession(Arc::clone(session.log_gate()));
+    let writer = EventWriter::new(revision, progress_token.clone(), level, bounds);
     let call = Call {
         client: Arc::clone(session.client()),
         client_name: Some(Arc::clone(session.client_name())),

@@ -257,6 +257,11 @@ impl SessionHandle {
 
     /// The client is at work on a question.
     pub async fn progressed(&self, params: Object) {
+    /// The log level it wants, as that changes.
+    pub fn log_gate(&self) -> &Arc<LogGate> {
+        &self.session.logs
+    }
+
         self.session.touch();
         let _ = self.actor.send(ClientProgressed { params }).await;
     }
