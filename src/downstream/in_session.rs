@@ -180,12 +180,15 @@ async fn story(
     call: &Call,
 ) -> Finished {
     let revision = session.revision();
-    match method {
-        Method::ListTools => session.lists(changes::TOOLS),
-        Method::ListPrompts => session.lists(changes::PROMPTS),
-        Method::ListResources | Method::ListTemplates => session.lists(changes::RESOURCES),
-        _ => {}
-    }
+    let listed = match method {
+        Method::ListTools => Some(changes::TOOLS),
+        Method::ListPrompts => Some(changes::PROMPTS),
+        Method::ListResources => Some(changes::RESOURCES),
+        Method::ListTemplates => Some(changes::TEMPLATES),
+        _ => None,
+    };
+    // Later pages are of a list that the client has begun to read before.
+    let listed = listed.filter(|_| call.params.get("cursor").is_none()).and_then(|kind| session.lists(kind));
     let ended = match method {
         Method::Ping => Ok(nothing()),
         Method::SetLevel => set_level(edge, session, call),
@@ -193,6 +196,9 @@ async fn story(
         Method::Unsubscribe => unsubscribe(edge, session, call).await,
         method => edge.switchboard.tell(method, call, revision).await,
     };
+    if let (Some(listed), Ok(_)) = (listed, &ended) {
+        listed.was_seen();
+    }
     spans::record_ending(&call.span, ending(&ended));
     let ended = url_required::relay(edge, session, ended).await;
     let view = client_view(revision);

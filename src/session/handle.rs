@@ -294,9 +294,11 @@ impl SessionHandle {
         self.actor.do_send(Unsubscribed { public });
     }
 
-    /// The client is about to see the newest list of this kind (`session::changes`).
-    pub fn lists(&self, kind: u8) {
-        self.session.changed.clear(kind);
+    /// The client is about to see the newest list of this kind (`session::changes`); gives the change that it had not
+    /// been told of.
+    pub fn lists(&self, kind: u8) -> Option<UntoldChange<'_>> {
+        // Made only where there is one: a change that is dropped is told.
+        self.session.changed.take(kind).then(|| UntoldChange { session: self, kind })
     }
 
     /// Tells that lists changed. Nothing waits: an overfull session tells it with the next message that it handles.
@@ -383,6 +385,30 @@ mod tests {
 
     /// News of no consequence, as many as the mailbox takes.
     fn fill(port: &ClientPort) {
+/// A change of a list that its client was not told of, and does not have to be told of once it has seen the list.
+#[derive(Debug)]
+pub struct UntoldChange<'a> {
+    session: &'a SessionHandle,
+    kind: u8,
+}
+
+impl UntoldChange<'_> {
+    /// The list is on its way.
+    pub fn was_seen(mut self) {
+        self.kind = 0;
+    }
+}
+
+impl Drop for UntoldChange<'_> {
+    /// It has not seen the list: it is told as before.
+    fn drop(&mut self) {
+        if self.kind != 0 {
+            self.session.session.changed.add_bits(self.kind);
+            self.session.lists_changed(ListsChanged::default());
+        }
+    }
+}
+
         let news = || TellClient {
             upstream: UpstreamName::new("noisy"),
             in_loggers: true,

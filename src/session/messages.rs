@@ -113,3 +113,5 @@ pub struct EndSession {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PanicNow;
+    /// `notifications/resources/list_changed`, for `resources/templates/list`
+    pub templates: bool,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
-use super::messages::StreamTaken;
+use super::changes::{PROMPTS, PendingChanges, RESOURCES, TEMPLATES, TOOLS};
+use super::handle::PublicUris;
+use super::messages::{StoppedFollowing, StreamTaken};
 use super::questions::Questions;
 use super::stream::{StreamReader, Weight};
 use super::streams::Streams;
@@ -210,7 +211,7 @@ impl State {
 
     /// Lists changed (`session::changes`): that is told when somebody listens, and once however often it happened before.
     pub(super) fn tell_changes(&self) {
-        if !self.changed.has(TOOLS | PROMPTS | RESOURCES) {
+        if !self.changed.has(TOOLS | PROMPTS | RESOURCES | TEMPLATES) {
             return;
         }
         let standing = self.streams.standing();
@@ -220,7 +221,7 @@ impl State {
         for (kind, name) in [
             (TOOLS, "notifications/tools/list_changed"),
             (PROMPTS, "notifications/prompts/list_changed"),
-            (RESOURCES, "notifications/resources/list_changed"),
+            (RESOURCES | TEMPLATES, "notifications/resources/list_changed"),
         ] {
             let told =
                 || self.streams.put(standing, message::notification(name, b"").into(), Weight::Lasting);
