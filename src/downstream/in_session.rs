@@ -18,7 +18,7 @@ use super::initialize::client_view;
 use super::respond::{self, Addressee};
 use super::telling::Telling;
 use super::url_required;
-use crate::dispatch::{Call, Failure, Outcome, Subscribing};
+use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription, Switchboard};
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -28,7 +28,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::translate::ResultKind;
 use crate::session::changes;
-use crate::session::messages::Subscribed;
+use crate::session::messages::{StopFollowing, StoppedFollowing, Subscribed};
 use crate::session::{Admission, NotAdmitted, SessionHandle};
 use crate::telemetry::spans::{self, Ending, Target, Transport};
 use crate::telemetry::trace_context::TraceContext;
@@ -256,13 +256,22 @@ async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<
     Ok(nothing())
 }
 
+/// Ends what was begun, wherever the URI leads by now. The session forgets first: what the upstream says changes nothing
+/// about the client's wish.
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.subscription(call).await?;
-    if let Subscribing::Refused(refusal) = edge.switchboard.unsubscribe(call, &subscription).await? {
-        return Ok(*refusal);
+    let public = Switchboard::resource_uri(call)?;
+    let mut stopped = session.stop_following(StopFollowing { public: public.clone(), otherwise: None }).await;
+    if stopped == StoppedFollowing::Unknown {
+        let Subscription { local, upstream, .. } = edge.switchboard.subscription(call).await?;
+        let otherwise = Some((local, upstream));
+        stopped = session.stop_following(StopFollowing { public: public.clone(), otherwise }).await;
     }
-    session.unsubscribed(subscription.public);
-    Ok(nothing())
+    let StoppedFollowing::Over { local, upstream } = stopped else { return Ok(nothing()) };
+    let subscription = edge.switchboard.kept_subscription(call, public, local, upstream)?;
+    match edge.switchboard.unsubscribe(call, &subscription).await? {
+        Subscribing::Refused(refusal) => Ok(*refusal),
+        Subscribing::Accepted => Ok(nothing()),
+    }
 }
 
 /// Forgets a subscription that was new, when it is refused or its client stops waiting for it.

@@ -15,14 +15,14 @@ use super::changes::PendingChanges;
 use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
-    RequireUrls, StreamTaken, Subscribed, Unsubscribed,
+    RequireUrls, StopFollowing, StoppedFollowing, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::{Stream, StreamReader};
 use super::streams::Streams;
 use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
-use crate::names::{ProfileName, SessionId};
+use crate::names::{ProfileName, SessionId, UpstreamName};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, RequestId};
@@ -31,6 +31,33 @@ use crate::protocol::log_level::LogLevel;
 use crate::upstream::call::{Affinity, Client, ClientPort};
 use crate::upstream::events::EventSink;
 use crate::upstream::rate::LogGate;
+
+/// The public form of an upstream's URI where it differs, as this session's endpoint shows it now (S-RES-05).
+#[derive(Clone)]
+pub struct PublicUris(Arc<dyn Fn(&UpstreamName, &str) -> Option<String> + Send + Sync>);
+
+impl PublicUris {
+    /// By whoever knows what the endpoint shows.
+    pub fn new(public: impl Fn(&UpstreamName, &str) -> Option<String> + Send + Sync + 'static) -> Self {
+        PublicUris(Arc::new(public))
+    }
+
+    pub(super) fn of(&self, upstream: &UpstreamName, uri: &str) -> String {
+        (self.0)(upstream, uri).unwrap_or_else(|| uri.to_owned())
+    }
+}
+
+impl Default for PublicUris {
+    fn default() -> Self {
+        PublicUris::new(|_, _| None)
+    }
+}
+
+impl std::fmt::Debug for PublicUris {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PublicUris")
+    }
+}
 
 /// What a client said when it opened the session.
 #[derive(Debug)]
@@ -43,6 +70,8 @@ pub struct Opening {
     pub capabilities: ClientCapabilities,
     /// What it calls itself, for people.
     pub client_name: Arc<str>,
+    /// How it knows resources.
+    pub public_uris: PublicUris,
     /// The one stream that carries everything to this client, on transports that have no other.
     pub pipe: Option<Arc<Stream>>,
 }
@@ -148,7 +177,8 @@ impl SessionHandle {
                 opening.capabilities.clone(),
                 Arc::clone(&streams),
                 Arc::clone(&changed),
-            );
+            )
+            .with_public_uris(opening.public_uris);
             let closed = CancellationToken::new();
             let shared = Arc::new(Session {
                 id,
@@ -227,6 +257,11 @@ impl SessionHandle {
         self.session.log_level()
     }
 
+    /// The log level it wants, as that changes.
+    pub fn log_gate(&self) -> &Arc<LogGate> {
+        &self.session.logs
+    }
+
     /// The log level that upstreams should know of: only one that the client has set itself.
     pub fn wants_logs(&self) -> Option<LogLevel> {
         self.session.level_was_set.load(Ordering::Relaxed).then(|| self.session.log_level())
@@ -257,11 +292,6 @@ impl SessionHandle {
 
     /// The client is at work on a question.
     pub async fn progressed(&self, params: Object) {
-    /// The log level it wants, as that changes.
-    pub fn log_gate(&self) -> &Arc<LogGate> {
-        &self.session.logs
-    }
-
         self.session.touch();
         let _ = self.actor.send(ClientProgressed { params }).await;
     }
@@ -286,6 +316,11 @@ impl SessionHandle {
     /// Remembers a subscription, and says whether it is a new one. When this resolves, its updates reach the client.
     pub async fn subscribed(&self, subscribed: Subscribed) -> bool {
         self.actor.send(subscribed).await.unwrap_or(false)
+    }
+
+    /// Forgets a subscription, and says what is left to do.
+    pub async fn stop_following(&self, stop: StopFollowing) -> StoppedFollowing {
+        self.actor.send(stop).await.unwrap_or(StoppedFollowing::Unknown)
     }
 
     /// Forgets a subscription.
@@ -350,41 +385,6 @@ impl SessionHandle {
     }
 }
 
-/// Messages that may wait for one session.
-const MAILBOX: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-    use crate::names::UpstreamName;
-    use crate::protocol::frame::Notification;
-    use crate::protocol::json::Limits;
-    use crate::session::questions::tests::asked;
-    use crate::session::stream::Next;
-    use crate::session::streams::tests::streams;
-    use crate::upstream::messages::{TellClient, WithdrawQuestion};
-
-    fn object(text: &'static str) -> Object {
-        Object::parse(Bytes::from_static(text.as_bytes()), Limits::NONE).expect("valid")
-    }
-
-    fn session() -> SessionHandle {
-        let (revision, bounds) = (Revision::V2025_11_25, Bounds::default());
-        let opening = Opening {
-            revision,
-            profile: None,
-            capabilities: ClientCapabilities::of(&object(r#"{"roots":{}}"#), revision),
-            client_name: Arc::from(""),
-            pipe: None,
-        };
-        let streams = Arc::new(streams(revision, bounds.clone()));
-        SessionHandle::start(SessionId(7), opening, streams, &bounds, Arc::new(|_| {}))
-    }
-
-    /// News of no consequence, as many as the mailbox takes.
-    fn fill(port: &ClientPort) {
 /// A change of a list that its client was not told of, and does not have to be told of once it has seen the list.
 #[derive(Debug)]
 pub struct UntoldChange<'a> {
@@ -409,6 +409,41 @@ impl Drop for UntoldChange<'_> {
     }
 }
 
+/// Messages that may wait for one session.
+const MAILBOX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::protocol::frame::Notification;
+    use crate::protocol::json::Limits;
+    use crate::session::questions::tests::asked;
+    use crate::session::stream::Next;
+    use crate::session::streams::tests::streams;
+    use crate::upstream::messages::{TellClient, WithdrawQuestion};
+
+    fn object(text: &'static str) -> Object {
+        Object::parse(Bytes::from_static(text.as_bytes()), Limits::NONE).expect("valid")
+    }
+
+    fn session() -> SessionHandle {
+        let (revision, bounds) = (Revision::V2025_11_25, Bounds::default());
+        let opening = Opening {
+            revision,
+            profile: None,
+            capabilities: ClientCapabilities::of(&object(r#"{"roots":{}}"#), revision),
+            client_name: Arc::from(""),
+            public_uris: PublicUris::default(),
+            pipe: None,
+        };
+        let streams = Arc::new(streams(revision, bounds.clone()));
+        SessionHandle::start(SessionId(7), opening, streams, &bounds, Arc::new(|_| {}))
+    }
+
+    /// News of no consequence, as many as the mailbox takes.
+    fn fill(port: &ClientPort) {
         let news = || TellClient {
             upstream: UpstreamName::new("noisy"),
             in_loggers: true,
