@@ -34,7 +34,9 @@ use crate::upstream::rate::LogGate;
 
 /// The public form of an upstream's URI where it differs, as this session's endpoint shows it now (S-RES-05).
 #[derive(Clone)]
-pub struct PublicUris(Arc<dyn Fn(&UpstreamName, &str) -> Option<String> + Send + Sync>);
+pub struct PublicUris(Arc<PublicUri>);
+
+type PublicUri = dyn Fn(&UpstreamName, &str) -> Option<String> + Send + Sync;
 
 impl PublicUris {
     /// By whoever knows what the endpoint shows.

@@ -264,7 +264,7 @@ async fn s_trust_03_s_sec_12_templates_made_to_take_long_hold_nobody_up() {
     let gateway = gateway().with("evil", &evil).with("calm", &calm).start().await;
     let client = gateway.handshake(HANDSHAKE).await;
     client.until_tools(&["evil__echo", "calm__echo"]).await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let answer = client.call("evil__echo", json!({})).await;
     let links = answer.result()["content"].as_array().expect("links").len();
     assert_eq!(links, 20);
