@@ -181,7 +181,7 @@ mod tests {
         assert!((rate..2 * rate).contains(&told.len()), "{} were told at once", told.len());
         let due = writer.due().expect("one is held back");
         tokio::time::sleep_until(due).await;
-        let last = writer.release().expect("it was held back").message.text;
+        let last = writer.release().expect("it was held back").message.text.clone();
         assert!(last.ends_with(br#""progress":9999,"progressToken":"t"}}"#), "{last:?}");
         assert!(writer.due().is_none() && writer.release().is_none());
     }

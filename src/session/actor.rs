@@ -21,7 +21,7 @@ pub(super) struct SessionActor {
 
 impl SessionActor {
     /// After every message, whatever it was: changes of lists are told even when word of them found the mailbox full.
-    fn publish(&self) {
+    fn publish(&mut self) {
         self.state.tell_changes();
         self.session.observed(self.state.open_questions(), self.state.subscriptions());
     }

@@ -9,8 +9,9 @@ use super::changes::{PROMPTS, PendingChanges, RESOURCES, TEMPLATES, TOOLS};
 use super::handle::PublicUris;
 use super::messages::{StoppedFollowing, StreamTaken};
 use super::questions::Questions;
-use super::stream::{StreamReader, Weight};
+use super::stream::{LoggedEvent, StreamReader, Weight};
 use super::streams::Streams;
+use super::untold::{News, Untold};
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
@@ -36,6 +37,7 @@ pub(super) struct State {
     streams: Arc<Streams>,
     changed: Arc<PendingChanges>,
     public_uris: PublicUris,
+    untold: Untold,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl State {
             streams,
             changed,
             public_uris: PublicUris::default(),
+            untold: Untold::default(),
         }
     }
 
@@ -204,7 +207,11 @@ impl State {
             let mut text = Vec::new();
             edit.write(&mut text);
             let text = message::notification("notifications/resources/updated", &text).into();
-            self.deliver(text, Weight::Lasting, None);
+            if self.waiting.is_some() {
+                self.deliver(text, Weight::Lasting, None);
+            } else if self.untold.tell(News::Updated(public), text, &self.streams).is_err() {
+                tracing::debug!(%upstream, "an update found no place");
+            }
         }
     }
 
@@ -236,7 +243,8 @@ impl State {
                 _ => return true,
             }
         }
-        let put = self.streams.put(self.streams.standing(), message.text.clone(), weight).is_ok();
+        let event = LoggedEvent::new(message.text.clone(), weight).asked_by(message.asker());
+        let put = self.streams.put_event(self.streams.standing(), event).is_ok();
         if put {
             message.arrived();
         }
@@ -244,12 +252,11 @@ impl State {
     }
 
     /// Lists changed (`session::changes`): that is told when somebody listens, and once however often it happened before.
-    pub(super) fn tell_changes(&self) {
+    pub(super) fn tell_changes(&mut self) {
         if !self.changed.has(TOOLS | PROMPTS | RESOURCES | TEMPLATES) {
             return;
         }
-        let standing = self.streams.standing();
-        if self.waiting.is_some() || !standing.is_attended() {
+        if self.waiting.is_some() || !self.streams.standing().is_attended() {
             return;
         }
         for (kind, name) in [
@@ -257,9 +264,9 @@ impl State {
             (PROMPTS, "notifications/prompts/list_changed"),
             (RESOURCES | TEMPLATES, "notifications/resources/list_changed"),
         ] {
-            let told =
-                || self.streams.put(standing, message::notification(name, b"").into(), Weight::Lasting);
-            if self.changed.has(kind) && told().is_ok() {
+            let text = || message::notification(name, b"").into();
+            if self.changed.has(kind) && self.untold.tell(News::Changed(kind), text(), &self.streams).is_ok()
+            {
                 self.changed.clear(kind);
             }
         }
@@ -363,6 +370,37 @@ mod tests {
         assert_eq!(state.open_stream(None).err(), Some(StreamTaken));
         drop(stream);
         assert!(state.open_stream(None).is_ok());
+    }
+
+    #[test]
+    fn s_res_08_s_https_09_an_update_that_waits_is_said_once_and_keeps_no_question_out() {
+        let upstream = UpstreamName::new("files");
+        let mut state = session(r#"{"sampling":{}}"#);
+        state.client_is_ready();
+        state.subscribe("file:///dir/".into(), "file:///dir/".into(), upstream.clone());
+        let update = |uri: &str| TellClient {
+            upstream: upstream.clone(),
+            in_loggers: true,
+            notification: Notification {
+                method: "notifications/resources/updated".into(),
+                params: object(&format!(r#"{{"uri":"{uri}"}}"#)),
+            },
+        };
+        for _ in 0..400 {
+            state.tell(&update("file:///dir/a"), LogLevel::Warning);
+        }
+        for number in 0..5000 {
+            state.tell(&update(&format!("file:///dir/{number}")), LogLevel::Warning);
+        }
+        let _question = state.ask(&sampling()).expect("other news give way");
+        let mut stream = state.open_stream(None).expect("free");
+        let told: Vec<String> = std::iter::from_fn(|| next(&mut stream)).collect();
+        assert!(told.iter().filter(|text| text.contains(r#"dir/a""#)).count() <= 1);
+        assert!(told.last().is_some_and(|last| last.contains("sampling/createMessage")));
+        for _ in 0..2 {
+            state.tell(&update("file:///dir/a"), LogLevel::Warning);
+            assert!(next(&mut stream).is_some(), "what happens after it was read is said again");
+        }
     }
 
     #[test]

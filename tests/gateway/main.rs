@@ -78,6 +78,7 @@ mod telemetry;
 mod the_tools_of_these_stories;
 mod tools;
 mod trust;
+mod unread;
 mod untrusted;
 mod upstream_http;
 mod upstream_resumption;
