@@ -38,7 +38,7 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
         Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
         Ok(Outcome::Relayed { answer: Answer::Result(result), upstream, view }) => {
             let mut text = result_head(to.id, result.as_bytes().len() + 256);
-            let uris = |uri: &str| view.hand_out_uri(CALLER, &upstream, uri);
+            let uris = view.hand_out_uris(CALLER, &upstream);
             translate::result(to.view, to.kind, &result, Some(&uris), &mut text);
             text.push(b'}');
             Finished::Response { status: StatusCode::OK, text }

@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::body::Framing;
 use super::edge::Edge;
-use super::events::EventWriter;
+use super::events::{EventWriter, LevelWanted};
 use super::exchange::{Becomes, Exchange, Finished, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
@@ -233,7 +233,8 @@ fn work(
     let bounds = &edge.settings.bounds;
     let (sink, events) = event_queue(bounds.stream_queue);
     let progress_token = progress_token(&request.params);
-    let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
+    let writer =
+        EventWriter::new(revision, progress_token.clone(), LevelWanted::ByRequest(log_level), bounds);
     let call = Call {
         client,
         client_name: None,

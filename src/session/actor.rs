@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::handle::Session;
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
-    RequireUrls, StreamTaken, Subscribed, Unsubscribed,
+    RequireUrls, StopFollowing, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::StreamReader;
@@ -126,6 +126,16 @@ impl Handler<Subscribed> for SessionActor {
         let is_new = self.state.subscribe(subscribed.public, subscribed.local, subscribed.upstream);
         self.publish();
         is_new
+    }
+}
+
+impl Handler<StopFollowing> for SessionActor {
+    type Result = MessageResult<StopFollowing>;
+
+    fn handle(&mut self, stop: StopFollowing, _: &mut Self::Context) -> Self::Result {
+        let stopped = self.state.stop_following(&stop.public, stop.otherwise);
+        self.publish();
+        MessageResult(stopped)
     }
 }
 

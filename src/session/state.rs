@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
-use super::messages::StreamTaken;
+use super::changes::{PROMPTS, PendingChanges, RESOURCES, TEMPLATES, TOOLS};
+use super::handle::PublicUris;
+use super::messages::{StoppedFollowing, StreamTaken};
 use super::questions::Questions;
 use super::stream::{LoggedEvent, StreamReader, Weight};
 use super::streams::Streams;
@@ -35,6 +36,7 @@ pub(super) struct State {
     subscriptions: HashMap<String, Subscription>,
     streams: Arc<Streams>,
     changed: Arc<PendingChanges>,
+    public_uris: PublicUris,
     untold: Untold,
 }
 
@@ -45,7 +47,7 @@ struct Waiting {
     stream: Option<EventSink>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Subscription {
     local: String,
     upstream: UpstreamName,
@@ -64,8 +66,14 @@ impl State {
             subscriptions: HashMap::new(),
             streams,
             changed,
+            public_uris: PublicUris::default(),
             untold: Untold::default(),
         }
+    }
+
+    pub(super) fn with_public_uris(mut self, public_uris: PublicUris) -> Self {
+        self.public_uris = public_uris;
+        self
     }
 
     /// The client finished its handshake: what had to wait may go now.
@@ -126,7 +134,31 @@ impl State {
 
     /// Says whether it is a new one.
     pub(super) fn subscribe(&mut self, public: String, local: String, upstream: UpstreamName) -> bool {
-        self.subscriptions.insert(public, Subscription { local, upstream }).is_none()
+        let subscription = Subscription { local, upstream };
+        if self.subscriptions.get(&public) == Some(&subscription) {
+            return false;
+        }
+        // The URI has become another server's: what it was before goes on under the name that it has now.
+        if let Some(before) = self.subscriptions.insert(public, subscription) {
+            let renamed = self.public_uris.of(&before.upstream, &before.local);
+            self.subscriptions.entry(renamed).or_insert(before);
+        }
+        true
+    }
+
+    /// Forgets a subscription, or one that `otherwise` says it would have been.
+    pub(super) fn stop_following(
+        &mut self,
+        public: &str,
+        otherwise: Option<(String, UpstreamName)>,
+    ) -> StoppedFollowing {
+        let known = self.subscriptions.remove(public);
+        let otherwise = || otherwise.map(|(local, upstream)| Subscription { local, upstream });
+        let Some(ended) = known.or_else(otherwise) else { return StoppedFollowing::Unknown };
+        if self.subscriptions.values().any(|other| *other == ended) {
+            return StoppedFollowing::StillFollowed;
+        }
+        StoppedFollowing::Over { local: ended.local, upstream: ended.upstream }
     }
 
     pub(super) fn unsubscribe(&mut self, public: &str) {
@@ -155,18 +187,21 @@ impl State {
 
     fn resource_updated(&mut self, upstream: &UpstreamName, params: &Object) {
         let Some(uri) = params.text("uri") else { return };
-        let covering = self
-            .subscriptions
-            .iter()
-            .filter(|(_, subscription)| {
-                subscription.upstream == *upstream && covers(&subscription.local, &uri)
-            })
-            .map(|(public, subscription)| match subscription.local == *public {
-                true => uri.clone().into_owned(),
-                false => public.clone(),
-            })
-            .next();
-        if let Some(public) = covering {
+        let covering = self.subscriptions.iter().filter(|(_, subscription)| {
+            subscription.upstream == *upstream && covers(&subscription.local, &uri)
+        });
+        // Under each kind of name by which the client follows it: as the endpoint shows it, or wrapped.
+        let mut told: Vec<String> = Vec::new();
+        for (public, subscription) in covering {
+            let shown = match public.strip_suffix(&*subscription.local) {
+                Some("") | None => self.public_uris.of(upstream, &uri),
+                Some(wrapping) => format!("{wrapping}{uri}"),
+            };
+            if !told.contains(&shown) {
+                told.push(shown);
+            }
+        }
+        for public in told {
             let mut edit = Edit::of(params);
             edit.set_text("uri", &public);
             let mut text = Vec::new();
@@ -218,7 +253,7 @@ impl State {
 
     /// Lists changed (`session::changes`): that is told when somebody listens, and once however often it happened before.
     pub(super) fn tell_changes(&mut self) {
-        if !self.changed.has(TOOLS | PROMPTS | RESOURCES) {
+        if !self.changed.has(TOOLS | PROMPTS | RESOURCES | TEMPLATES) {
             return;
         }
         if self.waiting.is_some() || !self.streams.standing().is_attended() {
@@ -227,7 +262,7 @@ impl State {
         for (kind, name) in [
             (TOOLS, "notifications/tools/list_changed"),
             (PROMPTS, "notifications/prompts/list_changed"),
-            (RESOURCES, "notifications/resources/list_changed"),
+            (RESOURCES | TEMPLATES, "notifications/resources/list_changed"),
         ] {
             let text = || message::notification(name, b"").into();
             if self.changed.has(kind) && self.untold.tell(News::Changed(kind), text(), &self.streams).is_ok()
@@ -389,5 +424,23 @@ mod tests {
         }
         state.tell(&update("other", "file:///dir"), LogLevel::Warning);
         assert_eq!(next(&mut stream), None, "another server has no say over this resource");
+    }
+
+    #[test]
+    fn s_res_05_s_res_07_a_uri_that_became_another_servers_keeps_its_old_subscription_apart() {
+        let (one, two) = (UpstreamName::new("one"), UpstreamName::new("two"));
+        let others = PublicUris::new(|upstream, uri| {
+            (upstream.as_str() == "one").then(|| format!("switchyard://one/{uri}"))
+        });
+        let mut state = session("{}").with_public_uris(others);
+        assert!(state.subscribe("x:1".into(), "x:1".into(), one.clone()));
+        assert!(!state.subscribe("x:1".into(), "x:1".into(), one.clone()), "as before");
+        assert!(state.subscribe("x:1".into(), "x:1".into(), two.clone()), "another's");
+        assert_eq!(state.subscriptions(), 2);
+        let over = |upstream| StoppedFollowing::Over { local: "x:1".into(), upstream };
+        assert_eq!(state.stop_following("switchyard://one/x:1", None), over(one));
+        assert_eq!(state.stop_following("x:1", None), over(two.clone()));
+        assert_eq!(state.stop_following("x:1", None), StoppedFollowing::Unknown);
+        assert_eq!(state.stop_following("x:1", Some(("x:1".into(), two.clone()))), over(two));
     }
 }

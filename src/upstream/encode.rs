@@ -10,18 +10,7 @@ use super::identity::{MARK_KEY, mark};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::quote;
 use crate::protocol::message::one_line;
-
-/// `_meta` keys that belong to one hop.
-const HOP_META: [&str; 8] = [
-    "progressToken",
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/logLevel",
-    "io.modelcontextprotocol/serverInfo",
-    "io.modelcontextprotocol/subscriptionId",
-    "io.modelcontextprotocol/related-task",
-];
+use crate::protocol::translate::HOP_META;
 
 /// Parameters that ask for what this release does not carry: tasks and answers to input requests.
 const HOP_PARAMS: [&str; 3] = ["task", "inputResponses", "requestState"];

@@ -75,6 +75,7 @@ mod stateless;
 mod stdio_client;
 mod stdio_server;
 mod storms;
+mod subscriptions;
 mod telemetry;
 mod the_tools_of_these_stories;
 mod tools;
