@@ -67,8 +67,9 @@ impl Questions {
 
     /// Takes a question on: where its answer will arrive, and the message for the client.
     pub(super) fn ask(&mut self, asked: &AskClient) -> Result<(Question, Bytes), QuestionRefused> {
-        self.pending.retain(|_, question| !question.answer.is_closed());
-        if self.pending.len() >= QUESTIONS {
+        // What nobody waits for any longer takes no place, but stays until its withdrawal comes, which its client is told.
+        let awaited = |question: &&PendingQuestion| !question.answer.is_closed();
+        if self.pending.values().filter(awaited).count() >= QUESTIONS {
             return Err(QuestionRefused::TooMany);
         }
         let (method, params) = (&*asked.request.method, &asked.request.params);
@@ -278,6 +279,23 @@ pub(super) mod tests {
         assert!(question.progress.borrow().is_none(), "another question");
         questions.progressed(object(r#"{"progressToken":1,"progress":1}"#));
         assert!(question.progress.borrow().is_some());
+    }
+
+    #[test]
+    fn s_canc_04_a_question_that_is_to_be_withdrawn_is_there_until_then_whatever_is_asked_before() {
+        let mut questions = questions(r#"{"elicitation":{"url":{}}}"#);
+        let (question, _) = questions.ask(&asked("one", "elicitation/create", PAGE)).expect("declared");
+        // Its asker has gone; word of that waits behind the next question.
+        let number = question.number;
+        drop(question);
+        questions
+            .ask(&asked("one", "elicitation/create", &PAGE.replace(r#""e""#, r#""f""#)))
+            .expect("declared");
+        let (told, _) = questions.withdraw(number).expect("the client is told");
+        assert!(String::from_utf8_lossy(&told).contains("notifications/cancelled"), "{told:?}");
+        let completed =
+            questions.page_completed(&UpstreamName::new("one"), &object(r#"{"elicitationId":"e"}"#));
+        assert!(completed.is_none(), "nobody is on the page");
     }
 
     #[test]
