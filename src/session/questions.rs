@@ -1,8 +1,8 @@
 //! Questions of upstreams that the client of one session has not answered yet.
 //!
-//! Always: a client is asked only what it declared, under a number of the gateway's own (S-SAMP-01), and no oftener than
-//! one server may; an answer counts once. Not here: on which stream a question goes out (`state`), whose question it is
-//! (`upstream::questions`), what of it is shown (`protocol::translate::question`).
+//! Always: a client is asked only what it declared, under a number of the gateway's own (S-SAMP-01), by one server no
+//! oftener than it may and not more at once; an answer counts once. Not here: on which stream a question goes out
+//! (`state`), whose question it is (`upstream::questions`), what of it is shown (`protocol::translate::question`).
 
 use std::collections::HashMap;
 
@@ -23,8 +23,8 @@ use crate::protocol::translate::question::{Asked, Asking, url_required};
 use crate::upstream::call::EventSink;
 use crate::upstream::messages::{AskClient, Question, QuestionRefused};
 
-/// Questions that may wait for answers at once.
-const QUESTIONS: usize = 64;
+/// Questions of one server that may wait for answers at once: whatever it asks, others may ask as well (S-TRUST-03).
+const PER_SERVER: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Questions {
@@ -38,6 +38,7 @@ pub(super) struct Questions {
 
 #[derive(Debug)]
 struct PendingQuestion {
+    upstream: UpstreamName,
     answer: oneshot::Sender<Answer>,
     progress: watch::Sender<Option<Object>>,
     /// The stream it was put on; what follows it goes there as well.
@@ -68,8 +69,9 @@ impl Questions {
     /// Takes a question on: where its answer will arrive, and the message for the client.
     pub(super) fn ask(&mut self, asked: &AskClient) -> Result<(Question, Bytes), QuestionRefused> {
         // What nobody waits for any longer takes no place, but stays until its withdrawal comes, which its client is told.
-        let awaited = |question: &&PendingQuestion| !question.answer.is_closed();
-        if self.pending.values().filter(awaited).count() >= QUESTIONS {
+        let awaited =
+            |question: &&PendingQuestion| question.upstream == asked.upstream && !question.answer.is_closed();
+        if self.pending.values().filter(awaited).count() >= PER_SERVER {
             return Err(QuestionRefused::TooMany);
         }
         let (method, params) = (&*asked.request.method, &asked.request.params);
@@ -104,8 +106,8 @@ impl Questions {
         self.last_number = number;
         let (answer, answered) = oneshot::channel();
         let (progress, progressed) = watch::channel(None);
-        let stream = asked.stream.clone();
-        self.pending.insert(number, PendingQuestion { answer, progress, stream, page });
+        let (upstream, stream) = (asked.upstream.clone(), asked.stream.clone());
+        self.pending.insert(number, PendingQuestion { upstream, answer, progress, stream, page });
         let text = message::request(number, method, &params).into();
         let lost = CancellationToken::new();
         Ok((Question { number, answer: answered, progress: progressed, lost }, text))
@@ -279,6 +281,21 @@ pub(super) mod tests {
         assert!(question.progress.borrow().is_none(), "another question");
         questions.progressed(object(r#"{"progressToken":1,"progress":1}"#));
         assert!(question.progress.borrow().is_some());
+    }
+
+    #[test]
+    fn s_trust_03_one_server_takes_no_more_places_than_its_own() {
+        let mut questions = questions(r#"{"roots":{}}"#);
+        let ask = |questions: &mut Questions, upstream| {
+            let per_minute = NonZeroU32::new(1_000).expect("a thousand");
+            questions.ask(&AskClient { per_minute, ..asked(upstream, "roots/list", "{}") })
+        };
+        let mut open: Vec<_> =
+            (0..PER_SERVER).map(|_| ask(&mut questions, "greedy").expect("its own").0).collect();
+        assert_eq!(ask(&mut questions, "greedy").err(), Some(QuestionRefused::TooMany));
+        ask(&mut questions, "calm").expect("another server");
+        open.pop();
+        ask(&mut questions, "greedy").expect("nobody waits for the one that was given up");
     }
 
     #[test]

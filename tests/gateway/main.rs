@@ -56,6 +56,7 @@ mod profiles;
 mod progress_and_cancellation;
 mod prompts;
 mod questions;
+mod questions_crossing;
 mod questions_under_way;
 mod relay;
 mod replay_bounds;
