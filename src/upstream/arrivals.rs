@@ -55,8 +55,8 @@ impl Link {
             "notifications/resources/list_changed" => self.news(ListKind::Resources),
             "notifications/cancelled" => {
                 let id = notification.params.share("requestId").and_then(RequestId::from_raw);
-                if let Some(asked) = id.and_then(|id| self.lock_questions().remove(&id)) {
-                    asked.moot.cancel();
+                if let Some(id) = id {
+                    self.questions.withdraw(&id);
                 }
             }
             "notifications/resources/updated" => self.updated(&notification),

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Activity, Affinity, ClientPort};
-use super::link::{Link, OpenQuestion};
+use super::link::Link;
 use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
+use super::open_questions::NotOpened;
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
@@ -23,9 +24,6 @@ use crate::protocol::json::{Object, quote};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::{Asker, Expecting, answer, progress_token};
-
-/// Questions of one connection that may be on their way to clients.
-const OPEN_AT_ONCE: usize = 256;
 
 const NOBODY: &str = "nobody can be asked";
 const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
@@ -80,38 +78,30 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 }
 
 fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
-    let withdrawn = CancellationToken::new();
     let cause = link.call_of(cause);
     if !has_share_left(link, cause) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }
     let is_prompt = &*request.method != "roots/list";
-    let question = OpenQuestion { cause, is_prompt, moot: withdrawn.clone() };
-    if let Err(refusal) = open(link, &request, question) {
-        return link.send(refusal);
-    }
+    let question = match link.questions.open(&request.id, cause.into_iter().collect(), is_prompt) {
+        Ok(question) => question,
+        Err(NotOpened::Duplicate) => {
+            const OPEN: &str = "a request with this id is still open";
+            return link.send(error(&request.id, INVALID_REQUEST, OPEN));
+        }
+        Err(NotOpened::TooMany) => {
+            return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
+        }
+    };
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
-        let answer = put(&link, request, cause, &withdrawn).await;
-        // A withdrawn question is no longer in the table, and its asker wants no answer.
-        if link.lock_questions().remove(&id).is_some() {
+        let answer = put(&link, request, cause, &question.moot).await;
+        // Who withdrew a question wants no answer, not even under the same id.
+        if link.questions.close(&id, &question) {
             link.send(answer);
         }
     });
-}
-
-/// Keeps a place for the answer, or gives the refusal.
-fn open(link: &Link, request: &Request, question: OpenQuestion) -> Result<(), Vec<u8>> {
-    let mut open = link.lock_questions();
-    if open.contains_key(&request.id) {
-        return Err(error(&request.id, INVALID_REQUEST, "a request with this id is still open"));
-    }
-    if open.len() >= OPEN_AT_ONCE {
-        return Err(unanswerable(&request.id, &request.method, TOO_OFTEN));
-    }
-    open.insert(request.id.clone(), question);
-    Ok(())
 }
 
 /// Whether the call may cause one more question (S-SAMP-07).
