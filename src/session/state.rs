@@ -85,11 +85,14 @@ impl State {
         Ok(reader)
     }
 
-    /// Puts a question to the client: on the causing call's stream, else on the standing one, else when that opens.
+    /// Puts a question to the client: on the causing call's stream, else on the standing one if somebody reads it, else
+    /// on that of a call that may have caused it, else when the standing one opens.
     pub(super) fn ask(&mut self, asked: &AskClient) -> Result<Question, QuestionRefused> {
-        let (question, text) = self.questions.ask(asked)?;
+        let otherwise = asked.otherwise.as_ref().filter(|_| !self.streams.standing().is_attended());
+        let stream = asked.stream.as_ref().or(otherwise);
+        let (question, text) = self.questions.ask(asked, stream)?;
         let message = SessionMessage::awaited(text, question.lost.clone());
-        if self.deliver_message(message, Weight::Lasting, asked.stream.as_ref()) {
+        if self.deliver_message(message, Weight::Lasting, stream) {
             self.questions.was_put(&asked.upstream);
             return Ok(question);
         }
@@ -116,7 +119,7 @@ impl State {
 
     /// The call of that stream is over: nobody needs the answers to what was asked on it.
     pub(super) fn withdraw_all_on(&mut self, stream: &EventSink) {
-        for number in self.questions.asked_on(stream) {
+        for number in self.questions.caused_on(stream) {
             self.withdraw(number);
         }
     }

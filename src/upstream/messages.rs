@@ -147,6 +147,8 @@ pub struct AskClient {
     pub request: Request,
     /// The stream of the causing call.
     pub stream: Option<EventSink>,
+    /// That of a call which may be the causing one, for a client that reads no other.
+    pub otherwise: Option<EventSink>,
 }
 
 /// A question under way to the client.

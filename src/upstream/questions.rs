@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::arrivals::Origin;
 use super::call::{Activity, Affinity, ClientPort};
 use super::link::Link;
 use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
@@ -78,12 +79,12 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 }
 
 fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
-    let cause = link.call_of(cause);
-    if !has_share_left(link, cause) {
+    let origin = link.origin(cause);
+    if !has_share_left(link, &origin) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }
     let is_prompt = &*request.method != "roots/list";
-    let question = match link.questions.open(&request.id, cause.into_iter().collect(), is_prompt) {
+    let question = match link.questions.open(&request.id, origin.calls.clone(), is_prompt) {
         Ok(question) => question,
         Err(NotOpened::Duplicate) => {
             const OPEN: &str = "a request with this id is still open";
@@ -96,7 +97,7 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
-        let answer = put(&link, request, cause, &question.moot).await;
+        let answer = put(&link, request, &origin, &question.moot).await;
         // Who withdrew a question wants no answer, not even under the same id.
         if link.questions.close(&id, &question) {
             link.send(answer);
@@ -104,10 +105,10 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     });
 }
 
-/// Whether the call may cause one more question (S-SAMP-07).
-fn has_share_left(link: &Link, cause: Option<u64>) -> bool {
+/// Whether one of the calls may cause one more question (S-SAMP-07).
+fn has_share_left(link: &Link, origin: &Origin) -> bool {
     let share = link.question_rules.per_call;
-    let caused = cause.map_or(0, |call| link.calls.count_question(call));
+    let caused = origin.calls.iter().map(|call| link.calls.count_question(*call)).min().unwrap_or(0);
     if caused == share.saturating_add(1) {
         tracing::warn!(upstream = %link.upstream, share, "a call causes more questions than it may");
     }
@@ -115,19 +116,14 @@ fn has_share_left(link: &Link, cause: Option<u64>) -> bool {
 }
 
 /// Puts the question to the client and gives the whole answer message for the upstream.
-async fn put(
-    link: &Arc<Link>,
-    request: Request,
-    cause: Option<u64>,
-    withdrawn: &CancellationToken,
-) -> Vec<u8> {
+async fn put(link: &Arc<Link>, request: Request, origin: &Origin, withdrawn: &CancellationToken) -> Vec<u8> {
     let (id, method) = (request.id.clone(), request.method.clone());
     let expecting = Expecting::of(&method, &request.params);
     let progress = progress_token(&request.params);
     if link.affinity() == Affinity::Shared {
         return error(&id, METHOD_NOT_FOUND, "this connection declares no such capability");
     }
-    let Some(port) = link.port_of(cause) else {
+    let Some(port) = origin.port(link).cloned() else {
         return unanswerable(&id, &method, NOBODY);
     };
     let asked = AskClient {
@@ -135,7 +131,8 @@ async fn put(
         asker: Arc::clone(&link.question_rules.asker),
         per_minute: link.question_rules.per_minute,
         request,
-        stream: link.stream_of(cause),
+        stream: origin.stream().cloned(),
+        otherwise: origin.some_stream().cloned(),
     };
     if expecting == Expecting::Visit {
         link.lock_pages().shown(&asked.request.params, &port);
@@ -150,7 +147,7 @@ async fn put(
         Ok(Err(QuestionRefused::TooOften)) => return unanswerable(&id, &method, TOO_OFTEN),
         Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method, NOBODY),
     };
-    let _held: Vec<_> = link.calls.activities(cause).into_iter().map(Activity::hold).collect();
+    let _held: Vec<_> = link.calls.activities(&origin.calls).into_iter().map(Activity::hold).collect();
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
     let answered = wait(link, question, progress, withdrawn).await;
     withdraw.settled = answered.is_some();

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 
 use crate::support::client::Message;
-use crate::support::upstream::stdio_upstream;
-use crate::support::{HANDSHAKE, eventually, gateway};
+use crate::support::upstream::{UpstreamPlan, stdio_upstream};
+use crate::support::{HANDSHAKE, eventually, gateway, patiently};
 
 const ELICIT: &str = "elicitation/create";
 const CANCELLED: &str = "notifications/cancelled";
@@ -117,4 +117,77 @@ async fn s_canc_04_an_id_that_is_used_again_at_once_stands_for_the_new_question(
     seen.notify_one();
     running.answer().await.text();
     assert_eq!(upstream.answers().len(), 1);
+}
+
+/// A server whose calls ask once two of them are under way, so that nothing says which of them it was.
+fn asking_together() -> UpstreamPlan {
+    let together = Arc::new(Barrier::new(2));
+    stdio_upstream("one").on("tools/call", move |mut call| {
+        let together = Arc::clone(&together);
+        async move {
+            together.wait().await;
+            let who = call.params()["arguments"]["who"].as_str().unwrap_or_default().to_owned();
+            let answer = call.ask(ELICIT, form(&who)).await;
+            call.text(&format!("{who} is {}", answer["result"]["content"]["me"])).await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn s_samp_01_a_client_that_only_posts_is_asked_though_two_of_its_calls_may_have_caused_it() {
+    let upstream = asking_together().start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake_with(HANDSHAKE, able()).await;
+    client.until_tools(&["one__echo"]).await;
+    let mut calls = Vec::new();
+    for who in ["ada", "bob"] {
+        calls.push(client.open_call("one__echo", json!({ "who": who })).await);
+    }
+    let mut answers = Vec::new();
+    let everything = async {
+        while answers.len() < 2 {
+            for call in &mut calls {
+                for message in call.messages_within(Duration::from_millis(60)).await {
+                    if message.method() == ELICIT {
+                        let asked = message.params()["message"].as_str().unwrap_or_default().to_owned();
+                        let who = asked.rsplit(' ').next().unwrap_or_default();
+                        let answer = json!({ "action": "accept", "content": { "me": who } });
+                        client.respond(&message.json["id"], answer).await;
+                    } else if message.is_response() {
+                        answers.push(message.json["result"]["content"][0]["text"].clone());
+                    }
+                }
+            }
+        }
+    };
+    patiently("both answers", everything).await;
+    answers.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(answers, [json!(r#"ada is "ada""#), json!(r#"bob is "bob""#)]);
+}
+
+#[tokio::test]
+async fn s_canc_06_a_prompt_of_one_of_two_calls_ends_with_both() {
+    let upstream = asking_together().start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake_with(HANDSHAKE, able()).await;
+    client.until_tools(&["one__echo"]).await;
+    let mut stream = client.standalone_stream().await;
+    let ada = client.open_call("one__echo", json!({ "who": "ada" })).await;
+    let bob = client.open_call("one__echo", json!({ "who": "bob" })).await;
+    let mut asked = Vec::new();
+    while asked.len() < 2 {
+        asked.push(stream.until_method(ELICIT).await.json["id"].clone());
+    }
+    client.notify(CANCELLED, json!({ "requestId": ada.id() })).await;
+    upstream.until_received(CANCELLED, 1).await;
+    let told = stream.messages_within(A_WHILE).await;
+    assert!(told.iter().all(|told| told.method() != CANCELLED), "it may be of the other: {told:?}");
+    client.notify(CANCELLED, json!({ "requestId": bob.id() })).await;
+    let mut over = Vec::new();
+    while over.len() < 2 {
+        over.push(withdrawn(&stream.until_method(CANCELLED).await));
+    }
+    over.sort_unstable_by_key(ToString::to_string);
+    asked.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(over, asked);
 }
