@@ -6,6 +6,7 @@
 //! own log (`own_log`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::smallvec;
 
@@ -24,6 +25,8 @@ pub(super) struct Origin {
     pub(super) calls: Causes,
     /// Whose they are, or were.
     caller: Option<Caller>,
+    /// For how long it has been unclear whose it is only because others have left their calls.
+    pub(super) in_doubt: Option<Duration>,
 }
 
 impl Origin {
@@ -65,13 +68,15 @@ impl Link {
     /// (S-HTTPC-06, S-ELIC-11).
     pub(super) fn origin(&self, cause: Option<u64>) -> Origin {
         if let Some(call) = cause {
-            return Origin { calls: smallvec![call], caller: self.calls.caller(call) };
+            let (calls, caller) = (smallvec![call], self.calls.caller(call));
+            return Origin { calls, caller, in_doubt: None };
         }
         if matches!(self.wire, Wire::Http(_)) && self.is_shared() {
             return Origin::default();
         }
         match self.calls.suspects() {
-            Suspects::One { calls, caller } => Origin { calls, caller: Some(caller) },
+            Suspects::One { calls, caller } => Origin { calls, caller: Some(caller), in_doubt: None },
+            Suspects::InDoubt(age) => Origin { in_doubt: Some(age), ..Origin::default() },
             Suspects::Nobody | Suspects::Several => Origin::default(),
         }
     }

@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::call::{Activity, Affinity, CallEvent, Client, EventSink};
 use super::error::UpstreamError;
@@ -37,26 +39,29 @@ struct Table {
     given_up: GivenUp,
 }
 
-/// Calls that the upstream may still be at work on though nobody waits for them, and whose they were.
+/// Calls that the upstream may still be at work on though nobody waits for them, whose they were, and since when. An
+/// upstream that heeds the cancellation answers none of them, so that nothing but the end of the link ends this doubt.
 #[derive(Debug, Default)]
 struct GivenUp {
-    callers: HashMap<u64, Affinity>,
-    /// More than can be remembered.
-    too_many: bool,
+    callers: HashMap<u64, (Affinity, Instant)>,
+    /// Since when there are more than can be remembered.
+    too_many: Option<Instant>,
 }
 
 impl GivenUp {
     fn note(&mut self, id: u64, caller: Affinity) {
-        self.too_many |= self.callers.len() >= GIVEN_UP;
-        if !self.too_many {
-            self.callers.insert(id, caller);
+        let now = Instant::now();
+        if self.callers.len() >= GIVEN_UP {
+            self.too_many.get_or_insert(now);
+        } else {
+            self.callers.insert(id, (caller, now));
         }
     }
 
-    /// Whether all of them were of this caller. Those without a session are many.
-    fn are_all_of(&self, caller: Affinity) -> bool {
-        let own = |other: &Affinity| *other == caller && caller != Affinity::Shared;
-        !self.too_many && self.callers.values().all(own)
+    /// Since when one of them can be of another caller. Those without a session are many.
+    fn in_doubt_since(&self, caller: Affinity) -> Option<Instant> {
+        let others = self.callers.values().filter(|(of, _)| *of != caller || caller == Affinity::Shared);
+        others.map(|(_, since)| *since).chain(self.too_many).min()
     }
 }
 
@@ -87,6 +92,8 @@ pub(super) enum Suspects {
     One { calls: Causes, caller: Caller },
     /// More than one client can be meant.
     Several,
+    /// One client's, were it not that calls of others were given up, the first of them so long ago.
+    InDoubt(Duration),
 }
 
 impl CallTable {
@@ -185,9 +192,9 @@ impl CallTable {
                 (newest, caller) = ((other.events.is_some(), id), other);
             }
         }
-        match table.given_up.are_all_of(of) {
-            true => Suspects::One { calls, caller: caller.clone() },
-            false => Suspects::Several,
+        match table.given_up.in_doubt_since(of) {
+            None => Suspects::One { calls, caller: caller.clone() },
+            Some(since) => Suspects::InDoubt(since.elapsed()),
         }
     }
 
@@ -327,6 +334,25 @@ mod tests {
         assert!(caller.events.is_some(), "the one that has a stream");
         open(&other, None);
         assert!(matches!(calls.suspects(), Suspects::Several));
+    }
+
+    #[test]
+    fn s_elic_11_it_is_told_when_only_calls_that_were_given_up_leave_a_doubt() {
+        let calls = CallTable::default();
+        let (one, other) = (session(), session());
+        let open = |client: &Arc<Client>| {
+            let caller = Caller { client: Arc::clone(client), events: None };
+            calls.open(Some(caller), None).expect("open").0
+        };
+        let given_up = open(&one);
+        calls.give_up(given_up);
+        open(&other);
+        assert!(matches!(calls.suspects(), Suspects::InDoubt(_)));
+        let of_one = open(&one);
+        assert!(matches!(calls.suspects(), Suspects::Several), "both are at work besides");
+        calls.forget(of_one);
+        calls.settle(given_up, Err(UpstreamError::SessionLost));
+        assert!(matches!(calls.suspects(), Suspects::One { .. }));
     }
 
     #[test]

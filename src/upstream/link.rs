@@ -19,7 +19,7 @@ use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
 use super::levels::Level;
-use super::messages::{EndRecipient, LinkEnded, NewsRecipient};
+use super::messages::{DoubtRecipient, EndRecipient, LinkDoubted, LinkEnded, NewsRecipient};
 use super::open_questions::OpenQuestions;
 use super::own_log::OwnLog;
 use super::pages::Pages;
@@ -48,6 +48,7 @@ pub(super) enum Wire {
 #[derive(Clone)]
 pub(super) struct Reports {
     pub(super) ended: EndRecipient,
+    pub(super) doubted: DoubtRecipient,
     pub(super) news: NewsRecipient,
     /// Who is told of updates.
     pub(super) followers: Arc<Subscriptions>,
@@ -225,6 +226,14 @@ impl Link {
         }
     }
 
+    /// A question could not be put because calls were given up: others are to have a link that is free of that.
+    pub(super) fn report_doubt(&self) {
+        let doubted = LinkDoubted { affinity: self.affinity(), number: self.number };
+        if self.reports.doubted.try_send(doubted).is_err() {
+            tracing::debug!(upstream = %self.upstream, "a doubt about a link waits for the next question");
+        }
+    }
+
     /// Ends it in good order: the upstream is told first that nobody waits for its calls any longer.
     pub(super) fn close(self: &Arc<Self>, why: &'static str) {
         for id in self.calls.ids() {
@@ -292,10 +301,14 @@ impl Link {
             self.served.store(true, Ordering::Relaxed);
         }
         self.note_required_pages(&answered, &call.circumstances.client);
-        // Answered, or never sent: there is nothing to cancel.
+        // Answered, refused before anything was done, or never sent: there is nothing to cancel.
         if matches!(
             &answered,
-            Ok(_) | Err(UpstreamError::Unavailable { .. } | UpstreamError::SessionForgotten)
+            Ok(_)
+                | Err(UpstreamError::Unavailable { .. }
+                    | UpstreamError::SessionForgotten
+                    | UpstreamError::Overloaded { .. }
+                    | UpstreamError::AuthRequired)
         ) {
             guard.sent = false;
         }
@@ -351,8 +364,10 @@ pub(super) struct CallGuard {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         let (link, id) = (&self.link, self.id);
-        // Where one client is alone, whatever is still said of the call is for that one too.
-        let was_pending = match self.sent && link.is_shared() {
+        // Where one client is alone, whatever is still said of the call is for that one too; streamable HTTP says of
+        // which call it is.
+        let may_be_mistaken = link.is_shared() && !matches!(link.wire, Wire::Http(_));
+        let was_pending = match self.sent && may_be_mistaken {
             true => link.calls.give_up(id),
             false => link.calls.forget(id),
         };

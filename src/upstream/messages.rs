@@ -21,6 +21,8 @@ use crate::protocol::translate::question::Asker;
 pub type NewsRecipient = Recipient<UpstreamNews>;
 /// Takes the ends of links.
 pub(super) type EndRecipient = Recipient<LinkEnded>;
+/// Takes doubts about links.
+pub(super) type DoubtRecipient = Recipient<LinkDoubted>;
 /// Takes questions for one client.
 pub type QuestionRecipient = Recipient<AskClient>;
 /// Takes withdrawals of questions.
@@ -73,6 +75,14 @@ pub(super) struct ConnectSettled {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct LinkEnded {
+    pub(super) affinity: Affinity,
+    pub(super) number: u64,
+}
+
+/// Nobody knows any longer whom this link's questions are for, because calls were given up on it and not answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct LinkDoubted {
     pub(super) affinity: Affinity,
     pub(super) number: u64,
 }

@@ -26,6 +26,10 @@ use crate::protocol::message;
 use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::{Asker, Expecting, answer, progress_token};
 
+/// How long an upstream may take to answer, if it does, a call that was cancelled, before calls leave the connection on
+/// which nobody knows any longer whom a question is for.
+const SETTLING: Duration = Duration::from_secs(3);
+
 const NOBODY: &str = "nobody can be asked";
 const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
 
@@ -80,6 +84,9 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 
 fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let origin = link.origin(cause);
+    if origin.in_doubt.is_some_and(|age| age >= SETTLING) {
+        link.report_doubt();
+    }
     if !has_share_left(link, &origin) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }

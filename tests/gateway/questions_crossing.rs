@@ -191,3 +191,57 @@ async fn s_canc_06_a_prompt_of_one_of_two_calls_ends_with_both() {
     asked.sort_unstable_by_key(ToString::to_string);
     assert_eq!(over, asked);
 }
+
+#[tokio::test]
+async fn s_elic_11_s_stdio_08_a_call_that_was_cancelled_keeps_nobody_s_questions_away_for_good() {
+    let let_go = Arc::new(Notify::new());
+    let released = Arc::clone(&let_go);
+    let upstream = stdio_upstream("one")
+        .tool("slow")
+        .on("tools/call", move |mut call| {
+            let released = Arc::clone(&released);
+            async move {
+                if call.name() == "slow" {
+                    tokio::select! {
+                        // As it should: what is cancelled is not answered.
+                        () = call.cancelled() => return,
+                        () = released.notified() => {}
+                    }
+                    return call.text("slow and sure").await;
+                }
+                let answer = call.ask(ELICIT, form("who?")).await;
+                call.text(&answer["result"]["content"]["me"].to_string()).await;
+            }
+        })
+        .start()
+        .await;
+    let gateway = gateway().with_more("one", &upstream, json!({ "share": "principal" })).start().await;
+    let hasty = gateway.handshake_with(HANDSHAKE, able()).await;
+    let stayer = gateway.handshake_with(HANDSHAKE, able()).await;
+    hasty.until_tools(&["one__echo", "one__slow"]).await;
+    let cancelled = hasty.open_call("one__slow", json!({})).await;
+    upstream.until_received("tools/call", 1).await;
+    hasty.notify(CANCELLED, json!({ "requestId": cancelled.id() })).await;
+    upstream.until_received(CANCELLED, 1).await;
+    assert!(cancelled.ends_without_response().await);
+    let accepted = json!({ "action": "accept", "content": { "me": "stayer" } });
+
+    let first = stayer.asked("one__echo", json!({}), &accepted).await;
+    assert!(first.questions.is_empty(), "it could be the other's: {:?}", first.questions);
+    let healed = || async {
+        let asked = stayer.asked("one__echo", json!({}), &accepted).await;
+        (asked.questions.len() == 1 && asked.answer.text() == "\"stayer\"").then_some(())
+    };
+    eventually("the stayer to be asked again", healed).await;
+    let of_stayer = stayer.open_call("one__slow", json!({})).await;
+    upstream
+        .until("the slow call", |ledger| {
+            let slow = ledger.iter().filter(|received| received.params()["name"] == "slow");
+            (slow.count() == 2).then_some(())
+        })
+        .await;
+    let_go.notify_one();
+    assert_eq!(of_stayer.answer().await.text(), "slow and sure");
+    let asked = hasty.asked("one__echo", json!({}), &accepted).await;
+    asked.question();
+}
