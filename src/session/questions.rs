@@ -19,7 +19,7 @@ use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::Object;
 use crate::protocol::message;
-use crate::protocol::translate::question::{Asked, Asking, url_required};
+use crate::protocol::translate::question::{Asked, Asking, is_accepted, url_required};
 use crate::upstream::call::EventSink;
 use crate::upstream::messages::{AskClient, Question, QuestionRefused};
 
@@ -183,6 +183,16 @@ impl Questions {
         Some((message::notification("notifications/elicitation/complete", &params).into(), stream))
     }
 
+    /// A page was completed that this client is being told of: word of that waits until then.
+    pub(super) fn completed_early(&mut self, upstream: &UpstreamName, params: Object) {
+        self.elicitations.completed_early(upstream, params);
+    }
+
+    /// What was said of this upstream's pages before the client knew of them, and can be told now.
+    pub(super) fn told_early(&mut self, upstream: &UpstreamName) -> Vec<Object> {
+        self.elicitations.told_early(upstream)
+    }
+
     /// The error of a call that waits for pages, as this client may see it; `None` when it cannot be shown (S-ELIC-09).
     pub(super) fn urls_required(&mut self, required: &RequireUrls) -> Option<Bytes> {
         if !(self.capabilities.elicitation_url() && required.asker.elicitation) {
@@ -218,10 +228,6 @@ fn count(rates: &mut HashMap<UpstreamName, Rate>, asked: &AskClient) -> Result<(
         tracing::warn!(upstream = %asked.upstream, limit = asked.per_minute, "a server asks a client too often");
     }
     Err(QuestionRefused::TooOften)
-}
-
-fn is_accepted(answer: &Answer) -> bool {
-    matches!(answer, Answer::Result(result) if result.text("action").as_deref() == Some("accept"))
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ impl Link {
         match frame {
             Frame::Response(response) => {
                 let id = response.id.as_ref().and_then(RequestId::as_number);
+                self.note_required_pages(&response.answer, || Some(self.calls.caller(id?)?.client));
                 if !id.is_some_and(|id| self.calls.settle(id, Ok(response.answer))) {
                     tracing::debug!(upstream = %self.upstream, "dropped an answer that nobody awaits");
                 }
@@ -156,7 +157,8 @@ impl Link {
 
     fn tell(&self, port: &ClientPort, notification: Notification) {
         let in_loggers = self.question_rules.asker.title_in_message;
-        let news = TellClient { upstream: self.upstream.clone(), in_loggers, notification };
+        let news =
+            TellClient { upstream: self.upstream.clone(), in_loggers, is_expected: false, notification };
         if port.tell.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
         }

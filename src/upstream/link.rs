@@ -300,7 +300,10 @@ impl Link {
         if answered.is_ok() {
             self.served.store(true, Ordering::Relaxed);
         }
-        self.note_required_pages(&answered, &call.circumstances.client);
+        if let (Ok(answer), Wire::Http(_)) = (&answered, &self.wire) {
+            // Of the others it is noted where it arrives.
+            self.note_required_pages(answer, || Some(Arc::clone(&call.circumstances.client)));
+        }
         // Answered, refused before anything was done, or never sent: there is nothing to cancel.
         if matches!(
             &answered,

@@ -207,6 +207,8 @@ pub struct TellClient {
     pub upstream: UpstreamName,
     /// Whether loggers name it.
     pub in_loggers: bool,
+    /// Whether it is about something that this client is being told of, and may come before that.
+    pub is_expected: bool,
     /// The upstream's notification.
     pub notification: Notification,
 }

@@ -15,6 +15,7 @@ use super::call::{Activity, Affinity, ClientPort};
 use super::link::Link;
 use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
 use super::open_questions::NotOpened;
+use super::pages::Proposed;
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
@@ -24,7 +25,7 @@ use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
-use crate::protocol::translate::question::{Asker, Expecting, answer, progress_token};
+use crate::protocol::translate::question::{Asker, Expecting, answer, is_accepted, progress_token};
 
 /// How long an upstream may take to answer, if it does, a call that was cancelled, before calls leave the connection on
 /// which nobody knows any longer whom a question is for.
@@ -101,10 +102,14 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
             return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
         }
     };
+    let page = match (Expecting::of(&request.method, &request.params), origin.port(link)) {
+        (Expecting::Visit, Some(port)) => Some(Proposed::of(link, &request.params, port)),
+        _ => None,
+    };
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
-        let answer = put(&link, request, &origin, &question.moot).await;
+        let answer = put(&link, request, &origin, page, &question.moot).await;
         // Who withdrew a question wants no answer, not even under the same id.
         if link.questions.close(&id, &question) {
             link.send(answer);
@@ -123,7 +128,13 @@ fn has_share_left(link: &Link, origin: &Origin) -> bool {
 }
 
 /// Puts the question to the client and gives the whole answer message for the upstream.
-async fn put(link: &Arc<Link>, request: Request, origin: &Origin, withdrawn: &CancellationToken) -> Vec<u8> {
+async fn put(
+    link: &Arc<Link>,
+    request: Request,
+    origin: &Origin,
+    mut page: Option<Proposed>,
+    withdrawn: &CancellationToken,
+) -> Vec<u8> {
     let (id, method) = (request.id.clone(), request.method.clone());
     let expecting = Expecting::of(&method, &request.params);
     let progress = progress_token(&request.params);
@@ -141,9 +152,6 @@ async fn put(link: &Arc<Link>, request: Request, origin: &Origin, withdrawn: &Ca
         stream: origin.stream().cloned(),
         otherwise: origin.some_stream().cloned(),
     };
-    if expecting == Expecting::Visit {
-        link.lock_pages().shown(&asked.request.params, &port);
-    }
     let question = match port.ask.send(asked).await {
         Ok(Ok(question)) => question,
         Ok(Err(QuestionRefused::Refused(code, text))) => return error(&id, code, text),
@@ -158,6 +166,11 @@ async fn put(link: &Arc<Link>, request: Request, origin: &Origin, withdrawn: &Ca
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
     let answered = wait(link, question, progress, withdrawn).await;
     withdraw.settled = answered.is_some();
+    if let (Some(answer), Some(page)) = (&answered, &mut page)
+        && is_accepted(answer)
+    {
+        page.is_agreed_to();
+    }
     match answered {
         Some(Answer::Result(result)) => match answer(expecting, revision_of(link), &result) {
             Ok(object) => message::result(&id, &object),

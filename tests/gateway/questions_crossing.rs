@@ -245,3 +245,48 @@ async fn s_elic_11_s_stdio_08_a_call_that_was_cancelled_keeps_nobody_s_questions
     let asked = hasty.asked("one__echo", json!({}), &accepted).await;
     asked.question();
 }
+
+#[tokio::test]
+async fn s_elic_08_a_completion_directly_behind_its_page_reaches_the_client() {
+    const COMPLETE: &str = "notifications/elicitation/complete";
+    let completed = json!({ "jsonrpc": "2.0", "method": COMPLETE, "params": { "elicitationId": "e" } });
+    let page =
+        json!({ "mode": "url", "message": "Sign in", "url": "https://example.com/in", "elicitationId": "e" });
+    for share in ["session", "principal"] {
+        let (completed, page) = (completed.clone(), page.clone());
+        let upstream = stdio_upstream("one")
+            .on("tools/call", move |mut call| {
+                let (completed, page) = (completed.clone(), page.clone());
+                async move {
+                    let first = match call.params()["arguments"]["by"] == "error" {
+                        true => {
+                            let data = json!({ "elicitations": [page] });
+                            let error = json!({ "code": -32042, "message": "sign in", "data": data });
+                            format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, call.id())
+                        }
+                        false => asking("q", &page),
+                    };
+                    call.say_bytes(format!("{first}\n{completed}\n").as_bytes()).await;
+                }
+            })
+            .lenient()
+            .start()
+            .await;
+        let gateway = gateway().with_more("one", &upstream, json!({ "share": share })).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, able()).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut stream = client.standalone_stream().await;
+
+        let refused = client.call("one__echo", json!({ "by": "error" })).await;
+        let shown = refused.error()["data"]["elicitations"][0]["elicitationId"].clone();
+        let told = stream.until_method(COMPLETE).await;
+        assert_eq!(told.params()["elicitationId"], shown, "{share}: {}", told.raw);
+
+        let mut running = client.open_call("one__echo", json!({ "by": "question" })).await;
+        let asked = running.until_method(ELICIT).await;
+        let told = running.until_method(COMPLETE).await;
+        assert_eq!(told.params()["elicitationId"], asked.params()["elicitationId"], "{share}: {}", told.raw);
+        client.respond(&asked.json["id"], json!({ "action": "accept" })).await;
+        eventually("the answer", || async { upstream.answers().pop() }).await;
+    }
+}
