@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::listing::{ContentHash, LeftOut, ListKind, Listing, content_hash};
 use super::namespace::Namespace;
 use super::pages::Pages;
-use super::snapshot::{Freshness, MergedList, Route, UpstreamReport, View};
+use super::snapshot::{Freshness, MergedList, Route, Unheard, UpstreamReport, View};
 use super::uris::{LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
 use crate::config::profiles::ProfileSettings;
 use crate::names::{LocalName, PublicName, UpstreamName};
@@ -23,6 +23,8 @@ pub(super) struct Source {
     pub(super) freshness: Freshness,
     namespace: Namespace,
     lists: [Option<NamedListing>; 4],
+    /// Which of them were ever heard of.
+    heard: [bool; 4],
 }
 
 #[derive(Debug)]
@@ -34,15 +36,22 @@ struct NamedListing {
 
 impl Source {
     pub(super) fn new(upstream: UpstreamName, namespace: Namespace) -> Self {
-        Source { upstream, freshness: Freshness::Awaited, namespace, lists: [const { None }; 4] }
+        Source {
+            upstream,
+            freshness: Freshness::Awaited,
+            namespace,
+            lists: [const { None }; 4],
+            heard: [false; 4],
+        }
     }
 
     /// Takes a new list, or that there is none; says whether that changed anything.
     pub(super) fn set(&mut self, kind: ListKind, listing: Option<Listing>) -> bool {
+        let is_first = !std::mem::replace(&mut self.heard[kind.index()], true);
         let known = &mut self.lists[kind.index()];
         let hash = known.as_ref().map(|known| *known.listing.hash());
         if hash == listing.as_ref().map(|listing| *listing.hash()) {
-            return false;
+            return is_first;
         }
         *known = listing.map(|listing| {
             let locals: Vec<&str> = listing.items.iter().map(|item| item.local.as_str()).collect();
@@ -68,6 +77,14 @@ impl Source {
             left_out: listings().flat_map(|listing| listing.left_out.iter().cloned()).collect(),
             partial: listings().filter_map(|list| Some((list.kind, list.partial?))).collect(),
         }
+    }
+
+    /// What it may still turn out to offer.
+    fn unheard(&self) -> Option<Unheard> {
+        let kinds = ListKind::ALL.into_iter().filter(|kind| !self.heard[kind.index()]);
+        let kinds: Vec<ListKind> = kinds.collect();
+        let prefix = self.namespace.prefix().to_owned();
+        (!kinds.is_empty()).then(|| Unheard { upstream: self.upstream.clone(), prefix, kinds })
     }
 
     fn listing(&self, kind: ListKind) -> Option<&Listing> {
@@ -116,6 +133,7 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
             merge.list(ListKind::Templates, templates, &uris),
         ],
         uris,
+        unheard: merge.sources.iter().filter_map(|source| source.unheard()).collect(),
         left_out: merge.left_out,
         endpoint: merge.endpoint,
         learnt: parts.learnt.clone(),

@@ -37,6 +37,7 @@ mod healing;
 mod http_client;
 mod http_server;
 mod idle_children;
+mod late_servers;
 mod legacy_sse;
 mod lifecycle;
 mod list_changes;
