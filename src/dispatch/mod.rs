@@ -166,24 +166,34 @@ impl Switchboard {
         if has(&view) { Ok(view) } else { self.complete_view(client).await }
     }
 
-    /// A view that has this tool or prompt, if any has. What may be of an upstream that is still starting is waited for.
+    /// A view that has this tool or prompt, if any has.
     async fn view_naming(&self, client: &Client, kind: ListKind, name: &str) -> Result<Arc<View>, Failure> {
-        let has = |view: &View| match kind {
-            ListKind::Prompts => view.resolve_prompt(name).is_some(),
-            _ => view.resolve_tool(name).is_some(),
-        };
-        let until = Instant::now() + self.list_budget;
-        let view = self.view_with(client, has).await?;
-        let is_starting = |view: &View| {
-            let upstream = view.may_offer(kind, name).and_then(|name| self.upstreams.get(name));
-            upstream.is_some_and(|upstream| !matches!(upstream.state(), State::Down { .. }))
-        };
-        if has(&view) || !is_starting(&view) {
+        let profile = client.profile.as_ref().map(|profile| profile.as_str());
+        let view = self.catalogue.view(profile).ok_or(Failure::UnknownEndpoint)?;
+        if names(&view, kind, name) {
             return Ok(view);
         }
-        let profile = client.profile.as_ref().map(|profile| profile.as_str());
-        let enough = |view: &View| has(view) || !is_starting(view);
-        self.catalogue.view_once(profile, until, enough).await.ok_or(Failure::UnknownEndpoint)
+        // Rare, and on the heap so that not every call carries the room for it.
+        Box::pin(self.later_view(client, kind, name)).await
+    }
+
+    /// As `view_naming`, of what no view has yet: what may be of an upstream that is still starting is waited for.
+    async fn later_view(&self, client: &Client, kind: ListKind, name: &str) -> Result<Arc<View>, Failure> {
+        let until = Instant::now() + self.list_budget;
+        let view = self.complete_view(client).await?;
+        let enough = |view: &View| {
+            let upstream = view.may_offer(kind, name).and_then(|name| self.upstreams.get(name));
+            let is_starting =
+                upstream.is_some_and(|upstream| !matches!(upstream.state(), State::Down { .. }));
+            names(view, kind, name) || !is_starting
+        };
+        if enough(&view) {
+            return Ok(view);
+        }
+        self.catalogue
+            .view_once(view.profile().map(|profile| profile.as_str()), until, enough)
+            .await
+            .ok_or(Failure::UnknownEndpoint)
     }
 
     /// Why there is nothing of that name: `unknown`, unless an upstream that never listed may have it.
@@ -196,5 +206,12 @@ impl Switchboard {
             _ => UpstreamError::unavailable("it has not said yet what it offers"),
         };
         Failure::Upstream { upstream: upstream.clone(), error }
+    }
+}
+
+fn names(view: &View, kind: ListKind, name: &str) -> bool {
+    match kind {
+        ListKind::Prompts => view.resolve_prompt(name).is_some(),
+        _ => view.resolve_tool(name).is_some(),
     }
 }

@@ -145,7 +145,8 @@ impl State {
                 self.deliver(text.into(), Weight::Passing, None);
             }
             "notifications/elicitation/complete" => {
-                if !self.tell_completed(upstream, &news.params) && *is_expected {
+                let is_known = self.tell_completed(upstream, &news.params);
+                if *is_expected && !is_known {
                     self.questions.completed_early(upstream, news.params.clone());
                 }
             }
