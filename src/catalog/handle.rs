@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::actor::{CatalogueActor, MAILBOX};
 use super::messages::{CatalogueChanged, ListsFetched, UpstreamLost};
@@ -107,6 +108,19 @@ impl CatalogueHandle {
             let _ = tokio::time::timeout(budget, complete).await;
         }
         self.current()
+    }
+
+    /// Waits until an endpoint's view is `enough`, but not longer than `until`; then what it offers now.
+    pub async fn view_once(
+        &self,
+        profile: Option<&str>,
+        until: Instant,
+        enough: impl Fn(&View) -> bool,
+    ) -> Option<Arc<View>> {
+        let mut generations = self.published.generation.subscribe();
+        let seen = generations.wait_for(|_| self.view(profile).is_none_or(|view| enough(&view)));
+        let _ = tokio::time::timeout_at(until, seen).await;
+        self.view(profile)
     }
 
     /// Brings an upstream's lists. They are part of the snapshot at once when they are its first, else within

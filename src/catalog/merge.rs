@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::listing::{ContentHash, LeftOut, ListKind, Listing, content_hash};
 use super::namespace::Namespace;
 use super::pages::Pages;
-use super::snapshot::{Freshness, MergedList, Route, UpstreamReport, View};
+use super::snapshot::{Freshness, MergedList, Route, Unheard, UpstreamReport, View};
 use super::uris::{Answering, Fallback, LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
 use crate::config::profiles::ProfileSettings;
 use crate::names::{LocalName, PublicName, UpstreamName};
@@ -25,6 +25,8 @@ pub(super) struct Source {
     lists: [Option<NamedListing>; 4],
     /// It said that it has no resources, which is more than that none are known.
     lacks_resources: bool,
+    /// Which of them were ever heard of.
+    heard: [bool; 4],
 }
 
 #[derive(Debug)]
@@ -42,11 +44,13 @@ impl Source {
             namespace,
             lists: [const { None }; 4],
             lacks_resources: false,
+            heard: [false; 4],
         }
     }
 
     /// Takes a new list, or that there is none; says whether that changed anything.
     pub(super) fn set(&mut self, kind: ListKind, listing: Option<Listing>) -> bool {
+        let is_first = !std::mem::replace(&mut self.heard[kind.index()], true);
         let lacked_resources = self.lacks_resources;
         if kind == ListKind::Resources {
             self.lacks_resources = listing.is_none();
@@ -55,7 +59,7 @@ impl Source {
         let hash = known.as_ref().map(|known| *known.listing.hash());
         if hash == listing.as_ref().map(|listing| *listing.hash()) {
             // Somebody else may have become the only one with resources, or no longer be that.
-            return lacked_resources != self.lacks_resources;
+            return is_first || lacked_resources != self.lacks_resources;
         }
         *known = listing.map(|listing| {
             let locals: Vec<&str> = listing.items.iter().map(|item| item.local.as_str()).collect();
@@ -82,6 +86,14 @@ impl Source {
             left_out: listings().flat_map(|listing| listing.left_out.iter().cloned()).collect(),
             partial: listings().filter_map(|list| Some((list.kind, list.partial?))).collect(),
         }
+    }
+
+    /// What it may still turn out to offer.
+    fn unheard(&self) -> Option<Unheard> {
+        let kinds = ListKind::ALL.into_iter().filter(|kind| !self.heard[kind.index()]);
+        let kinds: Vec<ListKind> = kinds.collect();
+        let prefix = self.namespace.prefix().to_owned();
+        (!kinds.is_empty()).then(|| Unheard { upstream: self.upstream.clone(), prefix, kinds })
     }
 
     fn listing(&self, kind: ListKind) -> Option<&Listing> {
@@ -137,6 +149,7 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
             merge.list(ListKind::Templates, templates, &uris),
         ],
         uris,
+        unheard: merge.sources.iter().filter_map(|source| source.unheard()).collect(),
         left_out: merge.left_out,
         endpoint: merge.endpoint,
         learnt: parts.learnt.clone(),

@@ -37,6 +37,11 @@ impl Namespace {
         self.prefix.len()
     }
 
+    /// What every name begins with; may be empty.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Public names for `originals` (all different), in their order.
     pub fn assign(&self, originals: &[&str]) -> Vec<PublicName> {
         if self.prefix.is_empty() {

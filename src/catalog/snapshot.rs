@@ -47,6 +47,15 @@ pub struct CompletionRoute<'v, 'u> {
     pub member: &'static str,
 }
 
+/// An upstream of which not every list was heard of yet.
+#[derive(Debug)]
+pub(super) struct Unheard {
+    pub(super) upstream: UpstreamName,
+    /// Of its names.
+    pub(super) prefix: String,
+    pub(super) kinds: Vec<ListKind>,
+}
+
 /// What one endpoint shows.
 #[derive(Debug)]
 pub struct View {
@@ -58,6 +67,8 @@ pub struct View {
     pub(super) tools: HashMap<PublicName, Arc<Route>>,
     pub(super) prompts: HashMap<PublicName, Arc<Route>>,
     pub(super) uris: UriSpace,
+    /// Upstreams of which some list was never heard of.
+    pub(super) unheard: Vec<Unheard>,
     pub(super) left_out: Vec<(UpstreamName, LeftOut)>,
     pub(super) learnt: LearntUris,
     pub(super) pages: Arc<Pages>,
@@ -92,6 +103,13 @@ impl View {
     /// The prompt of that public name.
     pub fn resolve_prompt(&self, name: &str) -> Option<&Arc<Route>> {
         self.prompts.get(name)
+    }
+
+    /// The upstream that may have something of that name, as far as is known: none of its lists of this kind ever came.
+    pub fn may_offer(&self, kind: ListKind, name: &str) -> Option<&UpstreamName> {
+        let mut unheard = self.unheard.iter();
+        let found = unheard.find(|other| other.kinds.contains(&kind) && name.starts_with(&other.prefix));
+        found.map(|other| &other.upstream)
     }
 
     /// Where a public resource URI leads, listed or not; `caller` is whose learnt URIs count (S-RES-04).

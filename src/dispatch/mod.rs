@@ -14,6 +14,7 @@ pub mod session_tools;
 mod tool;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Span;
@@ -33,8 +34,11 @@ use crate::protocol::json::{Limits, Object};
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::telemetry::trace_context::TraceContext;
+use crate::upstream::State;
 use crate::upstream::call::{Client, EventSink};
+use crate::upstream::error::UpstreamError;
 use crate::upstream::fleet::Fleet;
+use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::messages::NewsRecipient;
 
 /// What every story works with.
@@ -51,6 +55,8 @@ pub struct Switchboard {
     pub session_tools: session_tools::SessionTools,
     /// Until when requests wait for upstreams that were never heard of: once after the start, not once per request.
     pub first_lists_until: Instant,
+    /// How long a request waits for the first lists of an upstream that may have what it names.
+    pub list_budget: Duration,
 }
 
 /// A request of a client, era-neutral.
@@ -158,5 +164,54 @@ impl Switchboard {
         let profile = client.profile.as_ref().map(|profile| profile.as_str());
         let view = self.catalogue.view(profile).ok_or(Failure::UnknownEndpoint)?;
         if has(&view) { Ok(view) } else { self.complete_view(client).await }
+    }
+
+    /// A view that has this tool or prompt, if any has.
+    async fn view_naming(&self, client: &Client, kind: ListKind, name: &str) -> Result<Arc<View>, Failure> {
+        let profile = client.profile.as_ref().map(|profile| profile.as_str());
+        let view = self.catalogue.view(profile).ok_or(Failure::UnknownEndpoint)?;
+        if names(&view, kind, name) {
+            return Ok(view);
+        }
+        // Rare, and on the heap so that not every call carries the room for it.
+        Box::pin(self.later_view(client, kind, name)).await
+    }
+
+    /// As `view_naming`, of what no view has yet: what may be of an upstream that is still starting is waited for.
+    async fn later_view(&self, client: &Client, kind: ListKind, name: &str) -> Result<Arc<View>, Failure> {
+        let until = Instant::now() + self.list_budget;
+        let view = self.complete_view(client).await?;
+        let enough = |view: &View| {
+            let upstream = view.may_offer(kind, name).and_then(|name| self.upstreams.get(name));
+            let is_starting =
+                upstream.is_some_and(|upstream| !matches!(upstream.state(), State::Down { .. }));
+            names(view, kind, name) || !is_starting
+        };
+        if enough(&view) {
+            return Ok(view);
+        }
+        self.catalogue
+            .view_once(view.profile().map(|profile| profile.as_str()), until, enough)
+            .await
+            .ok_or(Failure::UnknownEndpoint)
+    }
+
+    /// Why there is nothing of that name: `unknown`, unless an upstream that never listed may have it.
+    fn missing(&self, view: &View, kind: ListKind, name: &str, unknown: Failure) -> Failure {
+        let Some(upstream) = view.may_offer(kind, name) else { return unknown };
+        let error = match self.upstreams.get(upstream).map(UpstreamHandle::state) {
+            Some(State::Down { why, retry_after }) => {
+                UpstreamError::Unavailable { why, retry_after: Some(retry_after) }
+            }
+            _ => UpstreamError::unavailable("it has not said yet what it offers"),
+        };
+        Failure::Upstream { upstream: upstream.clone(), error }
+    }
+}
+
+fn names(view: &View, kind: ListKind, name: &str) -> bool {
+    match kind {
+        ListKind::Prompts => view.resolve_prompt(name).is_some(),
+        _ => view.resolve_tool(name).is_some(),
     }
 }

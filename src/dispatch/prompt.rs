@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::forward::Leg;
 use super::{Call, Failure, Outcome, Switchboard};
+use crate::catalog::listing::ListKind;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::Target;
@@ -15,8 +16,9 @@ impl Switchboard {
         if call.params.get("arguments").is_some_and(|arguments| !arguments.starts_with(b"{")) {
             return Err(Failure::InvalidParams("arguments must be an object"));
         }
-        let view = self.view_with(&call.client, |view| view.resolve_prompt(&name).is_some()).await?;
-        let route = view.resolve_prompt(&name).ok_or(Failure::UnknownPrompt)?;
+        let view = self.view_naming(&call.client, ListKind::Prompts, &name).await?;
+        let missing = || self.missing(&view, ListKind::Prompts, &name, Failure::UnknownPrompt);
+        let route = view.resolve_prompt(&name).ok_or_else(missing)?;
         let mut params = Edit::of(&call.params);
         if *name != *route.local.as_str() {
             params.set_text("name", route.local.as_str());

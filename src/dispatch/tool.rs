@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::forward::Leg;
 use super::{Call, Failure, Outcome, Switchboard};
+use crate::catalog::listing::ListKind;
 use crate::names::UpstreamName;
 use crate::protocol::code::{HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND};
 use crate::protocol::frame::Answer;
@@ -12,7 +13,7 @@ use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::Target;
-use crate::upstream::messages::{ListKind, NewsKind, UpstreamNews};
+use crate::upstream::messages::{self, NewsKind, UpstreamNews};
 
 impl Switchboard {
     /// Calls a tool by its public name.
@@ -21,12 +22,12 @@ impl Switchboard {
         if call.params.get("arguments").is_some_and(|arguments| !arguments.starts_with(b"{")) {
             return Err(Failure::InvalidParams("arguments must be an object"));
         }
-        let view = self.view_with(&call.client, |view| view.resolve_tool(&name).is_some()).await?;
+        let view = self.view_naming(&call.client, ListKind::Tools, &name).await?;
         let (upstream, local, item) = match view.resolve_tool(&name) {
             Some(route) => (route.upstream.clone(), route.local.clone(), Some(&route.item.object)),
             None => match Box::pin(self.session_tool(call, &view, &name)).await {
                 Some(tool) => (tool.upstream, tool.local, None),
-                None => return Err(Failure::UnknownTool),
+                None => return Err(self.missing(&view, ListKind::Tools, &name, Failure::UnknownTool)),
             },
         };
         let mut params = Edit::of(&call.params);
@@ -51,7 +52,7 @@ impl Switchboard {
 
     /// Perhaps the upstream no longer has the tool: its own words pass on, and its list is looked at again (S-TOOL-14).
     fn doubt_tools_of(&self, upstream: &UpstreamName) {
-        let kind = NewsKind::ListDoubtful(ListKind::Tools);
+        let kind = NewsKind::ListDoubtful(messages::ListKind::Tools);
         if self.news.try_send(UpstreamNews { upstream: upstream.clone(), kind }).is_err() {
             tracing::debug!("a doubt about a list was dropped");
         }

@@ -53,6 +53,7 @@ impl Assembly {
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items },
             ),
             first_lists_until: Instant::now() + bounds.list_budget,
+            list_budget: bounds.list_budget,
         });
         let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions)));
         Ok(Assembly { settings, fleet, catalogue, sessions, edge, engine })

@@ -1,6 +1,7 @@
 //! The actor of one session: a thin shell over [`State`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use super::messages::{
 use super::state::State;
 use super::stream::StreamReader;
 use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient, WithdrawQuestion};
+
+/// Between an error that names pages and word of what became of them meanwhile.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 pub(super) struct SessionActor {
     pub(super) session: Arc<Session>,
@@ -104,8 +108,13 @@ impl Handler<ClientProgressed> for SessionActor {
 impl Handler<RequireUrls> for SessionActor {
     type Result = Option<Bytes>;
 
-    fn handle(&mut self, required: RequireUrls, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, required: RequireUrls, context: &mut Self::Context) -> Self::Result {
         let error = self.state.questions().urls_required(&required);
+        // The client learns of the pages from the error, which is not on its way yet.
+        context.run_later(AFTER_ERROR, move |actor, _| {
+            actor.state.tell_early(&required.upstream);
+            actor.publish();
+        });
         self.publish();
         error
     }

@@ -6,9 +6,11 @@
 //! pages out, what is not shown pushes out nothing. Not here: addresses, which are kept nowhere.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::time::Instant;
 
 use crate::names::UpstreamName;
 use crate::protocol::json::{Object, quote};
@@ -18,9 +20,24 @@ use crate::upstream::call::EventSink;
 /// Pages of one upstream that are remembered; its oldest go first, and never those of another.
 const KEPT: usize = 64;
 
+/// Completions of one upstream that may come before their pages, and for how long they wait for them.
+const EARLY: usize = 16;
+const EARLY_FOR: Duration = Duration::from_secs(10);
+/// Bytes of one of them.
+const EARLY_BYTES: usize = 4096;
+
 #[derive(Debug, Default)]
 pub(super) struct Elicitations {
     open: VecDeque<Page>,
+    early: Vec<Early>,
+}
+
+/// What was said of a page that is on its way to the client.
+#[derive(Debug)]
+struct Early {
+    upstream: UpstreamName,
+    params: Object,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -122,6 +139,29 @@ impl Elicitations {
         }
     }
 
+    /// Keeps the completion of a page that is on its way to the client; what is too much is forgotten.
+    pub(super) fn completed_early(&mut self, upstream: &UpstreamName, params: Object) {
+        self.early.retain(|early| early.since.elapsed() < EARLY_FOR);
+        let own = self.early.iter().filter(|early| early.upstream == *upstream).count();
+        if own < EARLY && params.as_bytes().len() <= EARLY_BYTES {
+            self.early.push(Early { upstream: upstream.clone(), params, since: Instant::now() });
+        }
+    }
+
+    /// The completions that waited for pages which this upstream has by now.
+    pub(super) fn told_early(&mut self, upstream: &UpstreamName) -> Vec<Object> {
+        if self.early.is_empty() {
+            return Vec::new();
+        }
+        let open = &self.open;
+        let is_due = |early: &mut Early| {
+            let id = early.params.text("elicitationId").unwrap_or_default();
+            early.upstream == *upstream && open.iter().any(|page| page.is(upstream, &id))
+        };
+        let due = self.early.extract_if(.., is_due).filter(|early| early.since.elapsed() < EARLY_FOR);
+        due.map(|early| early.params).collect()
+    }
+
     fn find(&mut self, minted: &str) -> Option<&mut Page> {
         self.open.iter_mut().find(|page| page.minted == minted)
     }
@@ -180,6 +220,23 @@ mod tests {
         assert_eq!(told(&mut pages, &one, "same"), None, "once");
         pages.declined(&second);
         assert_eq!(told(&mut pages, &two, "same"), None, "it was declined");
+    }
+
+    #[test]
+    fn s_elic_08_a_completion_that_overtakes_its_page_waits_for_it() {
+        let (one, two) = (UpstreamName::new("one"), UpstreamName::new("two"));
+        let mut pages = Elicitations::default();
+        for upstream in [&one, &two] {
+            for _ in 0..=EARLY {
+                pages.completed_early(upstream, complete("a"));
+            }
+            pages.completed_early(upstream, complete("b"));
+        }
+        assert_eq!(pages.early.len(), 2 * EARLY);
+        assert!(pages.told_early(&one).is_empty(), "nobody knows of the page");
+        pages.open(&one, "a", None).expect("random bits");
+        assert_eq!(pages.told_early(&one).len(), EARLY);
+        assert!(pages.told_early(&one).is_empty() && pages.told_early(&two).is_empty());
     }
 
     #[test]

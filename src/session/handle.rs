@@ -449,6 +449,7 @@ mod tests {
         let news = || TellClient {
             upstream: UpstreamName::new("noisy"),
             in_loggers: true,
+            is_expected: false,
             notification: Notification { method: "notifications/unknown".into(), params: Object::empty() },
         };
         while port.tell.try_send(news()).is_ok() {}

@@ -1,8 +1,8 @@
 //! Questions of upstreams that the client of one session has not answered yet.
 //!
-//! Always: a client is asked only what it declared, under a number of the gateway's own (S-SAMP-01), and no oftener than
-//! one server may; an answer counts once. Not here: on which stream a question goes out (`state`), whose question it is
-//! (`upstream::questions`), what of it is shown (`protocol::translate::question`).
+//! Always: a client is asked only what it declared, under a number of the gateway's own (S-SAMP-01), by one server no
+//! oftener than it may and not more at once; an answer counts once. Not here: on which stream a question goes out
+//! (`state`), whose question it is (`upstream::questions`), what of it is shown (`protocol::translate::question`).
 
 use std::collections::HashMap;
 
@@ -19,12 +19,12 @@ use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::Object;
 use crate::protocol::message;
-use crate::protocol::translate::question::{Asked, Asking, url_required};
+use crate::protocol::translate::question::{Asked, Asking, is_accepted, url_required};
 use crate::upstream::call::EventSink;
 use crate::upstream::messages::{AskClient, Question, QuestionRefused};
 
-/// Questions that may wait for answers at once.
-const QUESTIONS: usize = 64;
+/// Questions of one server that may wait for answers at once: whatever it asks, others may ask as well (S-TRUST-03).
+const PER_SERVER: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Questions {
@@ -38,10 +38,13 @@ pub(super) struct Questions {
 
 #[derive(Debug)]
 struct PendingQuestion {
+    upstream: UpstreamName,
     answer: oneshot::Sender<Answer>,
     progress: watch::Sender<Option<Object>>,
-    /// The stream it was put on; what follows it goes there as well.
+    /// The call's stream that it was put on; what follows it goes there as well.
     stream: Option<EventSink>,
+    /// Whether it is that of the call which caused it.
+    is_of_its_call: bool,
     /// The page it is about, by the identifier the client knows.
     page: Option<String>,
 }
@@ -65,10 +68,16 @@ impl Questions {
         }
     }
 
-    /// Takes a question on: where its answer will arrive, and the message for the client.
-    pub(super) fn ask(&mut self, asked: &AskClient) -> Result<(Question, Bytes), QuestionRefused> {
-        self.pending.retain(|_, question| !question.answer.is_closed());
-        if self.pending.len() >= QUESTIONS {
+    /// Takes a question on, for that stream: where its answer will arrive, and the message for the client.
+    pub(super) fn ask(
+        &mut self,
+        asked: &AskClient,
+        stream: Option<&EventSink>,
+    ) -> Result<(Question, Bytes), QuestionRefused> {
+        // What nobody waits for any longer takes no place, but stays until its withdrawal comes, which its client is told.
+        let awaited =
+            |question: &&PendingQuestion| question.upstream == asked.upstream && !question.answer.is_closed();
+        if self.pending.values().filter(awaited).count() >= PER_SERVER {
             return Err(QuestionRefused::TooMany);
         }
         let (method, params) = (&*asked.request.method, &asked.request.params);
@@ -87,7 +96,7 @@ impl Questions {
         count(&mut self.rates, asked)?;
         let (mark, mut page) = (self.elicitations.mark(), None);
         let mut mint = |original: &str| {
-            page = self.elicitations.open(&asked.upstream, original, asked.stream.as_ref());
+            page = self.elicitations.open(&asked.upstream, original, stream);
             page.clone()
         };
         let params = match refused(asking.question(method, params, &mut mint)) {
@@ -103,8 +112,10 @@ impl Questions {
         self.last_number = number;
         let (answer, answered) = oneshot::channel();
         let (progress, progressed) = watch::channel(None);
-        let stream = asked.stream.clone();
-        self.pending.insert(number, PendingQuestion { answer, progress, stream, page });
+        let (upstream, is_of_its_call) = (asked.upstream.clone(), asked.stream.is_some());
+        let stream = stream.cloned();
+        let question = PendingQuestion { upstream, answer, progress, stream, is_of_its_call, page };
+        self.pending.insert(number, question);
         let text = message::request(number, method, &params).into();
         let lost = CancellationToken::new();
         Ok((Question { number, answer: answered, progress: progressed, lost }, text))
@@ -154,9 +165,11 @@ impl Questions {
         Some((text, question.stream))
     }
 
-    /// The questions that were put on this stream.
-    pub(super) fn asked_on(&self, stream: &EventSink) -> Vec<u64> {
-        let on_it = |question: &PendingQuestion| question.stream.as_ref().is_some_and(|own| own.is(stream));
+    /// The questions that the call of this stream caused.
+    pub(super) fn caused_on(&self, stream: &EventSink) -> Vec<u64> {
+        let on_it = |question: &PendingQuestion| {
+            question.is_of_its_call && question.stream.as_ref().is_some_and(|own| own.is(stream))
+        };
         self.pending.iter().filter(|(_, question)| on_it(question)).map(|(number, _)| *number).collect()
     }
 
@@ -168,6 +181,16 @@ impl Questions {
     ) -> Option<(Bytes, Option<EventSink>)> {
         let (params, stream) = self.elicitations.completed(upstream, params)?;
         Some((message::notification("notifications/elicitation/complete", &params).into(), stream))
+    }
+
+    /// A page was completed that this client is being told of: word of that waits until then.
+    pub(super) fn completed_early(&mut self, upstream: &UpstreamName, params: Object) {
+        self.elicitations.completed_early(upstream, params);
+    }
+
+    /// What was said of this upstream's pages before the client knew of them, and can be told now.
+    pub(super) fn told_early(&mut self, upstream: &UpstreamName) -> Vec<Object> {
+        self.elicitations.told_early(upstream)
     }
 
     /// The error of a call that waits for pages, as this client may see it; `None` when it cannot be shown (S-ELIC-09).
@@ -207,10 +230,6 @@ fn count(rates: &mut HashMap<UpstreamName, Rate>, asked: &AskClient) -> Result<(
     Err(QuestionRefused::TooOften)
 }
 
-fn is_accepted(answer: &Answer) -> bool {
-    matches!(answer, Answer::Result(result) if result.text("action").as_deref() == Some("accept"))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::num::NonZeroU32;
@@ -244,6 +263,7 @@ pub(super) mod tests {
             per_minute: NonZeroU32::new(3).expect("three"),
             request: Request { id: RequestId::text("theirs"), method: method.into(), params: object(params) },
             stream: None,
+            otherwise: None,
         }
     }
 
@@ -258,12 +278,12 @@ pub(super) mod tests {
     fn s_elic_14_one_server_asks_only_so_often_and_others_may_still() {
         let mut questions = questions(r#"{"roots":{}}"#);
         for _ in 0..3 {
-            questions.ask(&asked("one", "roots/list", "{}")).expect("within the rate");
+            questions.ask(&asked("one", "roots/list", "{}"), None).expect("within the rate");
         }
-        let refused = questions.ask(&asked("one", "roots/list", "{}")).err();
+        let refused = questions.ask(&asked("one", "roots/list", "{}"), None).err();
         assert_eq!(refused, Some(QuestionRefused::TooOften));
-        questions.ask(&asked("two", "roots/list", "{}")).expect("another server");
-        let undeclared = questions.ask(&asked("one", "elicitation/create", PAGE)).err();
+        questions.ask(&asked("two", "roots/list", "{}"), None).expect("another server");
+        let undeclared = questions.ask(&asked("one", "elicitation/create", PAGE), None).err();
         assert!(matches!(undeclared, Some(QuestionRefused::Refused(METHOD_NOT_FOUND, _))), "{undeclared:?}");
     }
 
@@ -271,7 +291,7 @@ pub(super) mod tests {
     fn s_prog_07_progress_reaches_the_question_it_names_while_it_is_open() {
         let mut questions = questions(r#"{"roots":{}}"#);
         let (question, text) = questions
-            .ask(&asked("one", "roots/list", r#"{"_meta":{"progressToken":"t"}}"#))
+            .ask(&asked("one", "roots/list", r#"{"_meta":{"progressToken":"t"}}"#), None)
             .expect("declared");
         assert!(text.windows(19).any(|part| part == br#""progressToken":1}}"#), "{text:?}");
         questions.progressed(object(r#"{"progressToken":2,"progress":1}"#));
@@ -281,11 +301,44 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn s_trust_03_one_server_takes_no_more_places_than_its_own() {
+        let mut questions = questions(r#"{"roots":{}}"#);
+        let ask = |questions: &mut Questions, upstream| {
+            let per_minute = NonZeroU32::new(1_000).expect("a thousand");
+            questions.ask(&AskClient { per_minute, ..asked(upstream, "roots/list", "{}") }, None)
+        };
+        let mut open: Vec<_> =
+            (0..PER_SERVER).map(|_| ask(&mut questions, "greedy").expect("its own").0).collect();
+        assert_eq!(ask(&mut questions, "greedy").err(), Some(QuestionRefused::TooMany));
+        ask(&mut questions, "calm").expect("another server");
+        open.pop();
+        ask(&mut questions, "greedy").expect("nobody waits for the one that was given up");
+    }
+
+    #[test]
+    fn s_canc_04_a_question_that_is_to_be_withdrawn_is_there_until_then_whatever_is_asked_before() {
+        let mut questions = questions(r#"{"elicitation":{"url":{}}}"#);
+        let (question, _) = questions.ask(&asked("one", "elicitation/create", PAGE), None).expect("declared");
+        // Its asker has gone; word of that waits behind the next question.
+        let number = question.number;
+        drop(question);
+        questions
+            .ask(&asked("one", "elicitation/create", &PAGE.replace(r#""e""#, r#""f""#)), None)
+            .expect("declared");
+        let (told, _) = questions.withdraw(number).expect("the client is told");
+        assert!(String::from_utf8_lossy(&told).contains("notifications/cancelled"), "{told:?}");
+        let completed =
+            questions.page_completed(&UpstreamName::new("one"), &object(r#"{"elicitationId":"e"}"#));
+        assert!(completed.is_none(), "nobody is on the page");
+    }
+
+    #[test]
     fn s_elic_08_a_page_that_was_declined_is_never_completed() {
         let mut questions = questions(r#"{"elicitation":{"url":{}}}"#);
         let one = UpstreamName::new("one");
         for (answer, told) in [("decline", false), ("accept", true)] {
-            let (question, _) = questions.ask(&asked("one", "elicitation/create", PAGE)).expect("declared");
+            let (question, _) =
+                questions.ask(&asked("one", "elicitation/create", PAGE), None).expect("declared");
             let answer = Answer::Result(object(&format!(r#"{{"action":"{answer}"}}"#)));
             questions.answered(question.number, answer);
             let completed = questions.page_completed(&one, &object(r#"{"elicitationId":"e"}"#));
@@ -302,14 +355,14 @@ pub(super) mod tests {
             asked("one", "elicitation/create", &page)
         };
         for id in ["a", "b", "c"] {
-            questions.ask(&page(id)).expect("within the rate");
+            questions.ask(&page(id), None).expect("within the rate");
             questions.was_put(&one);
         }
-        let refused = questions.ask(&page("too often")).err();
+        let refused = questions.ask(&page("too often"), None).err();
         assert_eq!(refused, Some(QuestionRefused::TooOften));
         assert_eq!(questions.elicitations.mark(), 3);
         let broken = PAGE.replace("https", "file");
-        let refused = questions.ask(&asked("one", "elicitation/create", &broken)).err();
+        let refused = questions.ask(&asked("one", "elicitation/create", &broken), None).err();
         assert_eq!(refused, Some(QuestionRefused::TooOften), "what is broken counts as well");
     }
 
@@ -317,7 +370,7 @@ pub(super) mod tests {
     fn s_elic_08_questions_about_one_page_do_not_close_it_for_each_other() {
         let mut questions = questions(r#"{"elicitation":{"url":{}}}"#);
         let ask = |questions: &mut Questions| {
-            questions.ask(&asked("one", "elicitation/create", PAGE)).expect("declared").0.number
+            questions.ask(&asked("one", "elicitation/create", PAGE), None).expect("declared").0.number
         };
         let (first, second) = (ask(&mut questions), ask(&mut questions));
         questions.withdraw(first);

@@ -96,12 +96,16 @@ impl State {
         Ok(reader)
     }
 
-    /// Puts a question to the client: on the causing call's stream, else on the standing one, else when that opens.
+    /// Puts a question to the client: on the causing call's stream, else on the standing one if somebody reads it, else
+    /// on that of a call that may have caused it, else when the standing one opens.
     pub(super) fn ask(&mut self, asked: &AskClient) -> Result<Question, QuestionRefused> {
-        let (question, text) = self.questions.ask(asked)?;
+        let otherwise = asked.otherwise.as_ref().filter(|_| !self.streams.standing().is_attended());
+        let stream = asked.stream.as_ref().or(otherwise);
+        let (question, text) = self.questions.ask(asked, stream)?;
         let message = SessionMessage::awaited(text, question.lost.clone());
-        if self.deliver_message(message, Weight::Lasting, asked.stream.as_ref()) {
+        if self.deliver_message(message, Weight::Lasting, stream) {
             self.questions.was_put(&asked.upstream);
+            self.tell_early(&asked.upstream);
             return Ok(question);
         }
         self.questions.was_not_put(question.number);
@@ -127,7 +131,7 @@ impl State {
 
     /// The call of that stream is over: nobody needs the answers to what was asked on it.
     pub(super) fn withdraw_all_on(&mut self, stream: &EventSink) {
-        for number in self.questions.asked_on(stream) {
+        for number in self.questions.caused_on(stream) {
             self.withdraw(number);
         }
     }
@@ -167,7 +171,7 @@ impl State {
 
     /// News of an upstream that belong to no call.
     pub(super) fn tell(&mut self, told: &TellClient, level: LogLevel) {
-        let TellClient { upstream, in_loggers, notification: news } = told;
+        let TellClient { upstream, in_loggers, is_expected, notification: news } = told;
         match &*news.method {
             // Judged before it came here (`LogGate`); the client may have changed its mind since.
             "notifications/message" if is_severe_enough(&news.params, level) => {
@@ -176,12 +180,27 @@ impl State {
                 self.deliver(text.into(), Weight::Passing, None);
             }
             "notifications/elicitation/complete" => {
-                if let Some((text, stream)) = self.questions.page_completed(upstream, &news.params) {
-                    self.deliver(text, Weight::Lasting, stream.as_ref());
+                let is_known = self.tell_completed(upstream, &news.params);
+                if *is_expected && !is_known {
+                    self.questions.completed_early(upstream, news.params.clone());
                 }
             }
             "notifications/resources/updated" => self.resource_updated(upstream, &news.params),
             _ => {}
+        }
+    }
+
+    /// Says whether the client knew of the page.
+    fn tell_completed(&mut self, upstream: &UpstreamName, params: &Object) -> bool {
+        let Some((text, stream)) = self.questions.page_completed(upstream, params) else { return false };
+        self.deliver(text, Weight::Lasting, stream.as_ref());
+        true
+    }
+
+    /// The client knows more of this upstream's pages than before: what was said of them meanwhile is told now.
+    pub(super) fn tell_early(&mut self, upstream: &UpstreamName) {
+        for params in self.questions.told_early(upstream) {
+            self.tell_completed(upstream, &params);
         }
     }
 
@@ -413,6 +432,7 @@ mod tests {
         let update = |upstream: &str, uri: &str| TellClient {
             upstream: UpstreamName::new(upstream),
             in_loggers: true,
+            is_expected: false,
             notification: Notification {
                 method: "notifications/resources/updated".into(),
                 params: object(&format!(r#"{{"uri":"{uri}"}}"#)),

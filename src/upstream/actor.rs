@@ -18,7 +18,8 @@ use super::error::UpstreamError;
 use super::follow::{let_go, renew};
 use super::link::{Link, Reports};
 use super::messages::{
-    ConnectSettled, EraMistaken, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire, UpstreamNews,
+    ConnectSettled, EraMistaken, LinkDoubted, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire,
+    UpstreamNews,
 };
 use super::pings;
 use super::shared::{Shared, State};
@@ -93,6 +94,7 @@ impl UpstreamActor {
         let affinity = client.affinity;
         let reports = Reports {
             ended: ctx.address().recipient(),
+            doubted: ctx.address().recipient(),
             news: self.news.clone(),
             followers: Arc::clone(&self.shared.subscriptions),
         };
@@ -268,6 +270,21 @@ impl Handler<LinkEnded> for UpstreamActor {
 
     fn handle(&mut self, ended: LinkEnded, ctx: &mut Self::Context) {
         let effects = self.connections.ended(ended.affinity, ended.number, Instant::now());
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<LinkDoubted> for UpstreamActor {
+    type Result = ();
+
+    fn handle(&mut self, doubted: LinkDoubted, ctx: &mut Self::Context) {
+        let effects = self.connections.doubted(doubted.affinity, doubted.number, Instant::now());
+        if !effects.is_empty() {
+            tracing::info!(
+                upstream = %self.shared.settings.name,
+                "calls go over a new connection: on the old one nobody can tell whom its questions are for"
+            );
+        }
         self.carry_out(effects, ctx);
     }
 }

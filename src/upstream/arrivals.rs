@@ -6,12 +6,46 @@
 //! own log (`own_log`).
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::smallvec;
 
 use super::call::{CallEvent, ClientPort, EventSink};
+use super::calls::{Caller, Suspects};
 use super::link::{Link, Wire};
 use super::messages::{ListKind, NewsKind, TellClient, UpstreamNews};
+use super::open_questions::Causes;
 use super::questions;
 use crate::protocol::frame::{Frame, Notification, RequestId};
+
+/// Whose something is that arrived.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    /// The calls that it can belong to.
+    pub(super) calls: Causes,
+    /// Whose they are, or were.
+    caller: Option<Caller>,
+    /// For how long it has been unclear whose it is only because others have left their calls.
+    pub(super) in_doubt: Option<Duration>,
+}
+
+impl Origin {
+    /// The client that it concerns: the caller, else the one client that the link serves.
+    pub(super) fn port<'a>(&'a self, link: &'a Link) -> Option<&'a ClientPort> {
+        let client = self.caller.as_ref().map_or(&link.client, |caller| &caller.client);
+        client.port.as_ref()
+    }
+
+    /// The stream of the call that it belongs to, where that is certain.
+    pub(super) fn stream(&self) -> Option<&EventSink> {
+        self.some_stream().filter(|_| self.calls.len() == 1)
+    }
+
+    /// The stream of a call that it may belong to.
+    pub(super) fn some_stream(&self) -> Option<&EventSink> {
+        self.caller.as_ref()?.events.as_ref()
+    }
+}
 
 impl Link {
     /// Takes what arrived. `cause` is the call on whose stream it came, where the wire tells.
@@ -20,6 +54,7 @@ impl Link {
         match frame {
             Frame::Response(response) => {
                 let id = response.id.as_ref().and_then(RequestId::as_number);
+                self.note_required_pages(&response.answer, || Some(self.calls.caller(id?)?.client));
                 if !id.is_some_and(|id| self.calls.settle(id, Ok(response.answer))) {
                     tracing::debug!(upstream = %self.upstream, "dropped an answer that nobody awaits");
                 }
@@ -29,14 +64,22 @@ impl Link {
         }
     }
 
-    /// The call that what arrived belongs to: the one that the wire names, or the only one there can be. A standing
-    /// stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
+    /// Whose it is that arrived: of the call that the wire names, or of those of the only client that can be meant. A
+    /// standing stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
     /// (S-HTTPC-06, S-ELIC-11).
-    pub(super) fn call_of(&self, cause: Option<u64>) -> Option<u64> {
-        cause.or_else(|| match self.wire {
-            Wire::Http(_) if self.is_shared() => None,
-            _ => self.calls.only_call(),
-        })
+    pub(super) fn origin(&self, cause: Option<u64>) -> Origin {
+        if let Some(call) = cause {
+            let (calls, caller) = (smallvec![call], self.calls.caller(call));
+            return Origin { calls, caller, in_doubt: None };
+        }
+        if matches!(self.wire, Wire::Http(_)) && self.is_shared() {
+            return Origin::default();
+        }
+        match self.calls.suspects() {
+            Suspects::One { calls, caller } => Origin { calls, caller: Some(caller), in_doubt: None },
+            Suspects::InDoubt(age) => Origin { in_doubt: Some(age), ..Origin::default() },
+            Suspects::Nobody | Suspects::Several => Origin::default(),
+        }
     }
 
     fn notified(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {
@@ -55,8 +98,8 @@ impl Link {
             "notifications/resources/list_changed" => self.news(ListKind::Resources),
             "notifications/cancelled" => {
                 let id = notification.params.share("requestId").and_then(RequestId::from_raw);
-                if let Some(asked) = id.and_then(|id| self.lock_questions().remove(&id)) {
-                    asked.moot.cancel();
+                if let Some(id) = id {
+                    self.questions.withdraw(&id);
                 }
             }
             "notifications/resources/updated" => self.updated(&notification),
@@ -84,18 +127,18 @@ impl Link {
     /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
     /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
     fn logged(&self, notification: Notification, cause: Option<u64>) {
-        let caller = self.call_of(cause).and_then(|call| self.calls.caller(call));
-        if let Some(events) = caller.as_ref().and_then(|caller| caller.events.as_ref()) {
+        let origin = self.origin(cause);
+        if let Some(events) = origin.stream() {
             let logger = self.question_rules.logger_name(&self.upstream);
             let log = CallEvent::Log(logger, Box::new(notification.params));
             // Nobody reads it when the caller has left its answer to run without it.
             let _ = events.push(log);
             return;
         }
-        match caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone()) {
+        match origin.port(self) {
             // Before the mailbox, which others need as well (F11).
             Some(port) if port.logs.admits(&self.upstream, &notification.params) => {
-                self.tell(&port, notification);
+                self.tell(port, notification);
             }
             Some(_) => {}
             None => self.own_log.write(&self.upstream, &notification.params),
@@ -114,20 +157,10 @@ impl Link {
 
     fn tell(&self, port: &ClientPort, notification: Notification) {
         let in_loggers = self.question_rules.asker.title_in_message;
-        let news = TellClient { upstream: self.upstream.clone(), in_loggers, notification };
+        let news =
+            TellClient { upstream: self.upstream.clone(), in_loggers, is_expected: false, notification };
         if port.tell.try_send(news).is_err() {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
         }
-    }
-
-    /// The client that a question concerns: the caller of its cause, else the one client that the link serves.
-    pub(super) fn port_of(&self, cause: Option<u64>) -> Option<ClientPort> {
-        let caller = cause.and_then(|cause| self.calls.caller(cause));
-        caller.map_or_else(|| self.client.port.clone(), |caller| caller.client.port.clone())
-    }
-
-    /// The stream on which a question that this call caused should be asked.
-    pub(super) fn stream_of(&self, cause: Option<u64>) -> Option<EventSink> {
-        self.calls.caller(cause?)?.events
     }
 }

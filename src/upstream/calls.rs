@@ -7,11 +7,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::call::{Activity, Affinity, CallEvent, Client, EventSink};
 use super::error::UpstreamError;
+use super::open_questions::Causes;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 
@@ -36,26 +39,29 @@ struct Table {
     given_up: GivenUp,
 }
 
-/// Calls that the upstream may still be at work on though nobody waits for them, and whose they were.
+/// Calls that the upstream may still be at work on though nobody waits for them, whose they were, and since when. An
+/// upstream that heeds the cancellation answers none of them, so that nothing but the end of the link ends this doubt.
 #[derive(Debug, Default)]
 struct GivenUp {
-    callers: HashMap<u64, Affinity>,
-    /// More than can be remembered.
-    too_many: bool,
+    callers: HashMap<u64, (Affinity, Instant)>,
+    /// Since when there are more than can be remembered.
+    too_many: Option<Instant>,
 }
 
 impl GivenUp {
     fn note(&mut self, id: u64, caller: Affinity) {
-        self.too_many |= self.callers.len() >= GIVEN_UP;
-        if !self.too_many {
-            self.callers.insert(id, caller);
+        let now = Instant::now();
+        if self.callers.len() >= GIVEN_UP {
+            self.too_many.get_or_insert(now);
+        } else {
+            self.callers.insert(id, (caller, now));
         }
     }
 
-    /// Whether all of them were of this caller. Those without a session are many.
-    fn are_all_of(&self, caller: Affinity) -> bool {
-        let own = |other: &Affinity| *other == caller && caller != Affinity::Shared;
-        !self.too_many && self.callers.values().all(own)
+    /// Since when one of them can be of another caller. Those without a session are many.
+    fn in_doubt_since(&self, caller: Affinity) -> Option<Instant> {
+        let others = self.callers.values().filter(|(of, _)| *of != caller || caller == Affinity::Shared);
+        others.map(|(_, since)| *since).chain(self.too_many).min()
     }
 }
 
@@ -74,6 +80,20 @@ struct PendingCall {
 pub(super) struct Caller {
     pub(super) client: Arc<Client>,
     pub(super) events: Option<EventSink>,
+}
+
+/// Whose something is that arrived without naming a call, as far as the calls under way tell. The gateway's own requests
+/// are nobody's.
+#[derive(Debug)]
+pub(super) enum Suspects {
+    /// No caller has a call under way.
+    Nobody,
+    /// One client's; the caller is that of the call, or of the newest of them that has a stream.
+    One { calls: Causes, caller: Caller },
+    /// More than one client can be meant.
+    Several,
+    /// One client's, were it not that calls of others were given up, the first of them so long ago.
+    InDoubt(Duration),
 }
 
 impl CallTable {
@@ -139,10 +159,10 @@ impl CallTable {
         }
     }
 
-    /// The deadline of a call, where it can move; without its id, those of all that could be meant.
-    pub(super) fn activities(&self, id: Option<u64>) -> Vec<Arc<Activity>> {
+    /// The deadlines of these calls, where they can move; without any, those of all that could be meant.
+    pub(super) fn activities(&self, calls: &[u64]) -> Vec<Arc<Activity>> {
         let table = self.lock();
-        let meant = table.pending.iter().filter(|(call, _)| id.is_none_or(|id| id == **call));
+        let meant = table.pending.iter().filter(|(call, _)| calls.is_empty() || calls.contains(call));
         meant.filter_map(|(_, call)| call.activity.clone()).collect()
     }
 
@@ -154,14 +174,28 @@ impl CallTable {
         call.questions
     }
 
-    /// The only call of a caller in flight, if no other client's call can be meant that was given up without an answer.
-    /// The gateway's own requests do not count.
-    pub(super) fn only_call(&self) -> Option<u64> {
+    /// Whose something is that names no call. Calls of other clients that were given up without an answer can be meant
+    /// as well.
+    pub(super) fn suspects(&self) -> Suspects {
         let table = self.lock();
-        let mut calls = table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.as_ref()?)));
-        let (only, caller) = calls.next()?;
-        let is_certain = calls.next().is_none() && table.given_up.are_all_of(caller.client.affinity);
-        is_certain.then_some(only)
+        let mut callers = table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.as_ref()?)));
+        let Some((first, mut caller)) = callers.next() else { return Suspects::Nobody };
+        let (of, mut newest) = (caller.client.affinity, (caller.events.is_some(), first));
+        let mut calls = Causes::from_iter([first]);
+        for (id, other) in callers {
+            // Callers without a session are not taken for each other.
+            if other.client.affinity != of || of == Affinity::Shared {
+                return Suspects::Several;
+            }
+            calls.push(id);
+            if (other.events.is_some(), id) > newest {
+                (newest, caller) = ((other.events.is_some(), id), other);
+            }
+        }
+        match table.given_up.in_doubt_since(of) {
+            None => Suspects::One { calls, caller: caller.clone() },
+            Some(since) => Suspects::InDoubt(since.elapsed()),
+        }
     }
 
     /// Whose call this is. The gateway's own requests are nobody's.
@@ -212,6 +246,14 @@ mod tests {
     use crate::upstream::connections::tests::{client, session};
     use crate::upstream::events::event_queue;
 
+    /// The one call that can be meant.
+    fn only(calls: &CallTable) -> Option<u64> {
+        match calls.suspects() {
+            Suspects::One { calls, .. } if calls.len() == 1 => Some(calls[0]),
+            _ => None,
+        }
+    }
+
     #[test]
     fn a_closed_table_fails_the_calls_it_has_and_takes_no_more() {
         let calls = CallTable::default();
@@ -238,9 +280,9 @@ mod tests {
         let caller = Caller { client: Arc::clone(&one), events: Some(events) };
         let (first, _answer) = calls.open(Some(caller), None).expect("open");
         let _own = calls.open(None, None).expect("open");
-        assert_eq!(calls.only_call(), Some(first), "one call can have caused it");
+        assert_eq!(only(&calls), Some(first), "one call can have caused it");
         let _second = calls.open(Some(Caller { client: other, events: None }), None).expect("open");
-        assert!(calls.only_call().is_none(), "two can, whether or not they have streams");
+        assert!(only(&calls).is_none(), "two can, whether or not they have streams");
         assert_eq!(calls.caller(first).expect("in flight").client.affinity, one.affinity);
     }
 
@@ -256,22 +298,61 @@ mod tests {
         assert!(calls.give_up(late) && !calls.give_up(late));
         drop(answer);
         let (of_other, answer) = open(&other);
-        assert_eq!(calls.only_call(), None, "it may be the one that was given up");
+        assert_eq!(only(&calls), None, "it may be the one that was given up");
         drop((calls.forget(of_other), answer));
         let (own, _answer) = open(&one);
-        assert_eq!(calls.only_call(), Some(own), "either is of the same client");
+        assert_eq!(only(&calls), Some(own), "either is of the same client");
         calls.forget(own);
         assert!(!calls.settle(late, Err(UpstreamError::SessionLost)), "nobody waits for it");
         let (of_other, _answer) = open(&other);
-        assert_eq!(calls.only_call(), Some(of_other), "there is no doubt any longer");
+        assert_eq!(only(&calls), Some(of_other), "there is no doubt any longer");
         calls.forget(of_other);
 
         for _ in 0..=GIVEN_UP {
             calls.give_up(open(&one).0);
         }
         let _own = open(&one);
-        assert_eq!(calls.only_call(), None, "too many to know");
+        assert_eq!(only(&calls), None, "too many to know");
         assert!(calls.lock().given_up.callers.len() <= GIVEN_UP);
+    }
+
+    #[test]
+    fn s_samp_01_calls_of_one_client_leave_no_doubt_whom_to_ask() {
+        let calls = CallTable::default();
+        let (one, other) = (session(), session());
+        let open = |client: &Arc<Client>, events| {
+            let caller = Caller { client: Arc::clone(client), events };
+            calls.open(Some(caller), None).expect("open").0
+        };
+        assert!(matches!(calls.suspects(), Suspects::Nobody));
+        let (events, _kept) = event_queue(1);
+        let first = open(&one, Some(events));
+        let second = open(&one, None);
+        let Suspects::One { calls: mut meant, caller } = calls.suspects() else { panic!("one client") };
+        meant.sort_unstable();
+        assert_eq!((&meant[..], caller.client.affinity), (&[first, second][..], one.affinity));
+        assert!(caller.events.is_some(), "the one that has a stream");
+        open(&other, None);
+        assert!(matches!(calls.suspects(), Suspects::Several));
+    }
+
+    #[test]
+    fn s_elic_11_it_is_told_when_only_calls_that_were_given_up_leave_a_doubt() {
+        let calls = CallTable::default();
+        let (one, other) = (session(), session());
+        let open = |client: &Arc<Client>| {
+            let caller = Caller { client: Arc::clone(client), events: None };
+            calls.open(Some(caller), None).expect("open").0
+        };
+        let given_up = open(&one);
+        calls.give_up(given_up);
+        open(&other);
+        assert!(matches!(calls.suspects(), Suspects::InDoubt(_)));
+        let of_one = open(&one);
+        assert!(matches!(calls.suspects(), Suspects::Several), "both are at work besides");
+        calls.forget(of_one);
+        calls.settle(given_up, Err(UpstreamError::SessionLost));
+        assert!(matches!(calls.suspects(), Suspects::One { .. }));
     }
 
     #[test]
@@ -283,6 +364,6 @@ mod tests {
         };
         calls.give_up(open());
         open();
-        assert_eq!(calls.only_call(), None);
+        assert_eq!(only(&calls), None);
     }
 }

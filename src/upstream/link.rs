@@ -4,9 +4,8 @@
 //! Not here: what arrives on it (`arrivals`), opening it (`connect`), deciding when (`actor`), stateless HTTP, which has no
 //! connection to keep.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +21,8 @@ use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::incoming::Unreadable;
 use super::levels::Level;
-use super::messages::{EndRecipient, LinkEnded, NewsRecipient};
+use super::messages::{DoubtRecipient, EndRecipient, LinkDoubted, LinkEnded, NewsRecipient};
+use super::open_questions::OpenQuestions;
 use super::own_log::OwnLog;
 use super::pages::Pages;
 use super::pings::Pings;
@@ -32,7 +32,7 @@ use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
 use crate::names::UpstreamName;
-use crate::protocol::frame::{Answer, RequestId};
+use crate::protocol::frame::Answer;
 use crate::protocol::message;
 
 /// How bytes get to the upstream.
@@ -50,6 +50,7 @@ pub(super) enum Wire {
 #[derive(Clone)]
 pub(super) struct Reports {
     pub(super) ended: EndRecipient,
+    pub(super) doubted: DoubtRecipient,
     pub(super) news: NewsRecipient,
     /// Who is told of updates.
     pub(super) followers: Arc<Subscriptions>,
@@ -68,17 +69,6 @@ pub(super) struct LinkSettings {
     pub(super) ask_deadline: Duration,
 }
 
-/// A question of the upstream on its way to a client.
-#[derive(Debug)]
-pub(super) struct OpenQuestion {
-    /// The call that caused it, where that is known.
-    pub(super) cause: Option<u64>,
-    /// Whether a person is asked, and sees it until it is over.
-    pub(super) is_prompt: bool,
-    /// Cancelled when no answer is of use any longer.
-    pub(super) moot: CancellationToken,
-}
-
 /// An open connection. Shared by the calls on it; its lifecycle belongs to the upstream's actor.
 pub struct Link {
     pub(super) upstream: UpstreamName,
@@ -86,8 +76,7 @@ pub struct Link {
     pub(super) client: Arc<Client>,
     pub(super) wire: Wire,
     pub(super) calls: CallTable,
-    /// Questions of the upstream that wait for a client, by the upstream's id.
-    pub(super) questions: Mutex<HashMap<RequestId, OpenQuestion>>,
+    pub(super) questions: OpenQuestions,
     pub(super) question_rules: Arc<QuestionRules>,
     pub(super) pages: Mutex<Pages>,
     process: Option<ProcessControl>,
@@ -140,7 +129,7 @@ impl Link {
             client: settings.client,
             wire: settings.wire,
             calls: CallTable::default(),
-            questions: Mutex::default(),
+            questions: OpenQuestions::default(),
             question_rules: settings.questions,
             pages: Mutex::default(),
             process: settings.process,
@@ -234,12 +223,18 @@ impl Link {
         }
         self.ended.cancel();
         self.calls.close();
-        for (_, asked) in self.lock_questions().drain() {
-            asked.moot.cancel();
-        }
+        self.questions.end();
         let ended = LinkEnded { affinity: self.affinity(), number: self.number };
         if self.reports.ended.try_send(ended).is_err() {
             tracing::debug!(upstream = %self.upstream, "nobody hears that a link ended");
+        }
+    }
+
+    /// A question could not be put because calls were given up: others are to have a link that is free of that.
+    pub(super) fn report_doubt(&self) {
+        let doubted = LinkDoubted { affinity: self.affinity(), number: self.number };
+        if self.reports.doubted.try_send(doubted).is_err() {
+            tracing::debug!(upstream = %self.upstream, "a doubt about a link waits for the next question");
         }
     }
 
@@ -309,11 +304,18 @@ impl Link {
         if answered.is_ok() {
             self.served.store(true, Ordering::Relaxed);
         }
-        self.note_required_pages(&answered, &call.circumstances.client);
-        // Answered, or never sent: there is nothing to cancel.
+        if let (Ok(answer), Wire::Http(_)) = (&answered, &self.wire) {
+            // Of the others it is noted where it arrives.
+            self.note_required_pages(answer, || Some(Arc::clone(&call.circumstances.client)));
+        }
+        // Answered, refused before anything was done, or never sent: there is nothing to cancel.
         if matches!(
             &answered,
-            Ok(_) | Err(UpstreamError::Unavailable { .. } | UpstreamError::SessionForgotten)
+            Ok(_)
+                | Err(UpstreamError::Unavailable { .. }
+                    | UpstreamError::SessionForgotten
+                    | UpstreamError::Overloaded { .. }
+                    | UpstreamError::AuthRequired)
         ) {
             guard.sent = false;
         }
@@ -351,21 +353,6 @@ impl Link {
         self.post(message::notification(method, params.as_ref()), Posted::Notification);
     }
 
-    /// This call is over, so nobody is to be asked on its behalf (S-CANC-06). After its answer that means people: which
-    /// roots a client has, a server may well ask while a call happens to be under way, and use for those that follow.
-    fn end_questions_of(&self, call: u64, was_answered: bool) {
-        let questions = self.lock_questions();
-        let moot =
-            |question: &&OpenQuestion| question.cause == Some(call) && (question.is_prompt || !was_answered);
-        for question in questions.values().filter(moot) {
-            question.moot.cancel();
-        }
-    }
-
-    pub(super) fn lock_questions(&self) -> std::sync::MutexGuard<'_, HashMap<RequestId, OpenQuestion>> {
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Tells the upstream that nobody waits for this call any longer.
     fn cancel(self: &Arc<Self>, id: u64) {
         if self.has_ended() {
@@ -385,13 +372,15 @@ pub(super) struct CallGuard {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         let (link, id) = (&self.link, self.id);
-        // Where one client is alone, whatever is still said of the call is for that one too.
-        let was_pending = match self.sent && link.is_shared() {
+        // Where one client is alone, whatever is still said of the call is for that one too; streamable HTTP says of
+        // which call it is.
+        let may_be_mistaken = link.is_shared() && !matches!(link.wire, Wire::Http(_));
+        let was_pending = match self.sent && may_be_mistaken {
             true => link.calls.give_up(id),
             false => link.calls.forget(id),
         };
         let is_given_up = was_pending && self.sent;
-        self.link.end_questions_of(self.id, !is_given_up);
+        self.link.questions.call_ended(self.id, !is_given_up);
         if is_given_up {
             self.link.cancel(self.id);
         }

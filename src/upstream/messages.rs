@@ -21,6 +21,8 @@ use crate::protocol::translate::question::Asker;
 pub type NewsRecipient = Recipient<UpstreamNews>;
 /// Takes the ends of links.
 pub(super) type EndRecipient = Recipient<LinkEnded>;
+/// Takes doubts about links.
+pub(super) type DoubtRecipient = Recipient<LinkDoubted>;
 /// Takes questions for one client.
 pub type QuestionRecipient = Recipient<AskClient>;
 /// Takes withdrawals of questions.
@@ -73,6 +75,14 @@ pub(super) struct ConnectSettled {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct LinkEnded {
+    pub(super) affinity: Affinity,
+    pub(super) number: u64,
+}
+
+/// Nobody knows any longer whom this link's questions are for, because calls were given up on it and not answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct LinkDoubted {
     pub(super) affinity: Affinity,
     pub(super) number: u64,
 }
@@ -147,6 +157,8 @@ pub struct AskClient {
     pub request: Request,
     /// The stream of the causing call.
     pub stream: Option<EventSink>,
+    /// That of a call which may be the causing one, for a client that reads no other.
+    pub otherwise: Option<EventSink>,
 }
 
 /// A question under way to the client.
@@ -195,6 +207,8 @@ pub struct TellClient {
     pub upstream: UpstreamName,
     /// Whether loggers name it.
     pub in_loggers: bool,
+    /// Whether it is about something that this client is being told of, and may come before that.
+    pub is_expected: bool,
     /// The upstream's notification.
     pub notification: Notification,
 }

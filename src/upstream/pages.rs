@@ -1,13 +1,13 @@
 //! Whom an upstream asked to visit which page, on one connection (S-ELIC-08).
 //!
-//! Always: bounded; only those who were shown a page hear that it was completed. Not here: by which identifier they know
-//! it, and whether they still wait for it (`session::elicitations`).
+//! Always: bounded; only those who were shown a page hear that it was completed; a page is noted as soon as the upstream
+//! has named it, because it may be completed with the next word. Not here: by which identifier clients know it, and
+//! whether they still wait for it (`session::elicitations`).
 
 use std::collections::VecDeque;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::call::{Client, ClientPort};
-use super::error::UpstreamError;
 use super::link::Link;
 use super::messages::TellClient;
 use crate::protocol::code::URL_ELICITATION_REQUIRED;
@@ -25,14 +25,14 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// A client is shown the page that these parameters of an elicitation are about.
-    pub(super) fn shown(&mut self, elicitation: &Object, to: &ClientPort) {
-        let id = elicitation.text("elicitationId").filter(|id| id.len() <= LONGEST_ID);
-        let Some(id) = id else { return };
+    /// A client is to see the page that these parameters of an elicitation are about; gives its identifier.
+    fn shown(&mut self, elicitation: &Object, to: &ClientPort) -> Option<String> {
+        let id = elicitation.text("elicitationId").filter(|id| id.len() <= LONGEST_ID)?.into_owned();
         if self.open.len() >= KEPT {
             self.open.pop_front();
         }
-        self.open.push_back((id.into_owned(), to.clone()));
+        self.open.push_back((id.clone(), to.clone()));
+        Some(id)
     }
 
     /// The same for the pages that an error `-32042` names.
@@ -46,12 +46,55 @@ impl Pages {
         }
     }
 
+    /// One question less about this page.
+    fn forget(&mut self, id: &str, of: &ClientPort) {
+        let at = self.open.iter().rposition(|(page, port)| page == id && port.tell == of.tell);
+        if let Some(at) = at {
+            self.open.remove(at);
+        }
+    }
+
     /// The page was completed: to be told to these.
     fn completed(&mut self, params: &Object) -> Vec<ClientPort> {
         let Some(id) = params.text("elicitationId") else { return Vec::new() };
-        let (over, open): (VecDeque<_>, _) = self.open.drain(..).partition(|(page, _)| *page == id);
-        self.open = open;
-        over.into_iter().map(|(_, port)| port).collect()
+        let mut shown_to: Vec<ClientPort> = Vec::new();
+        self.open.retain(|(page, port)| {
+            let is_over = *page == id;
+            if is_over && shown_to.iter().all(|other| other.tell != port.tell) {
+                shown_to.push(port.clone());
+            }
+            !is_over
+        });
+        shown_to
+    }
+}
+
+/// A page that a client is asked to visit; it hears no more of the page when this is dropped, unless it agreed.
+pub(super) struct Proposed {
+    link: Arc<Link>,
+    port: ClientPort,
+    /// None once it agreed.
+    id: Option<String>,
+}
+
+impl Proposed {
+    /// Notes the page that these parameters of an elicitation are about.
+    pub(super) fn of(link: &Arc<Link>, elicitation: &Object, to: &ClientPort) -> Proposed {
+        let id = link.lock_pages().shown(elicitation, to);
+        Proposed { link: Arc::clone(link), port: to.clone(), id }
+    }
+
+    /// The client visits it.
+    pub(super) fn is_agreed_to(&mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Proposed {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            self.link.lock_pages().forget(id, &self.port);
+        }
     }
 }
 
@@ -60,31 +103,34 @@ impl Link {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call that waits for pages will be told so, and its caller when they are completed.
-    pub(super) fn note_required_pages(&self, answered: &Result<Answer, UpstreamError>, caller: &Client) {
-        if let (Ok(Answer::Error(error)), Some(port)) = (answered, &caller.port)
+    /// A call that waits for pages will be told so, and its caller when they are completed, which the upstream may say
+    /// before the caller has looked at its answer.
+    pub(super) fn note_required_pages(&self, answer: &Answer, caller: impl FnOnce() -> Option<Arc<Client>>) {
+        if let Answer::Error(error) = answer
             && error.code == URL_ELICITATION_REQUIRED
+            && let Some(port) = caller().and_then(|client| client.port.clone())
         {
-            self.lock_pages().required(&error.object, port);
+            self.lock_pages().required(&error.object, &port);
         }
     }
 
     /// Tells those who were shown the page. A link of one session may be younger than the page; that session knows.
     pub(super) fn page_completed(&self, notification: &Notification) {
         let shown_to = self.lock_pages().completed(&notification.params);
-        let news = || TellClient {
+        let news = |is_expected| TellClient {
             upstream: self.upstream.clone(),
             in_loggers: false,
+            is_expected,
             notification: notification.clone(),
         };
         if let (true, Some(port)) = (shown_to.is_empty(), &self.client.port)
-            && port.tell.try_send(news()).is_err()
+            && port.tell.try_send(news(false)).is_err()
         {
             tracing::debug!(upstream = %self.upstream, "the session did not take that a page was completed");
         }
         for port in shown_to {
             // However full the mailbox is: a page is completed once, and pages are counted.
-            port.tell.do_send(news());
+            port.tell.do_send(news(true));
         }
     }
 }

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::arrivals::Origin;
 use super::call::{Activity, Affinity, ClientPort};
-use super::link::{Link, OpenQuestion};
+use super::link::Link;
 use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
+use super::open_questions::NotOpened;
+use super::pages::Proposed;
 use crate::config::bounds::Bounds;
 use crate::config::servers::ServerSettings;
 use crate::names::UpstreamName;
@@ -22,10 +25,11 @@ use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
-use crate::protocol::translate::question::{Asker, Expecting, answer, progress_token};
+use crate::protocol::translate::question::{Asker, Expecting, answer, is_accepted, progress_token};
 
-/// Questions of one connection that may be on their way to clients.
-const OPEN_AT_ONCE: usize = 256;
+/// How long an upstream may take to answer, if it does, a call that was cancelled, before calls leave the connection on
+/// which nobody knows any longer whom a question is for.
+const SETTLING: Duration = Duration::from_secs(3);
 
 const NOBODY: &str = "nobody can be asked";
 const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
@@ -80,44 +84,43 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 }
 
 fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
-    let withdrawn = CancellationToken::new();
-    let cause = link.call_of(cause);
-    if !has_share_left(link, cause) {
+    let origin = link.origin(cause);
+    if origin.in_doubt.is_some_and(|age| age >= SETTLING) {
+        link.report_doubt();
+    }
+    if !has_share_left(link, &origin) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }
     let is_prompt = &*request.method != "roots/list";
-    let question = OpenQuestion { cause, is_prompt, moot: withdrawn.clone() };
-    if let Err(refusal) = open(link, &request, question) {
-        return link.send(refusal);
-    }
+    let question = match link.questions.open(&request.id, origin.calls.clone(), is_prompt) {
+        Ok(question) => question,
+        Err(NotOpened::Duplicate) => {
+            const OPEN: &str = "a request with this id is still open";
+            return link.send(error(&request.id, INVALID_REQUEST, OPEN));
+        }
+        Err(NotOpened::TooMany) => {
+            return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
+        }
+    };
+    let page = match (Expecting::of(&request.method, &request.params), origin.port(link)) {
+        (Expecting::Visit, Some(port)) => Some(Proposed::of(link, &request.params, port)),
+        _ => None,
+    };
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
-        let answer = put(&link, request, cause, &withdrawn).await;
-        // A withdrawn question is no longer in the table, and its asker wants no answer.
-        if link.lock_questions().remove(&id).is_some() {
+        let answer = put(&link, request, &origin, page, &question.moot).await;
+        // Who withdrew a question wants no answer, not even under the same id.
+        if link.questions.close(&id, &question) {
             link.send(answer);
         }
     });
 }
 
-/// Keeps a place for the answer, or gives the refusal.
-fn open(link: &Link, request: &Request, question: OpenQuestion) -> Result<(), Vec<u8>> {
-    let mut open = link.lock_questions();
-    if open.contains_key(&request.id) {
-        return Err(error(&request.id, INVALID_REQUEST, "a request with this id is still open"));
-    }
-    if open.len() >= OPEN_AT_ONCE {
-        return Err(unanswerable(&request.id, &request.method, TOO_OFTEN));
-    }
-    open.insert(request.id.clone(), question);
-    Ok(())
-}
-
-/// Whether the call may cause one more question (S-SAMP-07).
-fn has_share_left(link: &Link, cause: Option<u64>) -> bool {
+/// Whether one of the calls may cause one more question (S-SAMP-07).
+fn has_share_left(link: &Link, origin: &Origin) -> bool {
     let share = link.question_rules.per_call;
-    let caused = cause.map_or(0, |call| link.calls.count_question(call));
+    let caused = origin.calls.iter().map(|call| link.calls.count_question(*call)).min().unwrap_or(0);
     if caused == share.saturating_add(1) {
         tracing::warn!(upstream = %link.upstream, share, "a call causes more questions than it may");
     }
@@ -128,7 +131,8 @@ fn has_share_left(link: &Link, cause: Option<u64>) -> bool {
 async fn put(
     link: &Arc<Link>,
     request: Request,
-    cause: Option<u64>,
+    origin: &Origin,
+    mut page: Option<Proposed>,
     withdrawn: &CancellationToken,
 ) -> Vec<u8> {
     let (id, method) = (request.id.clone(), request.method.clone());
@@ -137,7 +141,7 @@ async fn put(
     if link.affinity() == Affinity::Shared {
         return error(&id, METHOD_NOT_FOUND, "this connection declares no such capability");
     }
-    let Some(port) = link.port_of(cause) else {
+    let Some(port) = origin.port(link).cloned() else {
         return unanswerable(&id, &method, NOBODY);
     };
     let asked = AskClient {
@@ -145,11 +149,9 @@ async fn put(
         asker: Arc::clone(&link.question_rules.asker),
         per_minute: link.question_rules.per_minute,
         request,
-        stream: link.stream_of(cause),
+        stream: origin.stream().cloned(),
+        otherwise: origin.some_stream().cloned(),
     };
-    if expecting == Expecting::Visit {
-        link.lock_pages().shown(&asked.request.params, &port);
-    }
     let question = match port.ask.send(asked).await {
         Ok(Ok(question)) => question,
         Ok(Err(QuestionRefused::Refused(code, text))) => return error(&id, code, text),
@@ -160,10 +162,15 @@ async fn put(
         Ok(Err(QuestionRefused::TooOften)) => return unanswerable(&id, &method, TOO_OFTEN),
         Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method, NOBODY),
     };
-    let _held: Vec<_> = link.calls.activities(cause).into_iter().map(Activity::hold).collect();
+    let _held: Vec<_> = link.calls.activities(&origin.calls).into_iter().map(Activity::hold).collect();
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
     let answered = wait(link, question, progress, withdrawn).await;
     withdraw.settled = answered.is_some();
+    if let (Some(answer), Some(page)) = (&answered, &mut page)
+        && is_accepted(answer)
+    {
+        page.is_agreed_to();
+    }
     match answered {
         Some(Answer::Result(result)) => match answer(expecting, revision_of(link), &result) {
             Ok(object) => message::result(&id, &object),

@@ -14,7 +14,7 @@ mod url_required;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::code::{INVALID_PARAMS, METHOD_NOT_FOUND};
 use crate::protocol::era::Revision;
-use crate::protocol::frame::RequestId;
+use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::splice::Edit;
 
@@ -115,6 +115,11 @@ impl Asking<'_> {
             Err(instead) => instead,
         }
     }
+}
+
+/// Whether the person agreed to what an elicitation asks.
+pub fn is_accepted(answer: &Answer) -> bool {
+    matches!(answer, Answer::Result(result) if result.text("action").as_deref() == Some("accept"))
 }
 
 /// The server's own progress token, raw; what is neither string nor integer is none (S-PROG-01).

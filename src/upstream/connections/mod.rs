@@ -28,6 +28,9 @@ use crate::protocol::era::Era;
 /// A connection that lasted this long was a good one: the next failure starts the back-off anew.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
+/// Links of one affinity that may be left to their last calls at a time: each may be a process.
+const LEAVING: usize = 4;
+
 /// What has to be known of a link.
 pub(super) trait Connection: Clone {
     /// Why it can no longer be used, once that is so.
@@ -81,6 +84,8 @@ enum Reach {
 #[derive(Debug)]
 pub(super) struct Connections<L> {
     slots: HashMap<Affinity, Slot<L>>,
+    /// Links that take no new calls and are closed when those under way are over.
+    leaving: Vec<(Affinity, L)>,
     own_client: Arc<Client>,
     subscriptions: Arc<Subscriptions>,
     /// First and longest wait between attempts.
@@ -94,7 +99,14 @@ impl<L: Connection> Connections<L> {
         subscriptions: Arc<Subscriptions>,
         waits: (Duration, Duration),
     ) -> Self {
-        Connections { slots: HashMap::new(), own_client, subscriptions, waits, next_number: 0 }
+        Connections {
+            slots: HashMap::new(),
+            leaving: Vec::new(),
+            own_client,
+            subscriptions,
+            waits,
+            next_number: 0,
+        }
     }
 
     /// Opens the shared connection.
@@ -187,6 +199,27 @@ impl<L: Connection> Connections<L> {
         effects
     }
 
+    /// The link is in doubt: calls that come go over another, and those under way end where they are. Not the shared one,
+    /// over which nobody is asked anything.
+    pub(super) fn doubted(&mut self, affinity: Affinity, number: u64, now: Instant) -> Vec<Effect<L>> {
+        let mut effects = Vec::new();
+        let leaving = self.leaving.iter().filter(|(of, _)| *of == affinity).count();
+        let Some(slot) = self.slots.get_mut(&affinity).filter(|_| affinity != Affinity::Shared) else {
+            return effects;
+        };
+        if let Stage::Open { number: ours, link, .. } = &slot.stage
+            && *ours == number
+            && leaving < LEAVING
+        {
+            self.leaving.push((affinity, link.clone()));
+            slot.stage =
+                Stage::Resting { until: now, why: UpstreamError::unavailable("it is being renewed") };
+            effects.push(Effect::Forget(affinity));
+            self.resume(affinity, now, &mut effects);
+        }
+        effects
+    }
+
     /// The wait for another attempt may be over.
     pub(super) fn due(&mut self, affinity: Affinity, now: Instant) -> Vec<Effect<L>> {
         let mut effects = Vec::new();
@@ -204,6 +237,13 @@ impl<L: Connection> Connections<L> {
     /// Looks for what nobody told: links that ended, sessions that ended, and links that were idle for `limit`.
     pub(super) fn tick(&mut self, limit: Option<Duration>, now: Instant) -> Vec<Effect<L>> {
         let mut effects = Vec::new();
+        self.leaving.retain(|(_, link)| {
+            let is_over = link.retires_after(Duration::ZERO);
+            if is_over {
+                effects.push(Effect::Close { link: link.clone(), why: "its calls are over" });
+            }
+            !is_over && link.ended_because().is_none()
+        });
         let affinities: Vec<Affinity> = self.slots.keys().copied().collect();
         for affinity in affinities {
             self.notice_end(affinity, now, &mut effects);
@@ -255,7 +295,8 @@ impl<L: Connection> Connections<L> {
     /// Closes everything.
     pub(super) fn close_all(&mut self, error: &UpstreamError, why: &'static str) -> Vec<Effect<L>> {
         let mut effects = Vec::new();
-        let affinities: Vec<Affinity> = self.slots.keys().copied().collect();
+        let leaving = self.leaving.iter().map(|(affinity, _)| *affinity);
+        let affinities: Vec<Affinity> = self.slots.keys().copied().chain(leaving).collect();
         for affinity in affinities {
             self.remove(affinity, &Progress::Failed(error.clone()), why, &mut effects);
         }
@@ -410,6 +451,13 @@ impl<L: Connection> Connections<L> {
         why: &'static str,
         effects: &mut Vec<Effect<L>>,
     ) {
+        self.leaving.retain(|(of, link)| {
+            let is_own = *of == affinity;
+            if is_own {
+                effects.push(Effect::Close { link: link.clone(), why });
+            }
+            !is_own
+        });
         let Some(slot) = self.slots.remove(&affinity) else { return };
         slot.give_up(told);
         if let Some(link) = slot.link() {

@@ -351,3 +351,29 @@ fn s_httpc_04_sessions_that_served_and_were_forgotten_are_opened_anew_without_wa
         story.connections.ended(client.affinity, number, story.now);
     }
 }
+
+#[test]
+fn s_elic_11_a_link_in_doubt_is_left_to_its_last_calls() {
+    let mut story = Story::up();
+    let users = client(Affinity::Principal(1));
+    story.opens(&users);
+    let old = Wire::named("old");
+    old.busy.store(true, Ordering::Relaxed);
+    story.settles(users.affinity, 2, old.clone());
+    let doubted =
+        |story: &mut Story, affinity, number| told(&story.connections.doubted(affinity, number, story.now));
+    assert_eq!(doubted(&mut story, Affinity::Shared, 1), [""; 0], "over that nobody is asked");
+    assert_eq!(doubted(&mut story, users.affinity, 7), [""; 0], "it was another one");
+    assert_eq!(doubted(&mut story, users.affinity, 2), ["forget"]);
+    assert_eq!(doubted(&mut story, users.affinity, 2), [""; 0], "once");
+    assert_eq!(story.opens(&users).1, ["attempt 3"], "no rest: nothing has failed");
+    assert_eq!(story.settles(users.affinity, 3, Wire::named("new")), ["use new"]);
+    assert_eq!(told(&story.connections.tick(None, story.now)), [""; 0], "it has a call");
+    old.busy.store(false, Ordering::Relaxed);
+    assert_eq!(told(&story.connections.tick(None, story.now)), ["close old"]);
+    assert_eq!(told(&story.connections.tick(None, story.now)), [""; 0]);
+
+    assert_eq!(doubted(&mut story, users.affinity, 3), ["forget"]);
+    let effects = story.connections.release(users.affinity, "its session ended");
+    assert_eq!(told(&effects), ["close new"], "it ends with its users");
+}
