@@ -4,7 +4,7 @@
 //! passes through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
 //! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared` and
 //! `encode` (what is said of clients, and for them), `link`, `calls`, `asking` and `levels` (an open connection),
-//! `arrivals`, `questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
+//! `arrivals`, `changes`, `questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
 //! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` (reading them), `http` (below both), `stateless` (calls
 //! that need no connection), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError`
 //! that says whether it may have run; dropping it cancels it upstream.
@@ -16,6 +16,7 @@ mod asking;
 mod backoff;
 pub mod call;
 mod calls;
+mod changes;
 mod connect;
 mod connect_http;
 mod connections;
