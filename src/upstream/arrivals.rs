@@ -87,7 +87,7 @@ impl Link {
     }
 
     /// Everybody who follows the resource is told, over whatever connection it is.
-    fn updated(&self, notification: &Notification) {
+    pub(super) fn updated(&self, notification: &Notification) {
         let Some(uri) = notification.params.text("uri") else { return };
         for follower in self.reports.followers.followers(self.affinity(), &uri) {
             if let Some(port) = &follower.port {

@@ -8,8 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::link::Link;
 use super::messages::{ListKind, NewsKind, UpstreamNews};
+use crate::protocol::frame::Notification;
+use crate::protocol::json::{Limits, Object, quote};
 
 /// Changes that follow one another faster than this are told together.
 const PACE: Duration = Duration::from_millis(100);
@@ -55,6 +59,22 @@ impl Link {
         let is_declared = self.facts().is_ok_and(|facts| facts.capabilities.flag(feature, "listChanged"));
         if is_declared && self.reports.changes.note(kind) {
             tokio::task::spawn_local(tell_changes(Arc::clone(self)));
+        }
+    }
+}
+
+impl Link {
+    /// Nobody knows what the upstream told for a while, so whatever it would have told may have happened: lists may have
+    /// changed, and so may what is followed over this link. A needless look costs less than one that is never taken.
+    pub(super) fn catch_up(self: &Arc<Self>) {
+        for kind in KINDS {
+            self.list_changed(kind);
+        }
+        for uri in self.reports.followers.of(self.affinity()) {
+            let params = Bytes::from(format!(r#"{{"uri":{}}}"#, quote(&uri)));
+            if let Ok(params) = Object::parse(params, Limits::NONE) {
+                self.updated(&Notification { method: "notifications/resources/updated".into(), params });
+            }
         }
     }
 }

@@ -47,6 +47,9 @@ enum Opened {
 /// What a server says that does not know the session, or the event to go on from.
 const UNKNOWN: u16 = 404;
 
+/// What a server says that has no standing stream (S-HTTPC-06).
+const HAS_NONE: u16 = 405;
+
 impl HttpWire {
     /// Reads the stream of a request to its answer, taking it up again as often as it breaks off.
     pub(super) async fn read_until_answered(
@@ -158,6 +161,7 @@ impl HttpWire {
         let mut memory = StreamMemory::new(self.endpoint.retry);
         let mut incoming = Incoming::of(link, self.endpoint.json);
         let (mut asked, mut last_id, mut stood) = (Some(asked), None, false);
+        let mut was_without = false;
         loop {
             let resumes = last_id.is_some();
             let opened = self.open(last_id).await;
@@ -165,6 +169,9 @@ impl HttpWire {
             match opened {
                 Opened::Stream(reader) => {
                     stood = true;
+                    if was_without && !resumes {
+                        link.catch_up();
+                    }
                     let since = Instant::now();
                     let closed = read_standing(reader, &mut memory, &mut incoming).await;
                     if since.elapsed() >= GOOD_AFTER || (closed && memory.can_resume()) {
@@ -178,9 +185,14 @@ impl HttpWire {
                 Opened::Refused(_) if resumes && memory.forget_id() => {}
                 // It had a standing stream for this session.
                 Opened::Refused(UNKNOWN) if stood && self.has_session() => return link.end(FORGOTTEN),
+                // It had one, so this is passing: a token that is being renewed, a proxy that is being restarted.
+                Opened::Refused(status) if stood && status != HAS_NONE => {
+                    tracing::debug!(upstream = %link.upstream, status, "standing stream not opened again");
+                }
                 // What has just opened the session and does not know it does not know this way of asking.
                 Opened::Refused(_) => return,
             }
+            was_without = true;
             let (wait, id) = memory.reopen();
             tokio::time::sleep(wait).await;
             last_id = id;
