@@ -17,6 +17,7 @@ use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpFailu
 use super::http_wire::{Headers, HttpWire};
 use super::incoming::Incoming;
 use super::link::{FORGOTTEN, Link};
+use super::oversized::Oversized;
 use super::stream_memory::StreamMemory;
 use crate::protocol::frame::Answer;
 
@@ -101,6 +102,15 @@ impl HttpWire {
                     }
                 }
                 None => return Err(Unanswered::Closed),
+                Some(Err(HttpFailure::EventTooLarge { start, .. })) => match Oversized::of(&start) {
+                    Oversized::NoAnswer => {
+                        tracing::warn!(upstream = %link.upstream, "passed over a message that is too large");
+                    }
+                    Oversized::AnswerTo(other) if other != id => {
+                        link.calls.settle(other, Err(UpstreamError::TooLarge));
+                    }
+                    _ => return Err(Unanswered::Failed(UpstreamError::TooLarge)),
+                },
                 Some(Err(HttpFailure::Lost(why))) => return Err(Unanswered::Broken(why)),
                 Some(Err(failure)) => return Err(Unanswered::Failed(failure.into())),
             }
@@ -207,10 +217,15 @@ async fn read_standing(
     incoming: &mut Incoming<'_>,
 ) -> bool {
     while let Some(read) = reader.next().await {
-        let Ok(event) = read else { return false };
-        memory.note(&event);
-        if !event.data.is_empty() {
-            incoming.take(event.data);
+        match read {
+            Ok(event) => {
+                memory.note(&event);
+                if !event.data.is_empty() {
+                    incoming.take(event.data);
+                }
+            }
+            Err(HttpFailure::EventTooLarge { start, .. }) => incoming.too_large(&start),
+            Err(_) => return false,
         }
     }
     true

@@ -5,7 +5,7 @@
 //! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared` and
 //! `encode` (what is said of clients, and for them), `link`, `calls`, `asking` and `levels` (an open connection),
 //! `arrivals`, `changes`, `questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
-//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` (reading them), `http` (below both), `stateless` (calls
+//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` and `oversized` (reading them), `http` (below both), `stateless` (calls
 //! that need no connection), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError`
 //! that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
@@ -36,6 +36,7 @@ mod incoming;
 mod levels;
 mod link;
 pub mod messages;
+mod oversized;
 mod own_log;
 mod pages;
 mod pings;

@@ -127,3 +127,38 @@ async fn f10_what_changed_while_there_was_no_standing_stream_is_noticed_when_the
         "{told:?}"
     );
 }
+
+#[tokio::test]
+async fn f37_i10_a_message_beyond_the_bound_is_passed_over_and_its_stream_read_on() {
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut call| async move {
+            let huge = "x".repeat(300_000);
+            let log = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "level": "error", "data": huge } });
+            call.say_bytes(format!("data: {log}\n\n").as_bytes()).await;
+            match call.params()["arguments"]["huge"].as_bool() {
+                Some(true) => call.text(&huge).await,
+                _ => call.text("small").await,
+            }
+        })
+        .quiet()
+        .start()
+        .await;
+    let gateway = gateway()
+        .with("one", &upstream)
+        .config("bounds: { upstream_result: 64KiB, relist_every: 10m, change_debounce: 50ms }")
+        .start()
+        .await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    assert_eq!(client.call("one__echo", json!({})).await.text(), "small");
+    client.call("one__echo", json!({ "huge": true })).await.expect_failure("result_too_large", "executed");
+
+    upstream.until_standing().await;
+    let before = asked(&upstream.ledger());
+    let huge = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "level": "error", "data": "x".repeat(300_000) } });
+    assert!(upstream.say(&huge.to_string(), |_| true).await > 0);
+    upstream.show(|shown| shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })));
+    upstream.announce("notifications/tools/list_changed", json!({})).await;
+    client.until_tools(&["one__echo", "one__new"]).await;
+    assert_eq!(asked(&upstream.ledger()), before, "nothing was opened again");
+}

@@ -27,7 +27,8 @@ impl EventReader {
         EventReader { stream: Some(stream), parser: SseParser::new(limit), read: 0 }
     }
 
-    /// The next event; `None` when the stream ended. A failure is the last item. Dropping the future loses nothing.
+    /// The next event; `None` when the stream ended. A failure is the last item, unless it is of one event alone.
+    /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<SseEvent, HttpFailure>> {
         loop {
             if self.read >= TURN {
@@ -39,9 +40,8 @@ impl EventReader {
                     self.read += EVENT;
                     return Some(Ok(event));
                 }
-                Some(Err(SseFault::TooLarge { limit })) => {
-                    self.stream = None;
-                    return Some(Err(HttpFailure::TooLarge { limit }));
+                Some(Err(SseFault::TooLarge { limit, start })) => {
+                    return Some(Err(HttpFailure::EventTooLarge { limit, start }));
                 }
                 None => {}
             }
