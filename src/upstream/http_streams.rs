@@ -64,7 +64,10 @@ impl HttpWire {
         loop {
             let why = tokio::select! {
                 read = self.read(link, id, &mut reader, &mut memory) => match read {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        reader.leave();
+                        return Ok(answer);
+                    }
                     Err(Unanswered::Failed(error)) => return Err(error),
                     Err(Unanswered::Closed) => {
                         memory.was_good();

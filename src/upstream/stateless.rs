@@ -145,7 +145,10 @@ impl StatelessHttp {
             match frame {
                 Frame::Response(response) => match response.id.as_ref().and_then(RequestId::as_number) {
                     Some(number) if number != id => tracing::debug!("dropped an answer that nobody awaits"),
-                    _ => return Ok(response.answer),
+                    _ => {
+                        reader.leave();
+                        return Ok(response.answer);
+                    }
                 },
                 Frame::Notification(notification) => match &*notification.method {
                     "notifications/progress" if token_is(&notification.params, id) => {

@@ -13,7 +13,7 @@ const TURN: usize = 256 * 1024;
 const EVENT: usize = 4 * 1024;
 
 /// Reads events as they come. Dropping it closes the connection, which is how a call over a stream is cancelled
-/// (S-HTTPC-13); read to its end, the connection serves further requests.
+/// (S-HTTPC-13); read to its end, or left where that comes soon, the connection serves further requests.
 pub struct EventReader {
     /// `None` once it ended.
     stream: Option<BodyStream>,
@@ -59,6 +59,15 @@ impl EventReader {
                     return None;
                 }
             }
+        }
+    }
+}
+
+impl EventReader {
+    /// What was wanted of it has been read. Needs to be in a `LocalSet`.
+    pub fn leave(mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.leave();
         }
     }
 }

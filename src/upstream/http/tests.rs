@@ -486,3 +486,30 @@ async fn s_sse_04_another_path_of_an_origin_has_its_headers_and_its_connections(
 fn target_like(target: &HttpTarget) -> HttpTarget {
     HttpTarget::new(target.origin(), HeaderMap::new()).expect("a target")
 }
+
+#[tokio::test]
+async fn a_stream_that_is_left_gives_its_connection_back_if_it_ends_soon() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (event, end) = ("9\r\ndata: a\n\n\r\n", "0\r\n\r\n");
+    let with_the_answer = [answer(format!("{head}{event}{end}")), vec![UntilClosed]].concat();
+    let afterwards =
+        [answer(format!("{head}{event}")), vec![UntilTold, Write(end.into()), UntilClosed]].concat();
+    let never = [answer(format!("{head}{event}")), vec![UntilClosed]].concat();
+    let local = tokio::task::LocalSet::new();
+    let story = local.run_until(async {
+        for (script, is_kept) in [(with_the_answer, true), (afterwards, true), (never, false)] {
+            let (target, seen) = server(vec![script]).await;
+            let AnswerBody::Events(mut events) = post_to(&target).await.expect("an answer").body else {
+                panic!("events");
+            };
+            assert_eq!(&within(events.next()).await.expect("an event").expect("valid").data[..], b"a");
+            events.leave();
+            seen.go.notify_one();
+            match is_kept {
+                true => until("kept", || pool::idle_count(target.id()) == 1).await,
+                false => until("closed", || seen.closed_by_client.load(Ordering::SeqCst) == 1).await,
+            }
+        }
+    });
+    story.await;
+}
