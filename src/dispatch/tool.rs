@@ -24,7 +24,7 @@ impl Switchboard {
         let view = self.view_with(&call.client, |view| view.resolve_tool(&name).is_some()).await?;
         let (upstream, local, item) = match view.resolve_tool(&name) {
             Some(route) => (route.upstream.clone(), route.local.clone(), Some(&route.item.object)),
-            None => match self.session_tool(call, &view, &name).await {
+            None => match Box::pin(self.session_tool(call, &view, &name)).await {
                 Some(tool) => (tool.upstream, tool.local, None),
                 None => return Err(Failure::UnknownTool),
             },

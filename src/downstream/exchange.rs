@@ -16,6 +16,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 
 use super::body::{EventStream, Framing, stream_head};
+use super::large_body::{self, LargeBody};
 use super::pump::{Outlet, Pump};
 use super::telling::Telling;
 use crate::protocol::accept::Accepts;
@@ -111,7 +112,13 @@ impl Becomes {
 pub(super) fn json(finished: Finished) -> HttpResponse {
     match finished {
         Finished::Response { status, text } => {
-            HttpResponse::build(status).insert_header((CONTENT_TYPE, JSON)).body(Bytes::from(text))
+            let mut response = HttpResponse::build(status);
+            response.insert_header((CONTENT_TYPE, JSON));
+            if text.len() > large_body::PIECE {
+                response.body(LargeBody::of(text.into()))
+            } else {
+                response.body(Bytes::from(text))
+            }
         }
         // A stream that ends without a response is the least misleading of the answers HTTP leaves.
         Finished::Withdrawn => stream_head().finish(),

@@ -1,7 +1,5 @@
 //! The data listener: guards every request, reads it once, and hands it to the adapter of its era or transport.
 
-use std::future::Future;
-
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Payload, ServiceConfig};
@@ -97,14 +95,15 @@ pub(super) fn trace_in_body(params: &Object) -> TraceContext {
 }
 
 async fn endpoint(edge: Data<Edge>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    guarded(&edge, &request, answer(&edge, &request, payload)).await
+    guarded(&edge, &request, async || answer(&edge, &request, payload).await).await
 }
 
-/// Runs `answer` for a request that may pass, and tells browsers who may read what it says.
+/// Runs `answer` for a request that may pass, and tells browsers who may read what it says. It is a closure, because a
+/// future that is handed in is held twice in this one, and copied.
 pub(super) async fn guarded(
     edge: &Edge,
     request: &HttpRequest,
-    answer: impl Future<Output = HttpResponse>,
+    answer: impl AsyncFnOnce() -> HttpResponse,
 ) -> HttpResponse {
     let headers = request.headers();
     let mut hosts = headers.get_all("host").map(HeaderValue::as_bytes);
@@ -119,7 +118,7 @@ pub(super) async fn guarded(
         }
     };
     let mut response =
-        if *request.method() == Method::OPTIONS { preflight(headers, origin) } else { answer.await };
+        if *request.method() == Method::OPTIONS { preflight(headers, origin) } else { answer().await };
     if let Some(origin) = origin {
         add_headers(&mut response, &origin.answer_headers());
     }

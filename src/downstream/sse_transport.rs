@@ -47,7 +47,7 @@ impl Pipes {
 
 /// `/sse`: GET opens the stream.
 pub(super) async fn stream(edge: Data<Edge>, request: HttpRequest) -> HttpResponse {
-    guarded(&edge, &request, async {
+    guarded(&edge, &request, async || {
         let inbound = Inbound::of(&edge, &request);
         if !edge.has_endpoint(inbound.profile.as_ref()) {
             return plain(StatusCode::NOT_FOUND, "no such endpoint");
@@ -68,7 +68,7 @@ pub(super) async fn stream(edge: Data<Edge>, request: HttpRequest) -> HttpRespon
 
 /// `/messages`: POST brings a message.
 pub(super) async fn messages(edge: Data<Edge>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    guarded(&edge, &request, async {
+    guarded(&edge, &request, async || {
         let inbound = Inbound::of(&edge, &request);
         if !edge.has_endpoint(inbound.profile.as_ref()) {
             return plain(StatusCode::NOT_FOUND, "no such endpoint");

@@ -136,7 +136,8 @@ impl HttpWire {
                 Err(error) => Err(error),
             },
             AnswerBody::Events(reader) if status.is_success() => {
-                self.read_until_answered(link, id, reader, answer).await
+                // On the heap, so that a call answered at once does not carry the room for it.
+                Box::pin(self.read_until_answered(link, id, reader, answer)).await
             }
             // The answer will come on another stream of the session.
             AnswerBody::Empty if status.as_u16() == 202 => answer.await.unwrap_or_else(|_| Err(link.lost())),

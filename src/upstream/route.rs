@@ -72,8 +72,8 @@ impl UpstreamHandle {
                 self.call_stateless(stateless, revision, call, activity).await?
             }
             _ => match call.method {
-                Method::Subscribe => self.subscribe(affinity, call, sent).await?,
-                Method::Unsubscribe => self.unsubscribe(affinity, call, sent).await?,
+                Method::Subscribe => Box::pin(self.subscribe(affinity, call, sent)).await?,
+                Method::Unsubscribe => Box::pin(self.unsubscribe(affinity, call, sent)).await?,
                 _ => self.call_on_link(affinity, call, activity, sent).await?,
             },
         };

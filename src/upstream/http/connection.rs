@@ -19,6 +19,10 @@ use super::failure::HttpFailure;
 /// Largest head of an answer.
 const HEAD: usize = 64 * 1024;
 
+/// What one connection reads ahead at most. hyper would go up to 400 KiB and more, and keep it for as long as the
+/// connection lives: idle connections would hold more than the largest answers do.
+const READ_AHEAD: usize = HEAD;
+
 /// hyper's side of the connection: it makes progress only while it is polled.
 type Driver = Pin<Box<http1::Connection<Stream, Full<Bytes>>>>;
 
@@ -36,7 +40,9 @@ pub(super) enum SendFault {
 
 impl Connection {
     pub(super) async fn over(stream: Stream) -> Result<Self, HttpFailure> {
-        let handshake = http1::Builder::new().max_header_size(HEAD).handshake(stream).await;
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(HEAD).max_buf_size(READ_AHEAD);
+        let handshake = builder.handshake(stream).await;
         let (sender, driver) = handshake.map_err(|error| HttpFailure::connect(&error))?;
         Ok(Connection { sender, driver: Some(Box::pin(driver)) })
     }

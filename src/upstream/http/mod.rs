@@ -87,7 +87,8 @@ async fn exchange(
             Err(SendFault::Failed(failure)) => return Err(failure),
         }
     }
-    let mut connection = connect::connect(target, limits.connect).await?;
+    // Rare and large: on the heap, so that not every call carries the room for it.
+    let mut connection = Box::pin(connect::connect(target, limits.connect)).await?;
     match connection.send(request).await {
         Ok(response) => answer::receive(target.id(), connection, response, limits).await,
         Err(SendFault::Unsent(_)) => Err(HttpFailure::Closed),
