@@ -400,6 +400,7 @@ mod tests {
         let update = |uri: &str| TellClient {
             upstream: upstream.clone(),
             in_loggers: true,
+            is_expected: false,
             notification: Notification {
                 method: "notifications/resources/updated".into(),
                 params: object(&format!(r#"{{"uri":"{uri}"}}"#)),
