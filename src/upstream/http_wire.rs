@@ -86,7 +86,7 @@ impl HttpWire {
     ) -> Result<Answer, UpstreamError> {
         let mut headers = self.headers();
         trace_headers(&mut headers, call);
-        self.exchange(link, id, text, answer, headers).await
+        self.exchange(link, id, text, answer, &headers).await
     }
 
     /// Posts a request of the gateway's own.
@@ -97,25 +97,27 @@ impl HttpWire {
         text: Bytes,
         answer: &mut Reply,
     ) -> Result<Answer, UpstreamError> {
-        self.exchange(link, id, text, answer, self.headers()).await
+        self.exchange(link, id, text, answer, &self.headers()).await
     }
 
+    /// Headers by reference: a future keeps room for an argument and for what becomes of it.
     async fn exchange(
         &self,
         link: &Arc<Link>,
         id: u64,
         text: Bytes,
         answer: &mut Reply,
-        headers: Headers,
+        headers: &Headers,
     ) -> Result<Answer, UpstreamError> {
-        let post = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits);
+        let post = client::post(&self.endpoint.target, headers, text, self.endpoint.limits);
         let mut post = std::pin::pin!(post);
         let reply = tokio::select! {
             reply = &mut post => reply?,
             // On another stream of the session, or the link has ended.
             answer = &mut *answer => return match answer {
                 Ok(answer) => answer,
-                Err(_) if link.was_forgotten() => self.verdict(link, id, post).await,
+                // Boxed: it is far from being the rule.
+                Err(_) if link.was_forgotten() => Box::pin(self.verdict(link, id, post)).await,
                 Err(_) => Err(link.lost()),
             },
         };
@@ -131,7 +133,7 @@ impl HttpWire {
         }
         if is_nameless_refusal(&reply, id)
             && self.has_session()
-            // Boxed: it is far from being the rule.
+            // Boxed for the same reason.
             && Box::pin(self.refuses_everything(link)).await
         {
             link.end(FORGOTTEN);

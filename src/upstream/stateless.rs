@@ -59,7 +59,7 @@ impl StatelessHttp {
         }
         headers.extend(call.param_headers.iter().cloned());
         trace_headers(&mut headers, call);
-        self.exchange(id, headers, text, |event| {
+        self.exchange(id, &headers, text, |event| {
             if let (CallEvent::Progress(_), Some(activity)) = (&event, &activity) {
                 activity.touch();
             }
@@ -76,7 +76,7 @@ impl StatelessHttp {
         let id = self.next_id();
         let params = format!(r#"{{"_meta":{}}}"#, own_meta(revision));
         let text = Bytes::from(message::request(id, method, params.as_bytes()));
-        self.exchange(id, base_headers(revision, method), text, |_| {}).await
+        self.exchange(id, &base_headers(revision, method), text, |_| {}).await
     }
 
     fn next_id(&self) -> u64 {
@@ -86,11 +86,11 @@ impl StatelessHttp {
     async fn exchange(
         &self,
         id: u64,
-        headers: Headers,
+        headers: &Headers,
         text: Bytes,
         on_event: impl FnMut(CallEvent),
     ) -> Result<Answered, UpstreamError> {
-        let reply = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits).await?;
+        let reply = client::post(&self.endpoint.target, headers, text, self.endpoint.limits).await?;
         let (status, retry_after) = (reply.status.as_u16(), seconds(reply.retry_after.as_ref()));
         let answer = match reply.body {
             AnswerBody::Json(body) => self.take_answer(id, body).map_err(|error| {
