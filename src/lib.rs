@@ -2,26 +2,26 @@
 //!
 //! # The tour
 //!
-//! Read the modules in this order; each uses only what stands above it (the table is a test, `tests/layering.rs`).
+//! Read the modules in this order; each uses only what stands above it. `tests/layering.rs` holds the code to this table.
 //!
 //! | module | what it owns | may use, besides `names` and `protocol` |
 //! |---|---|---|
-//! | [`names`] | identifiers as types | nothing |
-//! | [`protocol`] | MCP as pure values: JSON as text, frames, splicing, revisions, translation | `names` |
+//! | [`names`] | identifiers as types | |
+//! | [`protocol`] | MCP as pure values: JSON as text, frames, splicing, revisions, translation | |
 //! | [`config`] | `gateway.yaml` | |
 //! | [`telemetry`] | logs, spans, trace context | config |
 //! | [`store`] | sealed identifiers, logs of events; the other state traits come with the task registry | config |
 //! | [`auth`] | who calls | config, telemetry, store |
-//! | [`policy`] | may this caller do that; the only maker of permits | auth |
+//! | [`policy`] | may this caller do that; the only maker of permits | config, telemetry, store, auth |
 //! | [`upstream`] | connections to MCP servers, in both eras | config, telemetry, auth, policy |
-//! | [`catalog`] | public names, merged lists, their one writer | config, store, policy, upstream |
+//! | [`catalog`] | public names, merged lists, their one writer | config, telemetry, store, policy, upstream |
 //! | [`session`] | clients of the handshake era: sessions, their streams, what they are asked and told | config, auth, store, upstream (callers, their events, its messages) |
-//! | [`dispatch`] | the story of each method | all above but session |
+//! | [`dispatch`] | the story of each method | config, telemetry, store, auth, policy, upstream, catalog |
 //! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, dispatch |
-//! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch |
-//! | [`gateway`] | assembly: checked settings in, running gateway out | everything; only `commands` uses it |
-//! | [`commands`] | what the binary's verbs do | everything |
-//! | [`demo`] | a small MCP server of its own, which shares nothing with the gateway but revision names | nothing |
+//! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch, downstream |
+//! | [`gateway`] | assembly: checked settings in, running gateway out | all above |
+//! | [`commands`] | what the binary's verbs do | config, telemetry, upstream, gateway, demo |
+//! | [`demo`] | a small MCP server of its own, which shares nothing with the gateway but revision names | |
 //!
 //! # The path of a tool call
 //!

@@ -6,42 +6,34 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Module, and the modules it may name besides itself, `names` and `protocol`.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("names", &[]),
-    ("protocol", &[]),
-    ("config", &[]),
-    ("telemetry", &["config"]),
-    ("store", &["config"]),
-    ("auth", &["config", "telemetry", "store"]),
-    ("policy", &["config", "telemetry", "store", "auth"]),
-    ("upstream", &["config", "telemetry", "auth", "policy"]),
-    ("catalog", &["config", "telemetry", "store", "policy", "upstream"]),
-    // Sessions answer the questions of upstreams, whose messages those own.
-    ("session", &["config", "store", "auth", "upstream"]),
-    ("dispatch", &["config", "telemetry", "store", "auth", "policy", "upstream", "catalog"]),
-    ("downstream", &["config", "telemetry", "auth", "upstream", "catalog", "session", "dispatch"]),
-    ("admin", &["config", "telemetry", "upstream", "catalog", "session", "dispatch", "downstream"]),
-    (
-        "gateway",
-        &[
-            "config",
-            "telemetry",
-            "store",
-            "auth",
-            "policy",
-            "upstream",
-            "catalog",
-            "session",
-            "dispatch",
-            "downstream",
-            "admin",
-        ],
-    ),
-    ("commands", &["config", "telemetry", "upstream", "gateway", "demo"]),
-    // A server of its own: it must not share a mistake with the gateway.
-    ("demo", &[]),
-];
+/// The table of `src/lib.rs`: each module, and those it may name besides itself, `names` and `protocol`.
+fn may_use() -> Vec<(String, Vec<String>)> {
+    let tour = fs::read_to_string(root().join("lib.rs")).expect("readable");
+    let rows = tour.lines().filter_map(|line| line.strip_prefix("//! | [`"));
+    let mut table: Vec<(String, Vec<String>)> = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_end().trim_end_matches('|').split(" |").collect();
+        let [module, _, used] = cells.as_slice() else { panic!("not a row of the table: {row}") };
+        let module = module.trim_end_matches("`]").to_owned();
+        let used = match used.trim() {
+            "all above" => table.iter().map(|(module, _)| module.clone()).collect(),
+            // What stands in brackets is for readers.
+            listed => listed
+                .split(" (")
+                .flat_map(|part| part.rsplit(')').next())
+                .flat_map(|part| part.split(','))
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect(),
+        };
+        table.push((module, used));
+    }
+    table
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
 
 /// Where actix's types may be named: shells, edges and assembly. Logic is plain.
 const ACTIX_FILES: &[&str] =
@@ -96,20 +88,20 @@ fn crate_paths(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn modules_only_use_what_lies_below_them() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root();
+    let table = may_use();
     let mut wrong = Vec::new();
     for file in sources(&root) {
         let module = module_of(&file, &root);
         if module == "lib" || module == "main" {
             continue;
         }
-        let Some((_, allowed)) = MAY_USE.iter().find(|(known, _)| *known == module) else {
+        let Some((_, allowed)) = table.iter().find(|(known, _)| *known == module) else {
             wrong.push(format!("{module} is not in the table"));
             continue;
         };
         for used in crate_paths(&fs::read_to_string(&file).expect("readable")) {
-            let below =
-                used == module || used == "names" || used == "protocol" || allowed.contains(&used.as_str());
+            let below = used == module || used == "names" || used == "protocol" || allowed.contains(&used);
             if !below && used.chars().next().is_some_and(char::is_lowercase) {
                 wrong.push(format!("{} reaches up into {used}", file.display()));
             }
@@ -120,19 +112,27 @@ fn modules_only_use_what_lies_below_them() {
 
 #[test]
 fn the_table_names_every_module_and_no_other() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root();
     let there: BTreeSet<String> = sources(&root)
         .iter()
         .map(|file| module_of(file, &root))
         .filter(|name| name != "lib" && name != "main")
         .collect();
-    let listed: BTreeSet<String> = MAY_USE.iter().map(|(module, _)| (*module).to_owned()).collect();
+    let table = may_use();
+    let listed: BTreeSet<String> = table.iter().map(|(module, _)| module.clone()).collect();
     assert_eq!(there, listed);
+    let named = table.iter().flat_map(|(_, used)| used);
+    let unknown: Vec<_> = named.filter(|name| !listed.contains(*name)).collect();
+    assert!(unknown.is_empty(), "the table allows what is no module: {unknown:?}");
+    for lowest in ["names", "protocol", "config", "demo"] {
+        let used = &table.iter().find(|(module, _)| module == lowest).expect("listed").1;
+        assert!(used.is_empty(), "{lowest} uses {used:?}");
+    }
 }
 
 #[test]
 fn actix_stays_in_shells_edges_and_assembly() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root();
     let mut wrong = Vec::new();
     for file in sources(&root) {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();

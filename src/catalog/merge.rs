@@ -12,7 +12,7 @@ use super::listing::{ContentHash, LeftOut, ListKind, Listing, content_hash};
 use super::namespace::Namespace;
 use super::pages::Pages;
 use super::snapshot::{Freshness, MergedList, Route, Unheard, UpstreamReport, View};
-use super::uris::{LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
+use super::uris::{Answering, Fallback, LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
 use crate::config::profiles::ProfileSettings;
 use crate::names::{LocalName, PublicName, UpstreamName};
 
@@ -23,6 +23,8 @@ pub(super) struct Source {
     pub(super) freshness: Freshness,
     namespace: Namespace,
     lists: [Option<NamedListing>; 4],
+    /// It said that it has no resources, which is more than that none are known.
+    lacks_resources: bool,
     /// Which of them were ever heard of.
     heard: [bool; 4],
 }
@@ -41,6 +43,7 @@ impl Source {
             freshness: Freshness::Awaited,
             namespace,
             lists: [const { None }; 4],
+            lacks_resources: false,
             heard: [false; 4],
         }
     }
@@ -48,10 +51,15 @@ impl Source {
     /// Takes a new list, or that there is none; says whether that changed anything.
     pub(super) fn set(&mut self, kind: ListKind, listing: Option<Listing>) -> bool {
         let is_first = !std::mem::replace(&mut self.heard[kind.index()], true);
+        let lacked_resources = self.lacks_resources;
+        if kind == ListKind::Resources {
+            self.lacks_resources = listing.is_none();
+        }
         let known = &mut self.lists[kind.index()];
         let hash = known.as_ref().map(|known| *known.listing.hash());
         if hash == listing.as_ref().map(|listing| *listing.hash()) {
-            return is_first;
+            // Somebody else may have become the only one with resources, or no longer be that.
+            return is_first || lacked_resources != self.lacks_resources;
         }
         *known = listing.map(|listing| {
             let locals: Vec<&str> = listing.items.iter().map(|item| item.local.as_str()).collect();
@@ -65,6 +73,7 @@ impl Source {
     /// Drops every list.
     pub(super) fn clear(&mut self) {
         self.lists = [const { None }; 4];
+        self.lacks_resources = false;
     }
 
     pub(super) fn report(&self) -> UpstreamReport {
@@ -98,6 +107,11 @@ impl Source {
     fn offers_resources(&self) -> bool {
         self.listing(ListKind::Resources).is_some() || self.listing(ListKind::Templates).is_some()
     }
+
+    /// Whether it is known to have none: one that is away or was never listed may own any URI.
+    fn has_no_resources(&self) -> bool {
+        self.freshness == Freshness::Present && self.lacks_resources && !self.offers_resources()
+    }
 }
 
 /// What every view is built with.
@@ -119,7 +133,9 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
         uris.link(&route.upstream, &route.item.links);
     }
     let prompts = merge.named(ListKind::Prompts);
-    let resources = merge.located(ListKind::Resources, |upstream, uri| uris.public(upstream, uri, || None));
+    let answering = Answering::default();
+    let public = |upstream: &UpstreamName, uri: &str| uris.public(upstream, uri, &answering, |_| None);
+    let resources = merge.located(ListKind::Resources, public);
     let templates = merge.located(ListKind::Templates, |upstream, text| uris.public_template(upstream, text));
     View {
         profile: profile.map(|profile| profile.name.clone()),
@@ -164,7 +180,8 @@ impl<'s> Merge<'s> {
                 templates: source.locals(ListKind::Templates).take(ROUTED_TEMPLATES).collect(),
             })
             .collect();
-        UriSpace::new(&offers)
+        let possible_owners = self.sources.iter().filter(|source| !source.has_no_resources()).count();
+        UriSpace::new(&offers, if possible_owners == 1 { Fallback::Sole } else { Fallback::Nobody })
     }
 
     /// Tools or prompts, each under the one name that it owns.
@@ -250,10 +267,11 @@ impl<'s> Merge<'s> {
 
     /// Everything that a page shows goes in, and the endpoint, so that two views never share a page.
     fn hash(&self, kind: ListKind, entries: &[Arc<Route>], uris: &UriSpace) -> ContentHash {
+        let answering = Answering::default();
         let interfaces: Vec<String> = entries
             .iter()
             .flat_map(|route| route.item.links.iter().map(|uri| (&route.upstream, uri)))
-            .filter_map(|(upstream, uri)| uris.public(upstream, uri.as_str(), || None))
+            .filter_map(|(upstream, uri)| uris.public(upstream, uri.as_str(), &answering, |_| None))
             .collect();
         let head = [self.endpoint.as_bytes(), kind.method().as_bytes()];
         let items = entries.iter().flat_map(|route| {

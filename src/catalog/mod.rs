@@ -19,6 +19,7 @@ pub mod refresher;
 pub mod snapshot;
 mod state;
 mod template;
+mod template_index;
 pub mod uris;
 
 pub use handle::CatalogueHandle;

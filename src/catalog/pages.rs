@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::listing::{ContentHash, ListKind};
 use super::snapshot::View;
-use crate::names::UpstreamName;
+use super::uris::Answering;
 use crate::protocol::era::Revision;
 use crate::protocol::translate::{ItemText, list_item};
 use crate::store::seal::{Purpose, Sealer};
@@ -83,11 +83,12 @@ impl View {
         out.extend_from_slice(b"{\"");
         out.extend_from_slice(kind.member().as_bytes());
         out.extend_from_slice(b"\":[");
+        let answering = Answering::default();
         for (at, route) in page.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
             }
-            let uris = |uri: &str| self.listed_uri(&route.upstream, uri);
+            let uris = |uri: &str| self.uris.public(&route.upstream, uri, &answering, |_| None);
             let text = ItemText { identity: route.public.as_str(), uris: &uris };
             list_item(kind, &route.item.object, &text, revision, &mut out);
         }
@@ -99,11 +100,6 @@ impl View {
         }
         out.push(b'}');
         Bytes::from(out)
-    }
-
-    /// The public form of a URI in a list, which is the same for every caller.
-    pub(super) fn listed_uri(&self, upstream: &UpstreamName, uri: &str) -> Option<String> {
-        self.uris.public(upstream, uri, || None)
     }
 
     fn seal_cursor(&self, list: ContentHash, offset: usize) -> String {

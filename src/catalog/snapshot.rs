@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::listing::{ContentHash, Item, LeftOut, ListKind, Partial};
 use super::pages::Pages;
-use super::uris::{LearntUris, UriRoute, UriSpace};
+use super::uris::{Answering, LearntUris, UriRoute, UriSpace};
 use crate::names::{LocalName, ProfileName, PublicName, UpstreamName};
 use crate::protocol::json::Object;
 
@@ -141,16 +141,24 @@ impl View {
 
     /// The public form of an upstream's URI where it differs: for every place in which one appears (S-RES-05).
     pub fn public_uri(&self, caller: &str, upstream: &UpstreamName, uri: &str) -> Option<String> {
-        self.uris.public(upstream, uri, || self.learnt.owner(&self.endpoint, caller, uri))
+        let learnt = |_| self.learnt.owner(&self.endpoint, caller, uri);
+        self.uris.public(upstream, uri, &Answering::default(), learnt)
     }
 
-    /// Remembers that `upstream` named `uri` to this caller, if no list, template or tool knows it, and gives its
-    /// public form where it differs: for URIs in results.
-    pub fn hand_out_uri(&self, caller: &str, upstream: &UpstreamName, uri: &str) -> Option<String> {
-        if self.uris.is_unlisted(uri) {
-            self.learnt.learn(&self.endpoint, caller, uri, upstream);
+    /// For the URIs in one result of `upstream`: remembers that it named each to this caller, if no list, template or tool
+    /// knows it, and gives the public form where that differs.
+    pub fn hand_out_uris<'v>(
+        &'v self,
+        caller: &'v str,
+        upstream: &'v UpstreamName,
+    ) -> impl Fn(&str) -> Option<String> + 'v {
+        let answering = Answering::default();
+        move |uri| {
+            self.uris.public(upstream, uri, &answering, |may_learn| match may_learn {
+                true => Some(self.learnt.learn(&self.endpoint, caller, uri, upstream)),
+                false => self.learnt.owner(&self.endpoint, caller, uri),
+            })
         }
-        self.public_uri(caller, upstream, uri)
     }
 }
 

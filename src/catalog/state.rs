@@ -58,8 +58,16 @@ pub struct ViewChange {
     pub tools: bool,
     /// `prompts/list`
     pub prompts: bool,
-    /// `resources/list` or `resources/templates/list`
+    /// `resources/list`
     pub resources: bool,
+    /// `resources/templates/list`
+    pub templates: bool,
+}
+
+impl ViewChange {
+    fn is_some(&self) -> bool {
+        self.tools || self.prompts || self.resources || self.templates
+    }
 }
 
 /// How soon news must be seen.
@@ -197,11 +205,12 @@ impl CatalogueState {
                 profile: view.profile().cloned(),
                 tools: differs(ListKind::Tools),
                 prompts: differs(ListKind::Prompts),
-                resources: differs(ListKind::Resources) || differs(ListKind::Templates),
+                resources: differs(ListKind::Resources),
+                templates: differs(ListKind::Templates),
             })
         };
         let changes = snapshot.views().filter_map(change);
-        changes.filter(|change| change.tools || change.prompts || change.resources).collect()
+        changes.filter(ViewChange::is_some).collect()
     }
 
     /// From now on everyone knows what `snapshot` shows.

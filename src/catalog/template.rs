@@ -4,12 +4,49 @@
 //! Generous on purpose: servers differ in how strictly they read RFC 6570. A simple variable stands for anything within
 //! a path segment, a variable with a reserved or path-like operator for anything at all.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 
-/// Longer templates route nothing: matching costs template times URI.
+use memchr::{memchr, memmem};
+
+/// Longer templates route nothing.
 const LONGEST_TEMPLATE: usize = 512;
 /// Longer URIs match no template.
 const LONGEST_URI: usize = 4096;
+/// What matching one template against one URI may cost; one that needs more does not match. Only templates that are made
+/// for it come near: others cost a unit or two for each of their variables.
+const MATCH_WORK: usize = 2048;
+/// Bytes that a search looks at for one unit of work.
+const BYTES_PER_UNIT: usize = 64;
+
+/// How much matching may still be done on one occasion, so that no server's templates and URIs take the time of others
+/// (S-TRUST-03).
+#[derive(Debug)]
+pub(super) struct Work(Cell<usize>);
+
+impl Work {
+    /// Of `units`: steps, and looks at 64 bytes.
+    pub(super) const fn new(units: usize) -> Work {
+        Work(Cell::new(units))
+    }
+
+    /// Where nobody but who asks for it waits.
+    pub(super) const fn endless() -> Work {
+        Work::new(usize::MAX)
+    }
+
+    /// Says whether that much was left.
+    pub(super) fn take(&self, units: usize) -> bool {
+        let left = self.0.get().checked_sub(units);
+        self.0.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    /// How much is left; with nothing left, something may have been left undone.
+    pub(super) fn left(&self) -> usize {
+        self.0.get()
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -25,7 +62,18 @@ enum Token {
 pub(super) struct Pattern {
     /// Never two variables side by side.
     tokens: Vec<Token>,
+    /// The literal text before the first variable.
+    head: Box<[u8]>,
+    /// Each variable with the literal text behind it.
+    parts: Box<[Part]>,
     specificity: Specificity,
+}
+
+/// A variable, and the literal text that ends it: only the last may have none.
+#[derive(Debug, Clone)]
+struct Part {
+    variable: Token,
+    end: Box<[u8]>,
 }
 
 /// Greater is more specific: more literal text, then fewer variables, then narrower ones. Of two patterns of which one
@@ -76,8 +124,25 @@ impl Pattern {
             return None;
         }
         tokens.extend(rest.bytes().map(Token::Literal));
+        Some(Pattern::of(tokens))
+    }
+
+    fn of(tokens: Vec<Token>) -> Pattern {
+        let (mut head, mut parts) = (Vec::new(), Vec::<(Token, Vec<u8>)>::new());
+        for token in &tokens {
+            match token {
+                Token::Literal(byte) => parts.last_mut().map_or(&mut head, |(_, end)| end).push(*byte),
+                variable => parts.push((*variable, Vec::new())),
+            }
+        }
+        let parts = parts.into_iter().map(|(variable, end)| Part { variable, end: end.into() }).collect();
         let specificity = Specificity::of(&tokens);
-        Some(Pattern { tokens, specificity })
+        Pattern { tokens, head: head.into(), parts, specificity }
+    }
+
+    /// The text with which everything begins that it matches.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// For the order in which patterns are tried (S-RES-04).
@@ -85,12 +150,56 @@ impl Pattern {
         self.specificity
     }
 
-    /// Whether `uri` could be an expansion.
-    pub(super) fn matches(&self, uri: &str) -> bool {
-        if uri.len() > LONGEST_URI || !self.begins(uri.as_bytes()) {
+    /// Whether `uri` could be an expansion, as far as there is work left.
+    ///
+    /// Each variable takes as little as it can: whatever lets the rest match at all then does so earliest. Where it does
+    /// not, no other length of a variable within the same path segments would help, as slashes only meet slashes; so the
+    /// last variable that takes any bytes begins anew behind the next slash.
+    pub(super) fn matches(&self, uri: &str, work: &Work) -> bool {
+        if uri.len() > LONGEST_URI {
             return false;
         }
-        self.runs_over(uri.bytes().map(Token::Literal))
+        let Some(text) = uri.as_bytes().strip_prefix(&*self.head) else { return false };
+        let Some((last, between)) = self.parts.split_last() else { return text.is_empty() };
+        let Some(text) = text.strip_suffix(&*last.end) else { return false };
+        let own = Work::new(MATCH_WORK);
+        let (mut at, mut next) = (0, 0);
+        // The part that may begin anew, and where its end was found.
+        let mut again: Option<(usize, usize)> = None;
+        loop {
+            let rest = &text[at..];
+            let reach = match self.parts[next].variable {
+                Token::Segment => memchr(b'/', rest).unwrap_or(rest.len()),
+                _ => rest.len(),
+            };
+            let part = between.get(next);
+            let found = match part {
+                None => (reach == rest.len()).then_some(0),
+                // The text behind the variable may begin at the slash that ends it.
+                Some(part) => memmem::find(&rest[..rest.len().min(reach + part.end.len())], &part.end),
+            };
+            let looked = found.unwrap_or(reach);
+            if !own.take(1 + looked / BYTES_PER_UNIT) || !work.take(1 + looked / BYTES_PER_UNIT) {
+                return false;
+            }
+            match (found, part) {
+                (Some(_), None) => return true,
+                (Some(offset), Some(part)) => {
+                    at += offset;
+                    if part.variable == Token::Rest {
+                        again = Some((next, at));
+                    }
+                    at += part.end.len();
+                    next += 1;
+                }
+                (None, Some(part)) if part.variable == Token::Rest => return false,
+                (None, _) => {
+                    let Some((part, from)) = again else { return false };
+                    let Some(slash) = memchr(b'/', &text[from..]) else { return false };
+                    (next, at) = (part, from + slash + 1);
+                }
+            }
+        }
     }
 
     /// Whether it matches all that `other` does, and `other` not all that it does.
@@ -99,9 +208,21 @@ impl Pattern {
         self.specificity < other.specificity && self.runs_over(other.tokens.iter().copied())
     }
 
-    /// Whether some URI matches both and neither is simply the broader of the two.
-    pub(super) fn clashes(&self, other: &Pattern) -> bool {
-        self.overlaps(other) && !self.is_broader_than(other) && !other.is_broader_than(self)
+    /// Whether some URI matches both and neither is simply the broader of the two. What cannot be found out with the work
+    /// that is left counts as a clash.
+    pub(super) fn clashes(&self, other: &Pattern, work: &Work) -> bool {
+        if !self.heads_meet(other) {
+            return false;
+        }
+        let cells = self.tokens.len() * other.tokens.len();
+        !work.take(1 + cells / BYTES_PER_UNIT)
+            || (self.overlaps(other) && !self.is_broader_than(other) && !other.is_broader_than(self))
+    }
+
+    /// The quick refusal: the texts before the first variables differ.
+    fn heads_meet(&self, other: &Pattern) -> bool {
+        let shorter = self.head.len().min(other.head.len());
+        self.head[..shorter] == other.head[..shorter]
     }
 
     /// Whether it matches a text in which variables stand for whatever they may: each must fall into one of its own that
@@ -126,6 +247,9 @@ impl Pattern {
             }
             self.skip_variables(&mut next);
             std::mem::swap(&mut reached, &mut next);
+            if !reached.contains(&true) {
+                return false;
+            }
         }
         reached[self.tokens.len()]
     }
@@ -139,27 +263,10 @@ impl Pattern {
         }
     }
 
-    /// The quick refusal: text up to the first variable differs.
-    fn begins(&self, uri: &[u8]) -> bool {
-        let mut uri = uri.iter();
-        for token in &self.tokens {
-            let Token::Literal(literal) = token else { return true };
-            if uri.next() != Some(literal) {
-                return false;
-            }
-        }
-        true
-    }
-
     /// Whether some URI matches both.
     fn overlaps(&self, other: &Pattern) -> bool {
-        let both = self.tokens.iter().zip(&other.tokens);
-        for pair in both {
-            match pair {
-                (Token::Literal(left), Token::Literal(right)) if left == right => {}
-                (Token::Literal(_), Token::Literal(_)) => return false,
-                _ => break,
-            }
+        if !self.heads_meet(other) {
+            return false;
         }
         // `row[j]`: tokens of self from `i` on and of other from `j` on have a text in common.
         let mut below = vec![false; other.tokens.len() + 1];
@@ -226,7 +333,7 @@ mod tests {
             ("a:b", "a:b", true),
             ("a:b", "a:bc", false),
         ] {
-            assert_eq!(pattern(template).matches(uri), expected, "{template} {uri}");
+            assert_eq!(pattern(template).matches(uri, &Work::endless()), expected, "{template} {uri}");
         }
         assert!(Pattern::parse("a:{b").is_none());
         assert!(Pattern::parse("a:b}").is_none());
@@ -280,15 +387,51 @@ mod tests {
             let narrow = pattern(&parts.iter().map(narrowed).collect::<String>());
             prop_assert!(broad.specificity() <= narrow.specificity());
             prop_assert_eq!(broad.is_broader_than(&narrow), broad.specificity() < narrow.specificity());
-            prop_assert!(broad.overlaps(&narrow) && !broad.clashes(&narrow) || broad.tokens == narrow.tokens);
+            prop_assert!(broad.overlaps(&narrow) && !broad.clashes(&narrow, &Work::endless()) || broad.tokens == narrow.tokens);
             let mut values = values.into_iter();
             let expanded = narrow.tokens.iter().fold(String::new(), |uri, token| match token {
                 Token::Literal(byte) => uri + &char::from(*byte).to_string(),
                 Token::Segment => uri + &values.next().expect("enough").replace('/', ""),
                 Token::Rest => uri + &values.next().expect("enough"),
             });
-            prop_assert!(narrow.matches(&expanded) && broad.matches(&expanded), "{}", expanded);
+            let work = Work::endless();
+            prop_assert!(narrow.matches(&expanded, &work) && broad.matches(&expanded, &work), "{}", expanded);
         }
+
+        #[test]
+        fn s_res_04_the_quick_match_finds_what_trying_everything_finds(
+            tokens in prop::collection::vec(prop::sample::select(vec!["a", "b", "/", "ab", "a/", "{x}", "{+y}"]), 0..12),
+            uri in "[ab/]{0,24}",
+        ) {
+            let pattern = pattern(&tokens.concat());
+            let expected = pattern.runs_over(uri.bytes().map(Token::Literal));
+            prop_assert_eq!(pattern.matches(&uri, &Work::endless()), expected);
+        }
+
+        #[test]
+        fn s_res_04_the_quick_match_finds_every_expansion(
+            tokens in prop::collection::vec(prop::sample::select(vec!["a", "b", "/", "ab", "a/", "{x}", "{+y}"]), 0..12),
+            values in prop::collection::vec("[ab/]{0,6}", 12),
+        ) {
+            let pattern = pattern(&tokens.concat());
+            let mut values = values.into_iter();
+            let uri = pattern.tokens.iter().fold(String::new(), |uri, token| match token {
+                Token::Literal(byte) => uri + &char::from(*byte).to_string(),
+                Token::Segment => uri + &values.next().expect("enough").replace('/', ""),
+                Token::Rest => uri + &values.next().expect("enough"),
+            });
+            prop_assert!(pattern.matches(&uri, &Work::endless()), "{}", uri);
+        }
+    }
+
+    #[test]
+    fn s_trust_03_a_template_made_to_take_long_matches_nothing_instead() {
+        let slow = pattern(&format!("a:{{+r}}{}b{{+s}}", "/{x}".repeat(100)));
+        let uri = format!("a:{}", "/a".repeat(2000));
+        let work = Work::new(1_000_000);
+        assert!(!slow.matches(&uri, &work));
+        assert!(work.take(1_000_000 - 2 * MATCH_WORK), "it cost more than it may");
+        assert!(!slow.matches(&uri, &Work::new(10)), "nor more than there is");
     }
 
     #[test]

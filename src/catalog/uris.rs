@@ -3,20 +3,31 @@
 //! Always: a URI that one upstream alone offers passes unchanged; where two offer it, the later one's is shown as
 //! `switchyard://{upstream}/{original}` (S-RES-05). Two templates clash where they overlap, unless one lies wholly within
 //! the other: then both are shown, and the narrower one leads wherever it matches (S-RES-04). The original stands in a
-//! wrapped URI as it is, so templates still expand and sub-resources still extend. Originals of that very scheme are wrapped too, hence taking the wrapping off is never a
-//! guess. An unknown URI is never tried on one upstream after the other (S-RES-04).
+//! wrapped URI as it is, so templates still expand and sub-resources still extend. Originals of that very scheme are
+//! wrapped too, hence taking the wrapping off is never a guess. An unknown URI is never tried on one upstream after the
+//! other (S-RES-04). What matching costs is bounded; whatever is beyond a bound is wrapped, which leads to its server
+//! without any matching (S-TRUST-03).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::listing::content_hash;
-use super::template::Pattern;
+use super::template::{Pattern, Work};
+use super::template_index::{OwnedTemplate, TemplateIndex};
 use crate::names::{LocalName, UpstreamName};
 
 const SCHEME: &str = "switchyard://";
 
 /// Templates of one upstream that take part in routing; more are left out of the list.
 pub(super) const ROUTED_TEMPLATES: usize = 256;
+/// Bytes of them; templates beyond that are wrapped.
+const ROUTED_TEXT: usize = 16 * 1024;
+/// What finding one upstream's clashes with others may cost in one view.
+const CLASH_WORK: usize = 1_000_000;
+/// What matching the URIs that its tools name may cost in one view; further ones are learnt from results.
+const LINK_WORK: usize = 100_000;
+/// What matching the URIs of one result, or of one page of a list, may cost: a few milliseconds.
+const ANSWER_WORK: usize = 100_000;
 
 /// URIs of one upstream that its tools alone name, and that lead to it in one view; further ones are learnt from results.
 const LINKS: usize = 1024;
@@ -36,19 +47,34 @@ pub(super) struct UriSpace {
     /// Upstreams that offer resources, in order.
     upstreams: Vec<UpstreamName>,
     exact: HashMap<LocalName, usize>,
-    /// Those shown unchanged, most specific first, then in order.
-    templates: Vec<OwnedTemplate>,
-    /// Those that tools name, and that are in no list and of no template.
+    templates: TemplateIndex,
+    /// Those that tools name and no list holds: of a template, or else of the first that names them.
     links: HashMap<LocalName, usize>,
-    /// How many of those each upstream has.
-    link_counts: Vec<usize>,
+    /// What each upstream has of those.
+    link_counts: Vec<Linked>,
+    /// Who gets every URI that nobody knows.
+    sole: Option<usize>,
 }
 
 #[derive(Debug)]
-struct OwnedTemplate {
-    text: LocalName,
-    pattern: Pattern,
-    owner: usize,
+struct Linked {
+    count: usize,
+    /// What matching further ones may cost.
+    work: usize,
+}
+
+/// There was more to match than there may be.
+#[derive(Debug)]
+struct Spent;
+
+/// The way of one answer's URIs to its client.
+#[derive(Debug)]
+pub(super) struct Answering(Work);
+
+impl Default for Answering {
+    fn default() -> Self {
+        Answering(Work::new(ANSWER_WORK))
+    }
 }
 
 /// What one upstream offers.
@@ -60,30 +86,20 @@ pub(super) struct Offer<'o> {
 
 impl UriSpace {
     /// The space of `offers`, in the view's order.
-    pub(super) fn new(offers: &[Offer<'_>]) -> UriSpace {
+    pub(super) fn new(offers: &[Offer<'_>], fallback: Fallback) -> UriSpace {
         let mut space = UriSpace::default();
+        let mut templates = Vec::new();
         for (owner, offer) in offers.iter().enumerate() {
             space.upstreams.push(offer.upstream.clone());
-            space.link_counts.push(0);
+            space.link_counts.push(Linked { count: 0, work: LINK_WORK });
             for uri in offer.resources.iter().filter(|uri| !uri.as_str().starts_with(SCHEME)) {
                 space.exact.entry((*uri).clone()).or_insert(owner);
             }
-            space.add_templates(owner, &offer.templates);
+            add_templates(&mut templates, owner, &offer.templates);
         }
-        // Stable, so equally specific ones stay in order.
-        space.templates.sort_by_key(|template| std::cmp::Reverse(template.pattern.specificity()));
+        space.templates = TemplateIndex::new(templates);
+        space.sole = (fallback == Fallback::Sole && offers.len() == 1).then_some(0);
         space
-    }
-
-    fn add_templates(&mut self, owner: usize, templates: &[&LocalName]) {
-        let of_others = self.templates.len();
-        for text in templates.iter().filter(|text| !text.as_str().starts_with(SCHEME)) {
-            let Some(pattern) = Pattern::parse(text.as_str()) else { continue };
-            let clashes = self.templates[..of_others].iter().any(|known| known.pattern.clashes(&pattern));
-            if !clashes {
-                self.templates.push(OwnedTemplate { text: (*text).clone(), pattern, owner });
-            }
-        }
     }
 
     /// Takes URIs that a tool of `upstream` names (S-RES-10). Lists and templates go before; among tools the first to name
@@ -93,26 +109,36 @@ impl UriSpace {
         let Some(owner) = self.position(upstream.as_str()) else { return };
         for uri in uris {
             let text = uri.as_str();
-            if self.link_counts[owner] == LINKS {
+            if self.link_counts[owner].count == LINKS {
                 return;
             }
-            if !text.starts_with(SCHEME) && is_uri(text) && self.owner(text).is_none() {
-                self.link_counts[owner] += 1;
-                self.links.insert(uri.clone(), owner);
+            if text.starts_with(SCHEME) || !is_uri(text) || self.known(text).is_some() {
+                continue;
             }
+            let work = Work::new(self.link_counts[owner].work);
+            let known = self.owner(text, &work);
+            self.link_counts[owner].work = work.left();
+            let Ok(known) = known else { return };
+            self.link_counts[owner].count += 1;
+            self.links.insert(uri.clone(), known.unwrap_or(owner));
         }
     }
 
+    /// The owner by list or tool.
+    fn known(&self, uri: &str) -> Option<usize> {
+        self.exact.get(uri).or_else(|| self.links.get(uri)).copied()
+    }
+
     /// The owner by list, template or tool, if any.
-    fn owner(&self, uri: &str) -> Option<usize> {
-        if let Some(owner) = self.exact.get(uri) {
-            return Some(*owner);
+    fn owner(&self, uri: &str, work: &Work) -> Result<Option<usize>, Spent> {
+        if let Some(owner) = self.known(uri) {
+            return Ok(Some(owner));
         }
         if !is_uri(uri) {
-            return None;
+            return Ok(None);
         }
-        let template = self.templates.iter().find(|template| template.pattern.matches(uri));
-        template.map(|template| template.owner).or_else(|| self.links.get(uri).copied())
+        let template = self.templates.lead(uri, work);
+        if work.left() == 0 { Err(Spent) } else { Ok(template.map(|template| template.owner)) }
     }
 
     fn position(&self, upstream: &str) -> Option<usize> {
@@ -129,38 +155,36 @@ impl UriSpace {
             let upstream = &self.upstreams[self.position(upstream)?];
             return Some(UriRoute { upstream, local: Cow::Borrowed(local) });
         }
-        let owner = self.owner(uri).or_else(|| {
+        // Who asks for it waits for it; each template by itself is bounded.
+        let owner = self.owner(uri, &Work::endless()).ok().flatten().or_else(|| {
             if !is_uri(uri) {
                 return None;
             }
-            learnt().and_then(|upstream| self.position(upstream.as_str())).or(self.sole())
+            learnt().and_then(|upstream| self.position(upstream.as_str())).or(self.sole)
         })?;
         Some(UriRoute { upstream: &self.upstreams[owner], local: Cow::Borrowed(uri) })
     }
 
-    /// The only upstream with resources, when there is but one: it gets every URI that nobody knows.
-    fn sole(&self) -> Option<usize> {
-        (self.upstreams.len() == 1).then_some(0)
-    }
-
     /// Where a template leads that a completion names by its public text.
     pub(super) fn route_template<'v, 'u>(&'v self, text: &'u str) -> Option<UriRoute<'v, 'u>> {
-        let known = self.templates.iter().find(|template| template.text.as_str() == text)?;
+        let known = self.templates.of_text(text)?;
         Some(UriRoute { upstream: &self.upstreams[known.owner], local: Cow::Borrowed(text) })
     }
 
-    /// The public form of `upstream`'s `uri` when it differs.
+    /// The public form of `upstream`'s `uri` when it differs. `learnt` is asked when no list, template or tool knows it,
+    /// and told whether it may learn it now.
     pub(super) fn public(
         &self,
         upstream: &UpstreamName,
         uri: &str,
-        learnt: impl FnOnce() -> Option<UpstreamName>,
+        answering: &Answering,
+        learnt: impl FnOnce(bool) -> Option<UpstreamName>,
     ) -> Option<String> {
         if !uri.starts_with(SCHEME) {
-            let owner = self.owner(uri).map(|owner| &self.upstreams[owner]);
-            let is_anothers = match owner {
-                Some(owner) => owner != upstream,
-                None => learnt().is_some_and(|owner| owner != *upstream),
+            let is_anothers = match self.owner(uri, &answering.0) {
+                Ok(Some(owner)) => self.upstreams[owner] != *upstream,
+                Ok(None) => learnt(self.sole.is_none()).is_some_and(|owner| owner != *upstream),
+                Err(Spent) => true,
             };
             if !is_anothers {
                 return None;
@@ -171,14 +195,34 @@ impl UriSpace {
 
     /// The public form of `upstream`'s template when it differs.
     pub(super) fn public_template(&self, upstream: &UpstreamName, text: &str) -> Option<String> {
-        let known = self.templates.iter().find(|template| template.text.as_str() == text);
+        let known = self.templates.of_text(text);
         let own = known.is_some_and(|template| self.upstreams[template.owner] == *upstream);
         (!own).then(|| wrap_uri(upstream, text))
     }
+}
 
-    /// Whether nobody but a learnt owner could claim `uri`.
-    pub(super) fn is_unlisted(&self, uri: &str) -> bool {
-        self.upstreams.len() > 1 && !uri.starts_with(SCHEME) && self.owner(uri).is_none()
+/// Who gets the URIs that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fallback {
+    /// The only upstream, since no other has resources.
+    Sole,
+    /// Nobody: another may have them, though it does not say so now.
+    Nobody,
+}
+
+/// Adds those that clash with no other upstream's.
+fn add_templates(known: &mut Vec<OwnedTemplate>, owner: usize, templates: &[&LocalName]) {
+    let of_others = known.len();
+    let (mut bytes, work) = (0, Work::new(CLASH_WORK));
+    for text in templates.iter().filter(|text| !text.as_str().starts_with(SCHEME)) {
+        bytes += text.as_str().len();
+        if bytes > ROUTED_TEXT {
+            return;
+        }
+        let Some(pattern) = Pattern::parse(text.as_str()) else { continue };
+        if !known[..of_others].iter().any(|other| other.pattern.clashes(&pattern, &work)) {
+            known.push(OwnedTemplate { text: (*text).clone(), pattern, owner });
+        }
     }
 }
 
@@ -217,9 +261,16 @@ impl LearntUris {
         self.0.get(&key(endpoint, caller, uri))
     }
 
-    /// The first to name it keeps it: a later upstream cannot draw another's reads to itself (S-TRUST-03).
-    pub(super) fn learn(&self, endpoint: &str, caller: &str, uri: &str, upstream: &UpstreamName) {
-        self.0.entry(key(endpoint, caller, uri)).or_insert_with(|| upstream.clone());
+    /// Gives who has it now: the first to name it keeps it, so that a later upstream cannot draw another's reads to itself
+    /// (S-TRUST-03).
+    pub(super) fn learn(
+        &self,
+        endpoint: &str,
+        caller: &str,
+        uri: &str,
+        upstream: &UpstreamName,
+    ) -> UpstreamName {
+        self.0.entry(key(endpoint, caller, uri)).or_insert_with(|| upstream.clone()).into_value()
     }
 }
 
@@ -248,7 +299,7 @@ mod tests {
                 templates: templates.iter().collect(),
             })
             .collect();
-        UriSpace::new(&offers)
+        UriSpace::new(&offers, Fallback::Sole)
     }
 
     fn leads(space: &UriSpace, uri: &str) -> Option<(String, String)> {
@@ -286,7 +337,10 @@ mod tests {
                 ("x://other/7", "general"),
             ] {
                 assert_eq!(leads(&space, uri), to(owner, uri));
-                assert_eq!(space.public(&UpstreamName::new(owner), uri, || None), None);
+                assert_eq!(
+                    space.public(&UpstreamName::new(owner), uri, &Answering::default(), |_| None),
+                    None
+                );
             }
             for (upstream, _, templates) in [general, special] {
                 for text in templates {
@@ -294,7 +348,8 @@ mod tests {
                 }
             }
             // What the general one has there is still reached, under its own name.
-            let hidden = space.public(&UpstreamName::new("general"), "x://special/7", || None);
+            let hidden =
+                space.public(&UpstreamName::new("general"), "x://special/7", &Answering::default(), |_| None);
             assert_eq!(leads(&space, &hidden.expect("wrapped")), to("general", "x://special/7"));
         }
     }
@@ -317,21 +372,24 @@ mod tests {
         assert_eq!(leads(&space, "file:///any"), to("a", "file:///any"));
         assert_eq!(leads(&space, "no uri"), None);
         let a = UpstreamName::new("a");
-        assert_eq!(space.public(&a, "file:///any", || None), None);
+        assert_eq!(space.public(&a, "file:///any", &Answering::default(), |_| None), None);
     }
 
     #[test]
     fn s_res_05_the_later_of_two_equal_uris_is_wrapped_and_comes_back() {
         let space = space(&[("a", &["file:///x"], &["t:{v}"]), ("b", &["file:///x"], &["t:{w}"])]);
         let (a, b) = (UpstreamName::new("a"), UpstreamName::new("b"));
-        assert_eq!(space.public(&a, "file:///x", || None), None);
-        let wrapped = space.public(&b, "file:///x", || None).expect("wrapped");
+        assert_eq!(space.public(&a, "file:///x", &Answering::default(), |_| None), None);
+        let wrapped = space.public(&b, "file:///x", &Answering::default(), |_| None).expect("wrapped");
         assert_eq!(wrapped, "switchyard://b/file:///x");
         assert_eq!(leads(&space, &wrapped), to("b", "file:///x"));
         assert_eq!(space.public_template(&a, "t:{v}"), None);
         assert_eq!(space.public_template(&b, "t:{w}").as_deref(), Some("switchyard://b/t:{w}"));
         // What the second reads under its template is the first's unless it is wrapped.
-        assert_eq!(space.public(&b, "t:1", || None).as_deref(), Some("switchyard://b/t:1"));
+        assert_eq!(
+            space.public(&b, "t:1", &Answering::default(), |_| None).as_deref(),
+            Some("switchyard://b/t:1")
+        );
         assert_eq!(leads(&space, "t:1"), to("a", "t:1"));
     }
 
@@ -339,7 +397,9 @@ mod tests {
     fn s_res_05_a_gateway_behind_the_gateway_keeps_its_own_wrapping() {
         let inner = "switchyard://x/file:///y";
         let space = space(&[("x", &["file:///y"], &[]), ("outer", &[inner], &[])]);
-        let wrapped = space.public(&UpstreamName::new("outer"), inner, || None).expect("wrapped");
+        let wrapped = space
+            .public(&UpstreamName::new("outer"), inner, &Answering::default(), |_| None)
+            .expect("wrapped");
         assert_eq!(leads(&space, &wrapped), to("outer", inner));
         assert_eq!(leads(&space, inner), to("x", "file:///y"));
         assert_eq!(leads(&space, "switchyard://hidden/file:///y"), None);
@@ -357,8 +417,15 @@ mod tests {
         let space = space(&[("a", &[], &[]), ("b", &[], &[])]);
         let owner = || learnt.owner("/mcp", "me", "link:1");
         assert_eq!(space.route("link:1", owner).expect("learnt").upstream, &a);
-        assert_eq!(space.public(&b, "link:1", owner).as_deref(), Some("switchyard://b/link:1"));
-        assert!(space.is_unlisted("link:1"));
+        assert_eq!(
+            space.public(&b, "link:1", &Answering::default(), |_| owner()).as_deref(),
+            Some("switchyard://b/link:1")
+        );
+        assert!(
+            space
+                .public(&a, "link:1", &Answering::default(), |may_learn| may_learn.then(|| b.clone()))
+                .is_some()
+        );
     }
 
     #[test]
@@ -377,10 +444,16 @@ mod tests {
         assert_eq!(leads(&space, "no uri"), None);
         assert_eq!(leads(&space, "ui://nowhere"), None);
         // Each tool shows a URI under which its own server's is read.
-        assert_eq!(space.public(&b, "ui://own", || None), None);
-        assert_eq!(space.public(&c, "ui://own", || None).as_deref(), Some("switchyard://c/ui://own"));
+        assert_eq!(space.public(&b, "ui://own", &Answering::default(), |_| None), None);
+        assert_eq!(
+            space.public(&c, "ui://own", &Answering::default(), |_| None).as_deref(),
+            Some("switchyard://c/ui://own")
+        );
         // Nobody has to learn it, and nobody who did before has it now.
-        assert!(!space.is_unlisted("ui://own"));
+        assert_eq!(
+            space.public(&b, "ui://own", &Answering::default(), |_| unreachable!("it is known")),
+            None
+        );
         assert_eq!(space.route("ui://own", || Some(a)).expect("known").upstream, &b);
     }
 
@@ -392,6 +465,32 @@ mod tests {
         space.link(&UpstreamName::new("b"), &[LocalName::new("ui://b")]);
         assert_eq!(space.links.len(), LINKS + 1);
         assert_eq!(leads(&space, "ui://b"), to("b", "ui://b"));
+    }
+
+    #[test]
+    fn s_trust_03_templates_and_links_made_to_take_long_cost_little_and_lead_where_they_should() {
+        let slow: Vec<String> =
+            (0..ROUTED_TEMPLATES).map(|n| format!("x:{n}{{+r}}{}{{+s}}b", "/{x}a".repeat(80))).collect();
+        let slow: Vec<&str> = slow.iter().map(String::as_str).collect();
+        let broad: Vec<String> = (0..ROUTED_TEMPLATES).map(|n| format!("x:{{+r}}a{{s}}/{n}")).collect();
+        let broad: Vec<&str> = broad.iter().map(String::as_str).collect();
+        let space = space(&[("calm", &[], &["y:{id}"]), ("evil", &[], &broad), ("worse", &[], &slow)]);
+        let (calm, evil) = (UpstreamName::new("calm"), UpstreamName::new("evil"));
+        let answering = Answering::default();
+        let mut wrapped = 0;
+        for n in 0..5_000 {
+            let uri = format!("x:{n}{}b", "/a".repeat(2000));
+            let public = space.public(&evil, &uri, &answering, |_| None);
+            wrapped += usize::from(public.is_some());
+            // Whatever it looks like, it leads back.
+            let public = public.unwrap_or(uri.clone());
+            if n % 500 == 0 && public != uri {
+                assert_eq!(leads(&space, &public), to("evil", &uri));
+            }
+        }
+        assert!(wrapped > 4_000, "{wrapped} are beyond the bound");
+        // What is known costs nothing, and other answers have a bound of their own.
+        assert_eq!(space.public(&calm, "y:1", &Answering::default(), |_| None), None);
     }
 
     proptest! {
@@ -407,7 +506,7 @@ mod tests {
             let mut seen = std::collections::HashSet::new();
             for (upstream, uris) in lists {
                 for uri in uris {
-                    let public = space.public(&UpstreamName::new(upstream), uri, || None).unwrap_or(uri.clone());
+                    let public = space.public(&UpstreamName::new(upstream), uri, &Answering::default(), |_| None).unwrap_or(uri.clone());
                     prop_assert_eq!(leads(&space, &public), to(upstream, uri));
                     prop_assert!(seen.insert(public));
                 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::table::table;
-use super::{complain, say};
+use super::{complain, say, say_json};
 use crate::config::{self, problem::ProblemKind};
 use crate::gateway;
 use crate::upstream::handle::UpstreamHandle;
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let reading = config::read(&arguments.config);
     let Some(settings) = reading.settings.filter(|_| !reading.problems.has_errors()) else {
         if arguments.json {
-            print_json(&Report { problems: &reading.problems, servers: None });
+            say_json(&Report { problems: &reading.problems, servers: None });
         } else {
             complain(&reading.problems.to_string());
         }
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let all_reached = servers.iter().flatten().all(|server| server.reached);
     if arguments.json {
-        print_json(&Report { problems: &reading.problems, servers });
+        say_json(&Report { problems: &reading.problems, servers });
     } else if let Some(servers) = &servers {
         let rows = servers.iter().map(|server| {
             vec![
@@ -91,13 +91,6 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         say(&format!("{}: ok, {} servers", arguments.config.display(), settings.servers.len()));
     }
     ExitCode::from(u8::from(!all_reached))
-}
-
-fn print_json(report: &Report<'_>) {
-    match serde_json::to_string_pretty(report) {
-        Ok(text) => drop(say(&text)),
-        Err(error) => complain(&error.to_string()),
-    }
 }
 
 async fn probe_all(settings: &config::Settings) -> anyhow::Result<Vec<Probed>> {

@@ -7,11 +7,14 @@ mod check;
 mod serve;
 mod stdio;
 mod table;
+mod visible;
 
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::config::{self, Reading, Settings};
 use crate::demo;
@@ -39,9 +42,9 @@ enum Verb {
     /// Print the JSON Schema of the configuration
     Schema,
     /// List the servers of a running gateway
-    Servers(ask::Arguments),
+    Servers(ask::ServersArguments),
     /// List the tools of a running gateway
-    Tools(ask::Arguments),
+    Tools(ask::ToolsArguments),
     /// Call a tool through a running gateway
     Call(ask::CallArguments),
     /// Run a small MCP server with one tool per protocol feature
@@ -62,7 +65,7 @@ pub fn run() -> ExitCode {
         Verb::Serve(arguments) => serve::run(&arguments.config),
         Verb::Stdio(arguments) => stdio::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
-        Verb::Schema => say(&format!("{:#}", config::schema())),
+        Verb::Schema => say_json(&config::schema()),
         Verb::Servers(arguments) => ask::servers(&arguments),
         Verb::Tools(arguments) => ask::tools(&arguments),
         Verb::Call(arguments) => ask::call(&arguments),
@@ -84,15 +87,28 @@ fn settings_of(reading: Reading) -> Option<Settings> {
 }
 
 /// Prints a result. A reader that has gone away is not an error worth a panic.
-#[expect(clippy::print_stdout, reason = "results of commands belong on stdout")]
 fn say(text: &str) -> ExitCode {
-    println!("{text}");
+    // Locked for the whole text, so that nothing else comes between.
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     ExitCode::SUCCESS
 }
 
-#[expect(clippy::print_stderr, reason = "problems of commands belong on stderr, with or without logs")]
+/// Prints what a server wrote: to a terminal nothing that acts on it, to programs every byte.
+fn say_foreign(text: &str) -> ExitCode {
+    if std::io::stdout().is_terminal() { say(&visible::lines(text)) } else { say(text) }
+}
+
+/// Prints JSON that terminals can be shown.
+fn say_json(value: &impl Serialize) -> ExitCode {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => say(&visible::json(&text)),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
 fn complain(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible::lines(text));
 }
 
 /// A command could not do its work.

@@ -8,9 +8,13 @@ use super::{fail, load};
 use crate::config::servers::TransportSettings;
 use crate::gateway::{self, Addresses};
 use crate::telemetry::setup;
+use crate::upstream::stdio::check_depth;
 
 pub(super) fn run(config: &Path) -> ExitCode {
     let Some(settings) = load(config) else { return ExitCode::from(2) };
+    if let Err(too_deep) = check_depth() {
+        return fail(&too_deep.to_string());
+    }
     // Dropped last: it sends what is still queued.
     let _telemetry = match setup::install(&settings.telemetry) {
         Ok(guard) => guard,

@@ -11,6 +11,7 @@ use crate::config::reference::ProcessEnvironment;
 use crate::config::{self, Reading};
 use crate::gateway;
 use crate::telemetry::setup;
+use crate::upstream::stdio::check_depth;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -28,6 +29,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Some(url) => settings_of(one_server(url)),
     };
     let Some(settings) = settings else { return ExitCode::from(2) };
+    if let Err(too_deep) = check_depth() {
+        return fail(&too_deep.to_string());
+    }
     // Dropped last: it sends what is still queued.
     let _telemetry = match setup::install(&settings.telemetry) {
         Ok(guard) => guard,
@@ -43,7 +47,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn one_server(url: &str) -> Reading {
     // On a command line nothing is a reference.
     let url = url.replace("${", "$${");
-    let file = json!({ "servers": { "server": { "url": url, "prefix": "" } } });
+    // There are no listeners, and the address may be the one that a gateway has by default.
+    let file = json!({ "listen": "127.0.0.1:0", "admin": "off", "servers": { "server": { "url": url, "prefix": "" } } });
     config::examine(&file.to_string(), Path::new("--url"), &ProcessEnvironment)
 }
 

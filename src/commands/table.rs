@@ -1,9 +1,11 @@
 //! Columns for people.
 
-/// Rows under a heading, columns as wide as their widest cell, the last one free.
+use super::visible::one_line;
+
+/// Rows under a heading, columns as wide as their widest cell, the last one free. Cells may hold what servers wrote.
 pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut lines: Vec<Vec<String>> = vec![heading.iter().map(|cell| (*cell).to_owned()).collect()];
-    lines.extend(rows);
+    lines.extend(rows.map(|row| row.iter().map(|cell| one_line(cell)).collect()));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let written: Vec<String> = lines

@@ -43,9 +43,11 @@ pub struct Bounds {
     pub keep_alive: Duration,
     /// Events of one call that wait to be written, 256; progress replaces older progress, logs are dropped.
     pub stream_queue: usize,
-    /// Unread bytes of one client stream, 256 KiB; progress and logs give way, questions are refused.
+    /// Unread bytes of one client stream, and one larger question, 256 KiB; progress and logs give way, questions are
+    /// refused.
     pub stream_buffer: usize,
-    /// Bytes kept for one session's streams, to be resumed, 1 MiB; the oldest are let go.
+    /// Bytes kept for one session's streams, to be resumed, 1 MiB; the oldest are let go. As many may be on their way to
+    /// its readers besides answers; as `stream_buffer`.
     pub session_buffer: usize,
     /// Bytes kept for the streams of all sessions, 64 MiB; as `session_buffer`.
     pub replay_total: usize,

@@ -9,15 +9,18 @@ use super::written::{At, Text};
 /// The state of one check.
 pub(super) struct Check<'a> {
     pub(super) problems: Problems,
-    environment: &'a dyn Environment,
+    pub(super) environment: &'a dyn Environment,
+    /// The configuration file.
+    pub(super) file: &'a Path,
     /// Folder of the configuration file: relative paths start here.
     pub(super) folder: &'a Path,
     missing_references: Severity,
 }
 
 impl<'a> Check<'a> {
-    pub(super) fn new(problems: Problems, folder: &'a Path, environment: &'a dyn Environment) -> Self {
-        Check { problems, environment, folder, missing_references: Severity::Error }
+    pub(super) fn new(problems: Problems, file: &'a Path, environment: &'a dyn Environment) -> Self {
+        let folder = file.parent().unwrap_or_else(|| Path::new(""));
+        Check { problems, environment, file, folder, missing_references: Severity::Error }
     }
 
     /// Runs part of a check on something that is switched off: its references need not lead anywhere.
@@ -31,14 +34,18 @@ impl<'a> Check<'a> {
 
     /// The text with its references resolved.
     pub(super) fn resolve(&mut self, text: &At<Text>) -> Option<String> {
-        let written = &text.value.0;
+        self.resolve_at(&text.value.0, &text.place)
+    }
+
+    /// As [`Check::resolve`], for text that is read as something else.
+    pub(super) fn resolve_at(&mut self, written: &str, place: &Place) -> Option<String> {
         match reference::resolve(written, self.folder, self.environment) {
             Ok(resolved) => Some(resolved),
             Err(messages) => {
                 for message in messages {
-                    self.problems.add(self.missing_references, ProblemKind::Reference, &text.place, message);
+                    self.problems.add(self.missing_references, ProblemKind::Reference, place, message);
                 }
-                (self.missing_references == Severity::Warning).then(|| written.clone())
+                (self.missing_references == Severity::Warning).then(|| written.to_owned())
             }
         }
     }

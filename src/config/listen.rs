@@ -5,7 +5,30 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::WrittenSettings;
 use super::address::http_url;
 use super::check::Check;
-use super::written::{At, Given, Key, Text, given};
+use super::node::{Node, Value};
+use super::problem::{Place, Problems};
+use super::written::{At, Given, Key, Text, Written, given, inline_schema, wrong_type};
+
+/// The address of a listener as the file writes it; may hold references.
+#[derive(Debug)]
+pub(super) struct Address(String);
+
+impl Written for Address {
+    fn read(node: &Node, place: &Place, problems: &mut Problems) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) => Some(Address(text.clone())),
+            // A port alone is no address, with or without quotes.
+            _ => wrong_type(
+                node,
+                place,
+                &format!("an address with a port, such as `{DEFAULT_LISTEN}`"),
+                problems,
+            ),
+        }
+    }
+}
+
+inline_schema! { [] Address, |_generator| schemars::json_schema!({ "type": "string" }); }
 
 /// `listen` when the file says nothing.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -29,8 +52,17 @@ pub struct ListenSettings {
     pub http_sse: bool,
 }
 
-impl ListenSettings {
-    /// Checks the top of the file.
+/// Checked: the addresses of the listeners alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Listeners {
+    /// Data listener.
+    pub data: SocketAddr,
+    /// Admin listener, or `None` when `admin: off`.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// Checks `listen` and `admin`.
     pub(super) fn check(written: &WrittenSettings, check: &mut Check<'_>) -> Option<Self> {
         let data = listener(&written.listen, DEFAULT_LISTEN, check);
         let admin = admin(&written.admin, check);
@@ -44,15 +76,24 @@ impl ListenSettings {
                 "`listen` and `admin` are the same address; choose two ports",
             );
         }
+        Some(Listeners { data: data?, admin: admin? })
+    }
+}
+
+impl ListenSettings {
+    /// Checks the top of the file.
+    pub(super) fn check(written: &WrittenSettings, check: &mut Check<'_>) -> Option<Self> {
+        let listeners = Listeners::check(written, check);
         let public_url = given(&written.public_url).and_then(|url| public_url(url, check));
         let origins = each(&written.origins, origin, check);
         let hosts = each(&written.hosts, host, check);
         let http_sse = given(&written.http_sse).is_none_or(|http_sse| http_sse.value);
-        Some(ListenSettings { data: data?, admin: admin?, public_url, origins, hosts, http_sse })
+        let Listeners { data, admin } = listeners?;
+        Some(ListenSettings { data, admin, public_url, origins, hosts, http_sse })
     }
 }
 
-fn admin(written: &Key<Text>, check: &mut Check<'_>) -> Option<Option<SocketAddr>> {
+fn admin(written: &Key<Address>, check: &mut Check<'_>) -> Option<Option<SocketAddr>> {
     match given(written) {
         Some(text) if text.value.0 == "off" => Some(None),
         _ => listener(written, DEFAULT_ADMIN, check).map(Some),
@@ -60,13 +101,13 @@ fn admin(written: &Key<Text>, check: &mut Check<'_>) -> Option<Option<SocketAddr
 }
 
 /// The address of a listener: loopback only, as long as nobody can be asked who they are.
-fn listener(written: &Key<Text>, default: &str, check: &mut Check<'_>) -> Option<SocketAddr> {
+fn listener(written: &Key<Address>, default: &str, check: &mut Check<'_>) -> Option<SocketAddr> {
     let text = match written {
         None => return default.parse().ok(),
         Some(Given::Reported) => return None,
         Some(Given::Read(text)) => text,
     };
-    let resolved = check.resolve(text)?;
+    let resolved = check.resolve_at(&text.value.0, &text.place)?;
     let address = match resolved.strip_prefix("localhost:") {
         Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         None => resolved.parse().ok(),

@@ -9,6 +9,7 @@ mod address;
 pub mod bounds;
 mod check;
 pub mod listen;
+mod loops;
 pub mod names;
 mod node;
 pub mod problem;
@@ -30,7 +31,7 @@ use std::path::Path;
 use bounds::Bounds;
 use bounds::written::WrittenBounds;
 use check::{Check, KEY_PATTERN};
-use listen::{DEFAULT_ADMIN, DEFAULT_LISTEN, ListenSettings};
+use listen::{DEFAULT_ADMIN, DEFAULT_LISTEN, ListenSettings, Listeners};
 use names::{NameSettings, WrittenNames};
 use node::Value;
 use problem::{Place, ProblemKind, Problems};
@@ -73,10 +74,10 @@ section! {
         "$schema" schema: Ignored,
         /// Address of the MCP endpoint; loopback only in this release. Port 0 takes a free one.
         #[schemars(extend("default" = DEFAULT_LISTEN))]
-        "listen" listen: Text,
+        "listen" listen: listen::Address,
         /// Address for health, readiness and inspection, or `off`.
         #[schemars(extend("default" = DEFAULT_ADMIN))]
-        "admin" admin: Text,
+        "admin" admin: listen::Address,
         /// The address clients use when it is not `listen`.
         "public_url" public_url: Text,
         /// Origins of web pages that may use the gateway, besides those of this machine.
@@ -132,6 +133,16 @@ impl Reading {
 /// Larger than any configuration, smaller than memory.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 
+/// Reads where a gateway with this file listens. Nothing else of it is judged or resolved, so that whoever asks a running
+/// gateway needs none of its secrets. Blocks, as [`load`].
+pub fn read_listeners(path: &Path) -> Result<Listeners, Problems> {
+    let mut problems = Problems::of(path.display().to_string());
+    let Some(text) = read_text(path, &mut problems) else { return Err(problems) };
+    let written = read_written(&text, &mut problems);
+    let mut check = Check::new(problems, path, &ProcessEnvironment);
+    written.and_then(|written| Listeners::check(&written, &mut check)).ok_or(check.problems)
+}
+
 /// Reads and checks a file in the surroundings of this process. Blocks: call it before the runtime serves.
 pub fn load(path: &Path) -> Result<Settings, Problems> {
     read(path).into_result()
@@ -139,15 +150,20 @@ pub fn load(path: &Path) -> Result<Settings, Problems> {
 
 /// As [`load`], and keeps the warnings.
 pub fn read(path: &Path) -> Reading {
-    match reference::read_bounded(path, FILE_LIMIT) {
-        Ok(text) => examine(&text, path, &ProcessEnvironment),
-        Err(error) => {
-            let mut problems = Problems::of(path.display().to_string());
-            let message = format!("the configuration cannot be read: {error}");
-            problems.error(ProblemKind::Unreadable, &Place::default(), message);
-            Reading { settings: None, problems }
-        }
+    let mut problems = Problems::of(path.display().to_string());
+    match read_text(path, &mut problems) {
+        Some(text) => examine(&text, path, &ProcessEnvironment),
+        None => Reading { settings: None, problems },
     }
+}
+
+fn read_text(path: &Path, problems: &mut Problems) -> Option<String> {
+    let text = reference::read_bounded(path, FILE_LIMIT);
+    text.inspect_err(|error| {
+        let message = format!("the configuration cannot be read: {error}");
+        problems.error(ProblemKind::Unreadable, &Place::default(), message);
+    })
+    .ok()
 }
 
 /// Checks a text. Pure but for what `environment` does; `origin` names the file, and relative paths start in its folder.
@@ -159,8 +175,7 @@ pub fn parse(text: &str, origin: &Path, environment: &dyn Environment) -> Result
 pub fn examine(text: &str, origin: &Path, environment: &dyn Environment) -> Reading {
     let mut problems = Problems::of(origin.display().to_string());
     let written = read_written(text, &mut problems);
-    let folder = origin.parent().unwrap_or_else(|| Path::new(""));
-    let mut check = Check::new(problems, folder, environment);
+    let mut check = Check::new(problems, origin, environment);
     let settings = written.and_then(|written| Settings::check(&written, &mut check));
     let mut problems = check.problems;
     problems.sort();
@@ -196,6 +211,7 @@ impl Settings {
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
         let servers = servers::check_all(table, &names, &bounds, check);
+        loops::refuse(table, &servers, listen.as_ref(), check);
         lint_servers(written, &servers, check);
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();

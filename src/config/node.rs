@@ -72,10 +72,24 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
             problems.error(
                 ProblemKind::Unreadable,
                 &place,
-                format!("not readable as YAML: {}", cause(&error)),
+                format!("not readable as YAML: {}{}", cause(&error), hint(text)),
             );
             None
         }
+    }
+}
+
+/// What is meant to be JSON may have comments that YAML takes for text.
+fn hint(text: &str) -> &'static str {
+    let is_json = text.trim_start().starts_with(['{', '/']);
+    let comment = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("//") || line.starts_with("/*") || line.contains(" //") || line.contains(" /*")
+    };
+    if is_json && text.lines().any(comment) {
+        "; comments begin with `#` here, not with `//` or `/*`"
+    } else {
+        ""
     }
 }
 

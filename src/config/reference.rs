@@ -17,6 +17,12 @@ pub trait Environment {
 
     /// The gateway's own program.
     fn executable(&self) -> io::Result<PathBuf>;
+
+    /// The path from the root, links in it left as they are.
+    fn absolute(&self, path: &Path) -> PathBuf;
+
+    /// The file that a path leads to, so that two paths to it are equal.
+    fn real(&self, path: &Path) -> PathBuf;
 }
 
 /// The surroundings of this process.
@@ -37,6 +43,14 @@ impl Environment for ProcessEnvironment {
 
     fn executable(&self) -> io::Result<PathBuf> {
         std::env::current_exe()
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    }
+
+    fn real(&self, path: &Path) -> PathBuf {
+        std::fs::canonicalize(path).unwrap_or_else(|_| self.absolute(path))
     }
 }
 
@@ -166,6 +180,14 @@ mod tests {
 
         fn executable(&self) -> io::Result<PathBuf> {
             Ok("/usr/bin/switchyard".into())
+        }
+
+        fn absolute(&self, path: &Path) -> PathBuf {
+            Path::new("/etc/gateway").join(path)
+        }
+
+        fn real(&self, path: &Path) -> PathBuf {
+            self.absolute(path)
         }
     }
 

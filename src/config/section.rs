@@ -44,6 +44,10 @@ fn tell_unknown(key: &At<String>, keys: &SectionKeys, problems: &mut Problems) {
             format!("`{name}` is not served by this release"),
         );
     }
+    if name.starts_with("//") || name.starts_with("/*") {
+        let message = "not a key: comments begin with `#` here, not with `//` or `/*`";
+        return problems.error(ProblemKind::UnknownKey, place, message);
+    }
     let advice = match keys.hints.iter().find(|(other, _)| other == name) {
         Some((_, hint)) => format!(": {hint}"),
         None => match nearest(name, keys.known.iter().copied()) {

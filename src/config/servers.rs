@@ -121,10 +121,18 @@ pub(super) fn check_all(
             continue;
         };
         let twin = servers.iter().find(|other| other.enabled && other.prefix == server.prefix);
-        if let Some(twin) = twin.filter(|_| server.enabled && !server.prefix.is_empty()) {
+        if let Some(twin) = twin.filter(|_| server.enabled) {
             let place = given(&written.value.prefix).map_or(&name.place, |prefix| &prefix.place);
-            let message =
-                format!("`{}` is the prefix of server `{}` already; choose another", twin.prefix, twin.name);
+            let message = match twin.prefix.as_str() {
+                // Which of the two a name leads to would depend on which of them is up.
+                "" => format!(
+                    "server `{}` keeps its names already, which only one can; set a prefix",
+                    twin.name
+                ),
+                prefix => {
+                    format!("`{prefix}` is the prefix of server `{}` already; choose another", twin.name)
+                }
+            };
             check.conflict::<()>(place, message);
         }
         servers.push(server);

@@ -42,6 +42,14 @@ impl Environment for Surroundings {
     fn executable(&self) -> io::Result<PathBuf> {
         Ok("/opt/switchyard".into())
     }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        Path::new("/etc/gateway").join(path)
+    }
+
+    fn real(&self, path: &Path) -> PathBuf {
+        self.absolute(path)
+    }
 }
 
 fn root() -> PathBuf {

@@ -10,7 +10,7 @@ use super::forward::Leg;
 use super::{CALLER, Call, Failure, Outcome, Switchboard};
 use crate::catalog::snapshot::View;
 use crate::names::UpstreamName;
-use crate::protocol::code::{INVALID_PARAMS, RESOURCE_NOT_FOUND};
+use crate::protocol::code::{INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND};
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::{Limits, Object};
 use crate::protocol::method::Method;
@@ -35,7 +35,7 @@ pub struct Subscription {
 pub enum Subscribing {
     /// It is so now.
     Accepted,
-    /// The upstream knows no such resource; its words.
+    /// The upstream refuses; its words.
     Refused(Box<Outcome>),
 }
 
@@ -83,6 +83,24 @@ impl Switchboard {
         Ok(Subscription { public: uri, local, upstream, view: view.clone() })
     }
 
+    /// The URI that a request of `resources/…` is about.
+    pub fn resource_uri(call: &Call) -> Result<String, Failure> {
+        uri_of(call)
+    }
+
+    /// A subscription as it was made, wherever its URI leads by now.
+    pub fn kept_subscription(
+        &self,
+        call: &Call,
+        public: String,
+        local: String,
+        upstream: UpstreamName,
+    ) -> Result<Subscription, Failure> {
+        let profile = call.client.profile.as_ref().map(|profile| profile.as_str());
+        let view = self.catalogue.view(profile).ok_or(Failure::UnknownEndpoint)?;
+        Ok(Subscription { public, local, upstream, view })
+    }
+
     /// Subscribes to a resource.
     pub async fn subscribe(&self, call: &Call, subscription: &Subscription) -> Result<Subscribing, Failure> {
         self.change_subscription(call, Method::Subscribe, subscription).await
@@ -118,13 +136,15 @@ impl Switchboard {
         };
         match self.forward(call, leg).await? {
             Answer::Result(_) => Ok(Subscribing::Accepted),
-            Answer::Error(error) if is_not_found(&error) => {
-                let in_public = |local: &str| view.public_uri(CALLER, upstream, local);
-                let answer = Answer::Error(in_public_uris(&error, local, public, in_public));
-                let (upstream, view) = (upstream.clone(), Arc::clone(view));
+            Answer::Error(error) if error.code == METHOD_NOT_FOUND => Err(Failure::NotOffered(method.name())),
+            Answer::Error(mut error) => {
+                if is_not_found(&error) {
+                    let in_public = |local: &str| view.public_uri(CALLER, upstream, local);
+                    error = in_public_uris(&error, local, public, in_public);
+                }
+                let (answer, upstream, view) = (Answer::Error(error), upstream.clone(), Arc::clone(view));
                 Ok(Subscribing::Refused(Box::new(Outcome::Relayed { answer, upstream, view })))
             }
-            Answer::Error(_) => Err(Failure::NotOffered(method.name())),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::http::{Inbound, SESSION_HEADER, VERSION_HEADER, accepted};
 use super::in_session::{self, Arrival, Begun};
 use super::respond;
 use super::telling::Telling;
+use crate::protocol::batch::Batch;
 use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Frame, FrameFault, Request};
@@ -29,8 +30,8 @@ use crate::session::streams::Requests;
 pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
     let refuse =
         |text: &str| json(respond::error(None, StatusCode::BAD_REQUEST, INVALID_REQUEST, text, None));
-    let frames = match Frame::parse_batch(body, inbound.edge.json_limits()) {
-        Ok(frames) => frames,
+    let batch = match read(inbound.edge, body) {
+        Ok(batch) => batch,
         Err(fault) => return json(respond::not_a_message(&fault)),
     };
     let stateless = inbound
@@ -44,11 +45,12 @@ pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
         Ok(session) => session,
         Err(refusal) => return json(refusal),
     };
-    if let Some(why) = unlawful(&session, &frames, inbound.edge) {
-        return refuse(why);
-    }
+    let frames = match lawful(&session, batch) {
+        Ok(frames) => frames,
+        Err(why) => return refuse(why),
+    };
     let begun = begin(inbound.edge, &session, frames, |request| arrival(inbound, request)).await;
-    let Some(Batch { begun: Begun { work, telling }, requests }) = begun else {
+    let Some(BegunBatch { begun: Begun { work, telling }, requests }) = begun else {
         return accepted();
     };
     let exchange = Exchange {
@@ -63,35 +65,45 @@ pub(super) async fn serve(inbound: &Inbound<'_>, body: Bytes) -> HttpResponse {
 
 pub(super) const NO_BATCHES: &str = "this revision has no batches";
 
-/// Why this is no batch, where it is none: of the wrong revision, empty, too long, or of messages that do not go together.
-pub(super) fn unlawful(
-    session: &SessionHandle,
-    frames: &[Result<Frame, FrameFault>],
-    edge: &Edge,
-) -> Option<&'static str> {
+/// Finds the elements of an array of messages; what they are is not looked at, as who sent them may not send any.
+pub(super) fn read(edge: &Edge, text: Bytes) -> Result<Batch, FrameFault> {
+    Batch::read(text, edge.settings.bounds.batch_items, edge.json_limits())
+}
+
+/// The messages of a batch, or why it is none: of the wrong revision, empty, too long, or of messages that do not go
+/// together.
+pub(super) fn lawful(session: &SessionHandle, batch: Batch) -> Result<Vec<BatchItem>, &'static str> {
     if session.revision() != Revision::V2025_03_26 {
-        return Some(NO_BATCHES);
+        return Err(NO_BATCHES);
     }
-    if frames.is_empty() {
-        return Some("a batch holds at least one message");
+    if batch.len() == 0 && batch.is_whole() {
+        return Err("a batch holds at least one message");
     }
-    if frames.len() > edge.settings.bounds.batch_items {
-        return Some("the batch is too long");
+    if !batch.is_whole() {
+        return Err("the batch is too long");
     }
-    let is_response = |frame: &Result<Frame, FrameFault>| match frame {
+    let frames: Vec<BatchItem> = batch.collect();
+    let is_response = |frame: &BatchItem| match frame {
         Ok(frame) => matches!(frame, Frame::Response(_)),
         Err(fault) => fault.answers,
     };
-    let initializes = |frame: &Result<Frame, FrameFault>| matches!(frame, Ok(Frame::Request(request)) if &*request.method == "initialize");
+    let initializes =
+        |frame: &BatchItem| matches!(frame, Ok(Frame::Request(request)) if &*request.method == "initialize");
     if frames.iter().any(initializes) {
-        return Some("initialize cannot be part of a batch");
+        return Err("initialize cannot be part of a batch");
     }
     let responses = frames.iter().filter(|frame| is_response(frame)).count();
-    (responses > 0 && responses < frames.len()).then_some("a batch holds requests or responses, not both")
+    if responses > 0 && responses < frames.len() {
+        return Err("a batch holds requests or responses, not both");
+    }
+    Ok(frames)
 }
 
+/// A message of a batch, or what is wrong with it.
+type BatchItem = Result<Frame, FrameFault>;
+
 /// The requests of a batch as one: its work ends with the array of their answers.
-pub(super) struct Batch {
+pub(super) struct BegunBatch {
     pub(super) begun: Begun,
     pub(super) requests: Requests,
 }
@@ -100,9 +112,9 @@ pub(super) struct Batch {
 pub(super) async fn begin(
     edge: &Data<Edge>,
     session: &SessionHandle,
-    frames: Vec<Result<Frame, FrameFault>>,
+    frames: Vec<BatchItem>,
     arrival: impl Fn(&Request) -> Arrival,
-) -> Option<Batch> {
+) -> Option<BegunBatch> {
     let mut works: Vec<Work> = Vec::new();
     let mut tellings = Vec::new();
     let mut requests = Requests::new();
@@ -134,7 +146,7 @@ pub(super) async fn begin(
         return None;
     }
     let begun = Begun { work: Box::pin(together(works)), telling: Telling::together(tellings) };
-    Some(Batch { begun, requests })
+    Some(BegunBatch { begun, requests })
 }
 
 async fn together(works: Vec<Work>) -> Finished {

@@ -92,11 +92,30 @@ pub(super) struct EventStream {
     chunks: VecDeque<Bytes>,
     ready: Vec<u8>,
     reader: StreamReader,
+    /// Behind the reader: what it leaves unread is kept from then on.
+    budget: Budget,
     framing: Framing,
     close_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     ended: bool,
     _work: Option<TiedWork>,
+}
+
+/// What a client has read, and what it leaves unread, is kept for it within the budget of its session.
+struct Budget(Option<Arc<Streams>>);
+
+impl Budget {
+    fn keep(&self) {
+        if let Some(streams) = &self.0 {
+            streams.keep_within_budget();
+        }
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.keep();
+    }
 }
 
 /// Work that ends with its client.
@@ -117,6 +136,7 @@ impl EventStream {
             chunks: VecDeque::new(),
             ready: Vec::new(),
             reader,
+            budget: Budget(framing.ids.clone()),
             close_at,
             timer: Box::pin(tokio::time::sleep_until(now + framing.keep_alive)),
             framing,
@@ -172,9 +192,10 @@ impl EventStream {
                         self.pause_event(polling.retry);
                     }
                 }
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
         }
+        self.budget.keep();
     }
 
     fn take_chunk(&mut self) -> Option<Bytes> {

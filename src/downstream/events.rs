@@ -1,5 +1,7 @@
 //! What a call tells before it is answered, as the client's revision and wishes want it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -12,7 +14,7 @@ use crate::protocol::message::notification;
 use crate::protocol::splice::Edit;
 use crate::session::stream::Weight;
 use crate::upstream::events::{CallEvent, SessionMessage};
-use crate::upstream::rate::Rate;
+use crate::upstream::rate::{LogGate, Rate};
 
 /// A message for the client, on one line, and how much it matters.
 #[derive(Debug)]
@@ -27,14 +29,31 @@ impl Told {
     }
 }
 
+/// The least severe log level that the client wants.
+#[derive(Debug)]
+pub(super) enum LevelWanted {
+    /// Said with the request; `None` wants no logs.
+    ByRequest(Option<LogLevel>),
+    /// Its session's, which may change while the call is under way (S-LOG-01).
+    BySession(Arc<LogGate>),
+}
+
+impl LevelWanted {
+    fn now(&self) -> Option<LogLevel> {
+        match self {
+            LevelWanted::ByRequest(level) => *level,
+            LevelWanted::BySession(gate) => Some(gate.level()),
+        }
+    }
+}
+
 /// Turns events of one call into messages for its client.
 #[derive(Debug)]
 pub(super) struct EventWriter {
     revision: Revision,
     /// The client's progress token, raw, with its JSON type (S-PROG-01).
     progress_token: Option<Bytes>,
-    /// The least severe level the client wants; `None` wants no logs.
-    log_level: Option<LogLevel>,
+    log_level: LevelWanted,
     last_progress: f64,
     /// Progress that came too fast; what comes next takes its place.
     held: Option<Bytes>,
@@ -46,7 +65,7 @@ impl EventWriter {
     pub(super) fn new(
         revision: Revision,
         progress_token: Option<Bytes>,
-        log_level: Option<LogLevel>,
+        log_level: LevelWanted,
         bounds: &Bounds,
     ) -> Self {
         EventWriter {
@@ -66,7 +85,7 @@ impl EventWriter {
             CallEvent::Message(message) => Some(Told { message, weight: Weight::Lasting }),
             CallEvent::Log(upstream, params) => {
                 // In this order: what is not wanted takes nothing of the rate, and what is beyond it is not looked into.
-                let wanted = self.log_level.is_some_and(|level| is_severe_enough(&params, level));
+                let wanted = self.log_level.now().is_some_and(|level| is_severe_enough(&params, level));
                 (wanted && self.log_rate.take(Instant::now())).then_some(())?;
                 let params = log_params(upstream.as_ref().map(UpstreamName::as_str), &params);
                 Some(Told::passing(notification("notifications/message", &params).into()))
@@ -128,6 +147,7 @@ mod tests {
     }
 
     fn writer(revision: Revision, level: Option<LogLevel>) -> EventWriter {
+        let level = LevelWanted::ByRequest(level);
         EventWriter::new(revision, Some(Bytes::from_static(b"\"t\"")), level, &Bounds::default())
     }
 
@@ -161,7 +181,7 @@ mod tests {
         assert!((rate..2 * rate).contains(&told.len()), "{} were told at once", told.len());
         let due = writer.due().expect("one is held back");
         tokio::time::sleep_until(due).await;
-        let last = writer.release().expect("it was held back").message.text;
+        let last = writer.release().expect("it was held back").message.text.clone();
         assert!(last.ends_with(br#""progress":9999,"progressToken":"t"}}"#), "{last:?}");
         assert!(writer.due().is_none() && writer.release().is_none());
     }

@@ -16,6 +16,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 
 use super::body::{EventStream, Framing, stream_head};
+use super::http::accepted;
 use super::large_body::{self, LargeBody};
 use super::pump::{Outlet, Pump};
 use super::telling::Telling;
@@ -59,7 +60,11 @@ impl Exchange {
         let mut work = WorkInHand { work: Some(work), outlives_client };
         if !self.accepts.events {
             // Whatever else happens has no way to this client.
-            return json((&mut work).await);
+            return match (&mut work).await {
+                // Nor has a stream without a response, which is what the others get (S-HTTPS-07).
+                Finished::Withdrawn => accepted(),
+                finished => json(finished),
+            };
         }
         let patience = if self.accepts.json { self.patience } else { Duration::ZERO };
         let patience = tokio::time::sleep(patience);

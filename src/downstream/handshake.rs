@@ -12,7 +12,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use super::body::{EventStream, Framing, stream_head};
 use super::exchange::{Becomes, Exchange, Finished, json};
 use super::http::{
-    EVENT_HEADER, Inbound, MCP_METHODS, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain,
+    EVENT_HEADER, Inbound, MCP_METHODS, SESSION_HEADER, VERSION_HEADER, accepted, not_allowed, plain, stops,
 };
 use super::in_session::{self, Arrival, Begun};
 use super::initialize::{self, NotInitialized};
@@ -117,6 +117,7 @@ async fn resume(inbound: &Inbound<'_>, session: &SessionHandle, id: &[u8]) -> Ht
     let resumed = std::str::from_utf8(id).ok().and_then(|id| session.streams().resume(id));
     match resumed {
         Some(Resumed::Request(reader)) => read_stream(inbound, session, reader),
+        Some(Resumed::Standing(_)) if inbound.edge.is_draining() => stops(),
         Some(Resumed::Standing(position)) => standing_stream(inbound, session, Some(position)).await,
         Some(Resumed::Gone(stream, requests)) => {
             read_stream(inbound, session, no_longer_kept(stream, &requests))

@@ -15,6 +15,7 @@ use super::{batch, handshake, sse_transport, stateless};
 use crate::config::listen::ListenSettings;
 use crate::names::ProfileName;
 use crate::protocol::accept::{Accepts, is_json};
+use crate::protocol::batch::Batch;
 use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -132,9 +133,8 @@ async fn answer(edge: &Data<Edge>, request: &HttpRequest, payload: Payload) -> H
     }
     match *request.method() {
         Method::POST => post(&inbound, payload).await,
-        Method::GET if edge.is_draining() => {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop")
-        }
+        // Who comes back for an answer gets it: the drain waits for that.
+        Method::GET if edge.is_draining() && inbound.value(EVENT_HEADER).is_none() => stops(),
         Method::GET => handshake::open_stream(&inbound).await,
         Method::DELETE => handshake::end_session(&inbound).await,
         _ => not_allowed("use POST, GET or DELETE", MCP_METHODS),
@@ -149,7 +149,7 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+    if Batch::is_one(&body) {
         return batch::serve(inbound, body).await;
     }
     let frame = match Frame::parse(body, inbound.edge.json_limits()) {
@@ -244,6 +244,11 @@ fn add_headers(response: &mut HttpResponse, added: &[(&'static str, std::borrow:
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// To who asks for a stream that could not last.
+pub(super) fn stops() -> HttpResponse {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop")
 }
 
 pub(super) fn plain(status: StatusCode, text: &'static str) -> HttpResponse {

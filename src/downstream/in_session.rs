@@ -12,13 +12,13 @@ use bytes::Bytes;
 use tracing::Instrument;
 
 use super::edge::Edge;
-use super::events::EventWriter;
+use super::events::{EventWriter, LevelWanted};
 use super::exchange::{Finished, Work};
 use super::initialize::client_view;
 use super::respond::{self, Addressee};
 use super::telling::Telling;
 use super::url_required;
-use crate::dispatch::{Call, Failure, Outcome, Subscribing};
+use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription, Switchboard};
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -28,7 +28,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::translate::ResultKind;
 use crate::session::changes;
-use crate::session::messages::Subscribed;
+use crate::session::messages::{StopFollowing, StoppedFollowing, Subscribed};
 use crate::session::{Admission, NotAdmitted, SessionHandle};
 use crate::telemetry::spans::{self, Ending, Target, Transport};
 use crate::telemetry::trace_context::TraceContext;
@@ -113,8 +113,8 @@ pub(super) async fn begin(
     let bounds = &edge.settings.bounds;
     let (sink, events) = event_queue(bounds.stream_queue);
     let progress_token = progress_token(&request.params);
-    let log_level = Some(session.log_level());
-    let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
+    let level = LevelWanted::BySession(Arc::clone(session.log_gate()));
+    let writer = EventWriter::new(revision, progress_token.clone(), level, bounds);
     let call = Call {
         client: Arc::clone(session.client()),
         client_name: Some(Arc::clone(session.client_name())),
@@ -180,12 +180,15 @@ async fn story(
     call: &Call,
 ) -> Finished {
     let revision = session.revision();
-    match method {
-        Method::ListTools => session.lists(changes::TOOLS),
-        Method::ListPrompts => session.lists(changes::PROMPTS),
-        Method::ListResources | Method::ListTemplates => session.lists(changes::RESOURCES),
-        _ => {}
-    }
+    let listed = match method {
+        Method::ListTools => Some(changes::TOOLS),
+        Method::ListPrompts => Some(changes::PROMPTS),
+        Method::ListResources => Some(changes::RESOURCES),
+        Method::ListTemplates => Some(changes::TEMPLATES),
+        _ => None,
+    };
+    // Later pages are of a list that the client has begun to read before.
+    let listed = listed.filter(|_| call.params.get("cursor").is_none()).and_then(|kind| session.lists(kind));
     let ended = match method {
         Method::Ping => Ok(nothing()),
         Method::SetLevel => set_level(edge, session, call),
@@ -193,6 +196,9 @@ async fn story(
         Method::Unsubscribe => unsubscribe(edge, session, call).await,
         method => edge.switchboard.tell(method, call, revision).await,
     };
+    if let (Some(listed), Ok(_)) = (listed, &ended) {
+        listed.was_seen();
+    }
     spans::record_ending(&call.span, ending(&ended));
     let ended = url_required::relay(edge, session, ended).await;
     let view = client_view(revision);
@@ -250,13 +256,22 @@ async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<
     Ok(nothing())
 }
 
+/// Ends what was begun, wherever the URI leads by now. The session forgets first: what the upstream says changes nothing
+/// about the client's wish.
 async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
-    let subscription = edge.switchboard.subscription(call).await?;
-    if let Subscribing::Refused(refusal) = edge.switchboard.unsubscribe(call, &subscription).await? {
-        return Ok(*refusal);
+    let public = Switchboard::resource_uri(call)?;
+    let mut stopped = session.stop_following(StopFollowing { public: public.clone(), otherwise: None }).await;
+    if stopped == StoppedFollowing::Unknown {
+        let Subscription { local, upstream, .. } = edge.switchboard.subscription(call).await?;
+        let otherwise = Some((local, upstream));
+        stopped = session.stop_following(StopFollowing { public: public.clone(), otherwise }).await;
     }
-    session.unsubscribed(subscription.public);
-    Ok(nothing())
+    let StoppedFollowing::Over { local, upstream } = stopped else { return Ok(nothing()) };
+    let subscription = edge.switchboard.kept_subscription(call, public, local, upstream)?;
+    match edge.switchboard.unsubscribe(call, &subscription).await? {
+        Subscribing::Refused(refusal) => Ok(*refusal),
+        Subscribing::Accepted => Ok(nothing()),
+    }
 }
 
 /// Forgets a subscription that was new, when it is refused or its client stops waiting for it.

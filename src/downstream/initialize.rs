@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::edge::Edge;
 use super::exchange::Finished;
 use super::respond::{self, Addressee};
-use crate::dispatch::LONGEST_CLIENT_NAME;
+use crate::dispatch::{CALLER, LONGEST_CLIENT_NAME};
 use crate::names::ProfileName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
@@ -20,10 +20,11 @@ use crate::protocol::frame::Request;
 use crate::protocol::json::{Object, quote};
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::session::SessionHandle;
-use crate::session::handle::Opening;
+use crate::session::handle::{Opening, PublicUris};
 use crate::session::stream::Stream;
 use crate::session::table::NotOpened;
 use crate::upstream::call::Affinity;
+use crate::upstream::identity::{MARK_KEY, is_own};
 
 /// No session was opened.
 pub(super) struct NotInitialized {
@@ -46,6 +47,10 @@ pub(super) fn initialize(
     let Some(asked) = request.params.text("protocolVersion") else {
         return refuse(StatusCode::OK, INVALID_PARAMS, "protocolVersion must be a string");
     };
+    if let Some(mark) = request.params.meta_text(MARK_KEY).filter(|mark| is_own(mark)) {
+        let answer = respond::own_server(&request.id, &mark);
+        return Err(NotInitialized { answer, retry_after: None });
+    }
     // An unknown or stateless revision is not an error: another one is offered (S-LIFE-01).
     let Some(revision) = edge.settings.revisions.negotiate(&asked) else {
         return refuse(StatusCode::BAD_REQUEST, INVALID_REQUEST, "no revision with a handshake is served");
@@ -56,7 +61,7 @@ pub(super) fn initialize(
     };
     let upstreams = Arc::clone(&edge.switchboard.upstreams);
     let released = Arc::new(move |id| upstreams.release(Affinity::Session(id)));
-    let session = match edge.sessions.open(opening(profile, request, revision, pipe), released) {
+    let session = match edge.sessions.open(opening(edge, profile, request, revision, pipe), released) {
         Ok(session) => session,
         Err(NotOpened::TooMany) => {
             let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, "too many sessions");
@@ -73,6 +78,7 @@ pub(super) fn initialize(
 }
 
 fn opening(
+    edge: &Edge,
     profile: Option<&ProfileName>,
     request: &Request,
     revision: Revision,
@@ -81,11 +87,17 @@ fn opening(
     let client = request.params.object("clientInfo").unwrap_or_else(Object::empty);
     let capabilities = request.params.object("capabilities").unwrap_or_else(Object::empty);
     let name = client.text("name").unwrap_or_default();
+    let (catalogue, endpoint) = (edge.switchboard.catalogue.clone(), profile.cloned());
+    let public_uris = PublicUris::new(move |upstream, uri| {
+        let view = catalogue.view(endpoint.as_ref().map(ProfileName::as_str))?;
+        view.public_uri(CALLER, upstream, uri)
+    });
     Opening {
         revision,
         profile: profile.cloned(),
         capabilities: ClientCapabilities::of(&capabilities, revision),
         client_name: name.chars().take(LONGEST_CLIENT_NAME).collect::<String>().into(),
+        public_uris,
         pipe,
     }
 }

@@ -23,6 +23,7 @@ use super::pump::{Outlet, Pump};
 use super::respond;
 use super::stateless;
 use crate::names::ProfileName;
+use crate::protocol::batch::Batch;
 use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::frame::{Frame, Notification, Request, RequestId};
 use crate::protocol::json::Object;
@@ -133,7 +134,7 @@ impl Pipe {
         if self.has_ended() {
             return Taken::Gone;
         }
-        if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        if Batch::is_one(&text) {
             return self.take_batch(edge, text, trace).await;
         }
         match Frame::parse(text, edge.json_limits()) {
@@ -220,14 +221,15 @@ impl Pipe {
 
     async fn take_batch(&self, edge: &Data<Edge>, text: Bytes, trace: TraceOf<'_>) -> Taken {
         let refusal = |why| respond::error(None, StatusCode::BAD_REQUEST, INVALID_REQUEST, why, None);
-        let frames = match Frame::parse_batch(text, edge.json_limits()) {
-            Ok(frames) => frames,
+        let batch = match batch::read(edge, text) {
+            Ok(batch) => batch,
             Err(fault) => return self.refuse(respond::not_a_message(&fault)).await,
         };
         let Some(session) = self.session() else { return self.refuse(refusal(NO_BATCHES)).await };
-        if let Some(why) = batch::unlawful(&session, &frames, edge) {
-            return self.refuse(refusal(why)).await;
-        }
+        let frames = match batch::lawful(&session, batch) {
+            Ok(frames) => frames,
+            Err(why) => return self.refuse(refusal(why)).await,
+        };
         if !self.has_room().await {
             return Taken::Gone;
         }

@@ -11,7 +11,7 @@ use super::events::Told;
 use super::exchange::{Finished, Work};
 use super::telling::Telling;
 use crate::protocol::message::one_line;
-use crate::session::stream::{Stream, Weight};
+use crate::session::stream::{LoggedEvent, Stream, Weight};
 use crate::session::streams::{Requests, Streams};
 
 /// Runs work and puts what comes of it on a stream.
@@ -81,16 +81,21 @@ impl Outlet {
     /// Puts what a request tells on the stream. Whoever waits for an answer learns when it found no place.
     pub(super) fn tell(&self, told: Told) {
         let Told { message, weight } = told;
-        if self.put(message.text.clone(), weight) {
+        if self.put_event(LoggedEvent::new(message.text.clone(), weight).asked_by(message.asker())) {
             message.arrived();
         }
     }
 
     /// Puts a message on the stream, and says whether it found a place there.
     pub(super) fn put(&self, text: Bytes, weight: Weight) -> bool {
+        self.put_event(LoggedEvent::new(text, weight))
+    }
+
+    fn put_event(&self, event: LoggedEvent) -> bool {
+        let weight = event.weight;
         let put = match &self.streams {
-            Some(streams) => streams.put(&self.stream, text, weight),
-            None => self.stream.push(text, weight),
+            Some(streams) => streams.put_event(&self.stream, event),
+            None => self.stream.push_event(event),
         };
         if put.is_err() {
             tracing::debug!(stream = self.stream.number(), ?weight, "a message found no place on its stream");

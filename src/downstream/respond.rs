@@ -17,6 +17,7 @@ use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::UrlsNeeded;
 use crate::protocol::translate::{self, ClientView, ResultKind};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::identity::MARK_KEY;
 
 /// The key under which a failed tool call explains itself to programs.
 const FAILURE_KEY: &str = "switchyard/failure";
@@ -37,7 +38,7 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
         Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
         Ok(Outcome::Relayed { answer: Answer::Result(result), upstream, view }) => {
             let mut text = result_head(to.id, result.as_bytes().len() + 256);
-            let uris = |uri: &str| view.hand_out_uri(CALLER, &upstream, uri);
+            let uris = view.hand_out_uris(CALLER, &upstream);
             translate::result(to.view, to.kind, &result, Some(&uris), &mut text);
             text.push(b'}');
             Finished::Response { status: StatusCode::OK, text }
@@ -245,6 +246,12 @@ pub(super) fn stopping(id: &RequestId) -> actix_web::HttpResponse {
 pub(super) fn cut_short(id: &RequestId, why: &str) -> Finished {
     let data = FailureRecord::of_gateway(Reason::GatewayRestarted, false, None, Ran::Unknown).json();
     error(Some(id), StatusCode::OK, INTERNAL_ERROR, why, Some(&data))
+}
+
+/// The gateway was asked to be a server of its own: its mark tells it so, and goes back for the side that asked.
+pub(super) fn own_server(id: &RequestId, mark: &str) -> Finished {
+    let data = format!(r#"{{"{MARK_KEY}":{}}}"#, quote(mark));
+    error(Some(id), StatusCode::OK, INVALID_REQUEST, "this gateway would be its own server", Some(&data))
 }
 
 /// A JSON-RPC error of the gateway's own.

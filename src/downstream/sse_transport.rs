@@ -23,7 +23,7 @@ use dashmap::DashMap;
 use super::body::{EventStream, Framing, stream_head};
 use super::edge::Edge;
 use super::exchange::json;
-use super::http::{Inbound, accepted, guarded, not_allowed, plain, read_json};
+use super::http::{Inbound, accepted, guarded, not_allowed, plain, read_json, stops};
 use super::pipe::{Kind, Pipe, Taken};
 use super::respond;
 use crate::names::ProfileName;
@@ -53,9 +53,7 @@ pub(super) async fn stream(edge: Data<Edge>, request: HttpRequest) -> HttpRespon
             return plain(StatusCode::NOT_FOUND, "no such endpoint");
         }
         match *request.method() {
-            Method::GET if edge.is_draining() => {
-                plain(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop")
-            }
+            Method::GET if edge.is_draining() => stops(),
             Method::GET if !inbound.accepts.events => {
                 plain(StatusCode::NOT_ACCEPTABLE, "accept text/event-stream")
             }

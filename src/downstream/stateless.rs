@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::body::Framing;
 use super::edge::Edge;
-use super::events::EventWriter;
+use super::events::{EventWriter, LevelWanted};
 use super::exchange::{Becomes, Exchange, Finished, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
@@ -36,6 +36,7 @@ use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::telemetry::spans::{self, Target, Transport};
 use crate::upstream::events::event_queue;
+use crate::upstream::identity::{MARK_KEY, is_own};
 
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
@@ -85,6 +86,11 @@ fn check(edge: &Edge, mirror: Option<&Inbound<'_>>, request: &Request) -> Result
     let method = Method::of(&request.method, Era::Stateless).ok_or_else(|| {
         respond::error(Some(id), StatusCode::NOT_FOUND, METHOD_NOT_FOUND, "method not found", None)
     })?;
+    if method == Method::Discover
+        && let Some(mark) = request.params.meta_text(MARK_KEY).filter(|mark| is_own(mark))
+    {
+        return Err(respond::own_server(id, &mark));
+    }
     if let Some(target) = method.target() {
         let Some(target) = request.params.text(target) else {
             return Err(invalid(id, "the target must be a string"));
@@ -227,7 +233,8 @@ fn work(
     let bounds = &edge.settings.bounds;
     let (sink, events) = event_queue(bounds.stream_queue);
     let progress_token = progress_token(&request.params);
-    let writer = EventWriter::new(revision, progress_token.clone(), log_level, bounds);
+    let writer =
+        EventWriter::new(revision, progress_token.clone(), LevelWanted::ByRequest(log_level), bounds);
     let call = Call {
         client,
         client_name: None,

@@ -12,7 +12,9 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::edge::Edge;
@@ -28,8 +30,10 @@ use crate::telemetry::spans::Transport;
 const LINES: usize = 4;
 /// Bytes gathered before they are written.
 const CHUNK: usize = 64 * 1024;
-/// Time for the last bytes to be written.
-const LAST_BYTES: Duration = Duration::from_secs(1);
+/// Bytes that are written at once: who takes this much is no client that takes nothing.
+const PIECE: usize = 16 * 1024;
+/// Time in which a client must take something of the last bytes.
+const LAST_STALL: Duration = Duration::from_secs(2);
 
 /// The client on standard input and output.
 #[derive(Debug)]
@@ -39,6 +43,19 @@ pub struct Stdio {
     lines: mpsc::Receiver<Line>,
     /// Cancelled when nothing more is written.
     silent: CancellationToken,
+    writing: JoinHandle<Result<(), Unwritten>>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// Why the client did not get all that was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritten {
+    /// It reads nothing.
+    #[error("the client does not take what is written to it")]
+    Stalled,
+    /// The system takes nothing; a client that has closed its end is not meant.
+    #[error("standard output cannot be written: {0}")]
+    Failed(io::ErrorKind),
 }
 
 /// Why it is over.
@@ -65,16 +82,18 @@ impl Stdio {
         let (sender, lines) = mpsc::channel(LINES);
         let limit = edge.settings.bounds.stdio_line;
         spawn_thread("stdin", move || pass_lines(io::stdin().lock(), limit, &sender))?;
-        let (output, chunks) = mpsc::channel(1);
-        spawn_thread("stdout", move || write_chunks(io::stdout().lock(), chunks))?;
+        let (output, thread) = Output::new();
+        spawn_thread("stdout", move || thread.run(io::stdout().lock()))?;
         let silent = CancellationToken::new();
         let (stall, done, reads) = (edge.settings.bounds.write_stall, silent.clone(), Arc::clone(&pipe));
-        actix_web::rt::spawn(async move {
+        let progress = output.progress.clone();
+        let writing = actix_web::rt::spawn(async move {
             let _done = done.drop_guard();
-            write_stream(reader, &output, stall).await;
+            let outcome = write_stream(reader, output, stall).await;
             reads.leave();
+            outcome
         });
-        Ok(Stdio { edge, pipe, lines, silent })
+        Ok(Stdio { edge, pipe, lines, silent, writing, progress })
     }
 
     /// Takes lines until one of the two sides is over.
@@ -93,11 +112,23 @@ impl Stdio {
         }
     }
 
-    /// Ends the session; what was said last is still written, if the client takes it.
-    pub async fn close(self) {
+    /// Ends the session. What was said last is still written, within `limit` and for as long as the client takes it.
+    pub async fn close(mut self, limit: Duration) -> Result<(), Unwritten> {
         self.pipe.end("its client left").await;
-        // Whether the time was enough makes no difference to what can still be done.
-        let _ = tokio::time::timeout(LAST_BYTES, self.silent.cancelled()).await;
+        let written = async {
+            loop {
+                tokio::select! {
+                    outcome = &mut self.writing => return outcome.unwrap_or(Err(Unwritten::Stalled)),
+                    progress = timeout(LAST_STALL, self.progress.changed()) => match progress {
+                        Ok(Ok(())) => {}
+                        // The thread has ended, and what it wrote for is about to.
+                        Ok(Err(_)) => return self.writing.await.unwrap_or(Err(Unwritten::Stalled)),
+                        Err(_) => return Err(Unwritten::Stalled),
+                    }
+                }
+            }
+        };
+        timeout(limit, written).await.unwrap_or(Err(Unwritten::Stalled))
     }
 }
 
@@ -145,20 +176,73 @@ fn pass_lines(mut input: impl BufRead, limit: usize, lines: &mpsc::Sender<Line>)
     }
 }
 
-/// Bytes to be written, and whom to tell when they are.
-type Chunk = (Vec<u8>, oneshot::Sender<()>);
+/// Where the thread that writes is given its work, and how far it is.
+struct Output {
+    chunks: mpsc::Sender<Vec<u8>>,
+    progress: watch::Receiver<Progress>,
+}
 
-fn write_chunks(mut output: impl Write, mut chunks: mpsc::Receiver<Chunk>) {
-    while let Some((chunk, written)) = chunks.blocking_recv() {
-        if output.write_all(&chunk).and_then(|()| output.flush()).is_err() {
-            return;
+/// The other side of an [`Output`].
+struct OutputThread {
+    chunks: mpsc::Receiver<Vec<u8>>,
+    progress: watch::Sender<Progress>,
+}
+
+/// Bytes that the system has taken, and why it takes no more.
+#[derive(Debug, Default)]
+struct Progress {
+    written: u64,
+    fault: Option<io::ErrorKind>,
+}
+
+impl Output {
+    fn new() -> (Output, OutputThread) {
+        let (sender, chunks) = mpsc::channel(1);
+        let (progress, seen) = watch::channel(Progress::default());
+        (Output { chunks: sender, progress: seen }, OutputThread { chunks, progress })
+    }
+
+    /// Waits until `target` bytes were taken, for as long as there is progress.
+    async fn until(&mut self, target: u64, stall: Duration) -> Result<(), Unwritten> {
+        loop {
+            match &*self.progress.borrow_and_update() {
+                Progress { fault: Some(kind), .. } => return Err(Unwritten::Failed(*kind)),
+                Progress { written, .. } if *written >= target => return Ok(()),
+                Progress { .. } => {}
+            }
+            match timeout(stall, self.progress.changed()).await {
+                Ok(Ok(())) => {}
+                // The thread is gone without a word.
+                Ok(Err(_)) => return Err(Unwritten::Failed(io::ErrorKind::Other)),
+                Err(_) => return Err(Unwritten::Stalled),
+            }
         }
-        let _ = written.send(());
     }
 }
 
-/// Writes what comes on the stream, until its end or the output's, or until the client takes nothing for too long.
-async fn write_stream(mut reader: StreamReader, output: &mpsc::Sender<Chunk>, stall: Duration) {
+impl OutputThread {
+    fn run(mut self, mut output: impl Write) {
+        while let Some(chunk) = self.chunks.blocking_recv() {
+            for piece in chunk.chunks(PIECE) {
+                if let Err(error) = output.write_all(piece).and_then(|()| output.flush()) {
+                    self.progress.send_modify(|progress| progress.fault = Some(error.kind()));
+                    // What comes now is for nobody; whoever sends it reads the fault.
+                    return;
+                }
+                self.progress.send_modify(|progress| progress.written += piece.len() as u64);
+            }
+        }
+    }
+}
+
+/// Writes what comes on the stream, until its end or the output's, or until the client takes nothing for too long. A
+/// client that has closed its end misses nothing.
+async fn write_stream(
+    mut reader: StreamReader,
+    mut output: Output,
+    stall: Duration,
+) -> Result<(), Unwritten> {
+    let mut said = 0;
     let mut next = Some(reader.next().await);
     while let Some(Next::Event(_, text)) = next {
         let mut chunk = Vec::with_capacity(text.len() + 1);
@@ -168,16 +252,17 @@ async fn write_stream(mut reader: StreamReader, output: &mpsc::Sender<Chunk>, st
         {
             add_line(&mut chunk, &text);
         }
-        let (done, written) = oneshot::channel();
-        if output.send((chunk, done)).await.is_err() {
-            return;
-        }
-        if !matches!(tokio::time::timeout(stall, written).await, Ok(Ok(()))) {
-            tracing::warn!("the client does not take what is written to it");
-            return;
+        said += chunk.len() as u64;
+        // One chunk at a time, so there is room for it unless the thread is gone.
+        let _ = output.chunks.send(chunk).await;
+        match output.until(said, stall).await {
+            Ok(()) => {}
+            Err(Unwritten::Failed(io::ErrorKind::BrokenPipe)) => return Ok(()),
+            Err(why) => return Err(why),
         }
         next = Some(reader.next().await);
     }
+    Ok(())
 }
 
 fn add_line(chunk: &mut Vec<u8>, text: &[u8]) {
@@ -229,9 +314,43 @@ mod tests {
     async fn f27_a_client_that_takes_nothing_is_left() {
         let stream = crate::session::stream::Stream::alone(1024);
         stream.push(Bytes::from_static(b"{}"), crate::session::stream::Weight::Lasting).expect("room");
-        let (output, mut chunks) = mpsc::channel(1);
-        let writing = write_stream(stream.read(), &output, Duration::from_millis(20));
-        let (chunk, _never) = tokio::join!(writing, chunks.recv()).1.expect("one chunk");
-        assert_eq!(chunk, b"{}\n");
+        let (output, mut thread) = Output::new();
+        let writing = write_stream(stream.read(), output, Duration::from_millis(20));
+        let (outcome, chunk) = tokio::join!(writing, thread.chunks.recv());
+        assert_eq!((outcome, chunk.as_deref()), (Err(Unwritten::Stalled), Some(&b"{}\n"[..])));
+    }
+
+    /// Takes some bytes and then fails.
+    struct Narrow(usize, io::ErrorKind);
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken == 0 { Err(self.1.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn s_stdio_01_bytes_that_found_no_place_are_told_and_a_client_that_left_misses_none() {
+        use io::ErrorKind::{BrokenPipe, StorageFull};
+        for (room, kind, expected) in [
+            (PIECE, StorageFull, Err(Unwritten::Failed(StorageFull))),
+            (PIECE, BrokenPipe, Ok(())),
+            (PIECE * 4, StorageFull, Ok(())),
+        ] {
+            let stream = crate::session::stream::Stream::alone(PIECE * 4);
+            let text = Bytes::from(vec![b'x'; PIECE * 3]);
+            stream.push(text, crate::session::stream::Weight::Lasting).expect("room");
+            stream.finish();
+            let (output, thread) = Output::new();
+            spawn_thread("narrow", move || thread.run(Narrow(room, kind))).expect("threads are to be had");
+            let outcome = write_stream(stream.read(), output, Duration::from_secs(10)).await;
+            assert_eq!(outcome, expected, "{room} {kind}");
+        }
     }
 }

@@ -24,7 +24,12 @@ impl Handler<CatalogueChanged> for Announcer {
 
     fn handle(&mut self, changed: CatalogueChanged, _: &mut Self::Context) {
         for view in changed.views {
-            let lists = ListsChanged { tools: view.tools, prompts: view.prompts, resources: view.resources };
+            let lists = ListsChanged {
+                tools: view.tools,
+                prompts: view.prompts,
+                resources: view.resources,
+                templates: view.templates,
+            };
             self.sessions.lists_changed(view.profile.as_ref(), lists);
         }
     }

@@ -8,10 +8,12 @@ use tokio::time::Instant;
 use crate::downstream::Edge;
 use crate::session::SessionTable;
 
-/// SIGTERM and SIGINT, caught from the moment of installation.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment of installation. The last one means the same as the others: it
+/// comes from a terminal that was closed, or from somebody who hopes for a reload, and neither wants calls cut.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -19,14 +21,16 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Resolves at the next of the two.
+    /// Resolves at the next of them.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }
@@ -38,9 +42,10 @@ const LAST_BYTES: Duration = Duration::from_millis(100);
 /// Time for calls that were told to stop to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Waits for running calls, at most for `limit`; those that still run are answered that the gateway stops. Then every
-/// session ends, and with it its streams. New requests are refused from the beginning.
-pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration) {
+/// Waits for running calls, at most for `limit`; those that still run are answered that the gateway stops. Clients that
+/// left a call to come back for its answer have `away` for that. Then every session ends, and with it its streams. New
+/// requests are refused from the beginning.
+pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration, away: Duration) {
     edge.begin_drain();
     idle_within(edge, limit).await;
     let left = edge.requests_in_flight();
@@ -49,13 +54,19 @@ pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration)
         edge.stop_calls();
         idle_within(edge, LAST_WORDS).await;
     }
+    let away = (away + LAST_WORDS).min(limit);
+    until_within(away, || !sessions.owe_answers(away)).await;
     sessions.end_all().await;
     tokio::time::sleep(LAST_BYTES).await;
 }
 
 async fn idle_within(edge: &Edge, limit: Duration) {
+    until_within(limit, || edge.requests_in_flight() == 0).await;
+}
+
+async fn until_within(limit: Duration, is_so: impl Fn() -> bool) {
     let until = Instant::now() + limit;
-    while edge.requests_in_flight() > 0 && Instant::now() < until {
+    while !is_so() && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }
 }

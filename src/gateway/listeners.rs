@@ -27,7 +27,7 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// Runs the gateway until SIGTERM or SIGINT. `ready` is told once both listeners accept.
+/// Runs the gateway until SIGTERM, SIGINT or SIGHUP. `ready` is told once both listeners accept.
 pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
     let data = listen(settings.listen.data)?;
     let admin = settings.listen.admin.map(listen).transpose()?;
@@ -57,7 +57,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
 
     sweeper.abort();
     tokio::select! {
-        () = drain::drain(edge, sessions, bounds.drain) => {}
+        () = drain::drain(edge, sessions, bounds.drain, bounds.retry) => {}
         () = signals.next() => tracing::warn!("told to stop twice: not waiting for running calls"),
     }
     data_handle.stop(false).await;

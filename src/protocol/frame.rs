@@ -163,6 +163,8 @@ pub struct FrameFault {
     /// Whether it was meant to be an answer: nothing better will come for the request of that id, and an error response
     /// under it would be taken for the answer to another request.
     pub answers: bool,
+    /// Whether it was meant to be a request or a notification: its id, if it has one, is its sender's own.
+    pub asks: bool,
     /// What is wrong.
     pub reason: FrameFaultReason,
 }
@@ -206,8 +208,7 @@ impl Frame {
         scanner.space();
         if scanner.peek() != Some(b'{') {
             scanner.value(0).and_then(|_| scanner.end()).map_err(parse_fault)?;
-            let reason = FrameFaultReason::Invalid("a message is one object");
-            return Err(FrameFault { id: None, answers: false, reason });
+            return Err(FrameFault::of_text(FrameFaultReason::Invalid("a message is one object")));
         }
         let mut parts = Parts::default();
         scanner.object(0, |scanner, key| parts.read(scanner, key)).map_err(parse_fault)?;
@@ -215,14 +216,12 @@ impl Frame {
         let verdict = scanner.verdict();
         parts.into_frame(text, verdict, limits)
     }
+}
 
-    /// Reads one message, or the elements of a 2025-03-26 batch in order.
-    pub fn parse_batch(text: Bytes, limits: Limits) -> Result<Vec<Result<Frame, FrameFault>>, FrameFault> {
-        if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-            return Frame::parse(text, limits).map(|frame| vec![Ok(frame)]);
-        }
-        let elements = super::json::elements(&text, limits).map_err(parse_fault)?;
-        Ok(elements.into_iter().map(|element| Frame::parse(element, limits)).collect())
+impl FrameFault {
+    /// Of a text that nobody can say more of.
+    pub(super) fn of_text(reason: FrameFaultReason) -> Self {
+        FrameFault { id: None, answers: false, asks: false, reason }
     }
 }
 
@@ -249,7 +248,11 @@ impl Parts {
             *payload = Some(Payload::Object(scanned));
             return Ok(span);
         }
-        *payload = Some(Payload::Other);
+        // Writers that name every member write null for the one that may be absent.
+        let is_absent = key == "params" && scanner.peek() == Some(b'n');
+        if !is_absent {
+            *payload = Some(Payload::Other);
+        }
         scanner.value(1)
     }
 
@@ -262,15 +265,17 @@ impl Parts {
         let raw_id = self.id.map(|span| text.slice(span.start..span.end));
         if limits.short_ids && self.method.is_some() && raw_id.as_deref().is_some_and(is_long) {
             let reason = FrameFaultReason::Invalid("id is too long");
-            return Err(FrameFault { id: None, answers: false, reason });
+            return Err(FrameFault { id: None, answers: false, asks: true, reason });
         }
         let null_id = raw_id.as_deref() == Some(b"null");
         let id = raw_id.clone().and_then(RequestId::from_raw);
-        let answers = self.method.is_none() && (self.result.is_some() || self.error.is_some());
-        let invalid = |id, why| Err(FrameFault { id, answers, reason: FrameFaultReason::Invalid(why) });
+        let asks = self.method.is_some();
+        let answers = !asks && (self.result.is_some() || self.error.is_some());
+        let fault = |id, reason| Err(FrameFault { id, answers, asks, reason });
+        let invalid = |id, why| fault(id, FrameFaultReason::Invalid(why));
         let refuse = |why| invalid(id.clone(), why);
-        if let Err(fault) = verdict {
-            return Err(FrameFault { id, answers, reason: FrameFaultReason::Limit(fault) });
+        if let Err(limit) = verdict {
+            return fault(id, FrameFaultReason::Limit(limit));
         }
         if self.version.map(|span| span.of(&text)) != Some(b"\"2.0\"") {
             return refuse("jsonrpc must be \"2.0\"");
@@ -320,8 +325,8 @@ fn error_object(object: Object) -> Option<ErrorObject> {
     Some(ErrorObject { code, object })
 }
 
-fn parse_fault(fault: Fault) -> FrameFault {
-    FrameFault { id: None, answers: false, reason: FrameFaultReason::Parse(fault) }
+pub(super) fn parse_fault(fault: Fault) -> FrameFault {
+    FrameFault::of_text(FrameFaultReason::Parse(fault))
 }
 
 #[cfg(test)]
@@ -418,6 +423,34 @@ mod tests {
             let read = fault.id.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
             assert_eq!((read.as_deref(), fault.answers), (id, answers), "{broken}");
         }
+    }
+
+    #[test]
+    fn s_trust_03_what_was_to_be_a_request_is_told_from_an_answer() {
+        for (broken, id, asks) in [
+            (r#""id":1,"method":"m","params":[]"#, Some("1"), true),
+            (r#""id":1,"method":"m","params":{"a":1,"a":2}"#, Some("1"), true),
+            (r#""id":"1","method":"m","result":{}"#, Some("\"1\""), true),
+            (r#""id":1.5,"method":"m""#, None, true),
+            (r#""method":7"#, None, true),
+            (r#""id":1,"result":[]"#, Some("1"), false),
+            (r#""id":1"#, Some("1"), false),
+        ] {
+            let fault = parse(&format!(r#"{{"jsonrpc":"2.0",{broken}}}"#)).expect_err("broken");
+            let read = fault.id.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()));
+            assert_eq!((read.as_deref(), fault.asks), (id, asks), "{broken}");
+        }
+    }
+
+    #[test]
+    fn s_base_01_parameters_that_are_null_are_none() {
+        let Ok(Frame::Request(request)) = parse(r#"{"jsonrpc":"2.0","id":1,"method":"m","params": null }"#)
+        else {
+            panic!("a request");
+        };
+        assert!(request.params.is_empty());
+        assert!(parse(r#"{"jsonrpc":"2.0","id":1,"method":"m","params":nul}"#).is_err());
+        assert!(parse(r#"{"jsonrpc":"2.0","id":1,"result":null}"#).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! it is valid JSON by itself. Not here: what the members mean (`frame`), how they are changed (`splice`).
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
@@ -136,8 +137,12 @@ pub fn quote(text: &str) -> String {
 pub fn elements(array: &Bytes, limits: Limits) -> Result<Vec<Bytes>, Fault> {
     let mut scanner = Scanner::over(array, limits)?;
     let mut found = Vec::new();
-    scanner.array(|span| found.push(array.slice(span.start..span.end)))?;
+    let _ = scanner.array(|span| {
+        found.push(array.slice(span.start..span.end));
+        ControlFlow::Continue(())
+    })?;
     scanner.end()?;
+    scanner.verdict()?;
     Ok(found)
 }
 

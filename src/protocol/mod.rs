@@ -1,9 +1,10 @@
 //! MCP as pure values: no sockets, no runtime, no clock.
 //!
-//! Reading order: `scan` and `json` (text that is never a tree), `frame` (messages), `splice` (changing them), `era` and `method`
+//! Reading order: `scan` and `json` (text that is never a tree), `frame` and `batch` (messages), `splice` (changing them), `era` and `method`
 //! (what exists when), `translate` (what a revision can express), then the smaller nouns.
 
 pub mod accept;
+pub mod batch;
 pub mod capability;
 pub mod code;
 pub mod era;

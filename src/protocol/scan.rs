@@ -3,6 +3,8 @@
 //! Always: text that passed is valid UTF-8 and valid JSON (RFC 8259) without lone surrogates, nested and keyed within the
 //! limits. The scanner is iterative, so no nesting exhausts the stack. Not here: views of what was found (`json`).
 
+use std::ops::ControlFlow;
+
 use smallvec::SmallVec;
 
 use super::json::string;
@@ -200,8 +202,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An array whose elements' places are told to `found`.
-    pub(super) fn array(&mut self, mut found: impl FnMut(Span)) -> Result<(), Fault> {
+    /// An array whose elements' places are told to `found`, until that has seen enough; what it said last.
+    pub(super) fn array(
+        &mut self,
+        mut found: impl FnMut(Span) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Fault> {
         self.space();
         if self.peek() != Some(b'[') {
             return Err(Fault::NotAnArray);
@@ -209,14 +214,16 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         self.space();
         if self.take(b']') {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         loop {
             self.space();
-            found(self.value(1)?);
+            if found(self.value(1)?).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             self.space();
             if self.take(b']') {
-                return self.verdict();
+                return Ok(ControlFlow::Continue(()));
             }
             self.expect(b',')?;
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::handle::Session;
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
-    RequireUrls, StreamTaken, Subscribed, Unsubscribed,
+    RequireUrls, StopFollowing, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::StreamReader;
@@ -25,7 +25,7 @@ pub(super) struct SessionActor {
 
 impl SessionActor {
     /// After every message, whatever it was: changes of lists are told even when word of them found the mailbox full.
-    fn publish(&self) {
+    fn publish(&mut self) {
         self.state.tell_changes();
         self.session.observed(self.state.open_questions(), self.state.subscriptions());
     }
@@ -135,6 +135,16 @@ impl Handler<Subscribed> for SessionActor {
         let is_new = self.state.subscribe(subscribed.public, subscribed.local, subscribed.upstream);
         self.publish();
         is_new
+    }
+}
+
+impl Handler<StopFollowing> for SessionActor {
+    type Result = MessageResult<StopFollowing>;
+
+    fn handle(&mut self, stop: StopFollowing, _: &mut Self::Context) -> Self::Result {
+        let stopped = self.state.stop_following(&stop.public, stop.otherwise);
+        self.publish();
+        MessageResult(stopped)
     }
 }
 

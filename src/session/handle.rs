@@ -15,14 +15,14 @@ use super::changes::PendingChanges;
 use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
-    RequireUrls, StreamTaken, Subscribed, Unsubscribed,
+    RequireUrls, StopFollowing, StoppedFollowing, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::{Stream, StreamReader};
 use super::streams::Streams;
 use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
-use crate::names::{ProfileName, SessionId};
+use crate::names::{ProfileName, SessionId, UpstreamName};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, RequestId};
@@ -31,6 +31,35 @@ use crate::protocol::log_level::LogLevel;
 use crate::upstream::call::{Affinity, Client, ClientPort};
 use crate::upstream::events::EventSink;
 use crate::upstream::rate::LogGate;
+
+/// The public form of an upstream's URI where it differs, as this session's endpoint shows it now (S-RES-05).
+#[derive(Clone)]
+pub struct PublicUris(Arc<PublicUri>);
+
+type PublicUri = dyn Fn(&UpstreamName, &str) -> Option<String> + Send + Sync;
+
+impl PublicUris {
+    /// By whoever knows what the endpoint shows.
+    pub fn new(public: impl Fn(&UpstreamName, &str) -> Option<String> + Send + Sync + 'static) -> Self {
+        PublicUris(Arc::new(public))
+    }
+
+    pub(super) fn of(&self, upstream: &UpstreamName, uri: &str) -> String {
+        (self.0)(upstream, uri).unwrap_or_else(|| uri.to_owned())
+    }
+}
+
+impl Default for PublicUris {
+    fn default() -> Self {
+        PublicUris::new(|_, _| None)
+    }
+}
+
+impl std::fmt::Debug for PublicUris {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PublicUris")
+    }
+}
 
 /// What a client said when it opened the session.
 #[derive(Debug)]
@@ -43,6 +72,8 @@ pub struct Opening {
     pub capabilities: ClientCapabilities,
     /// What it calls itself, for people.
     pub client_name: Arc<str>,
+    /// How it knows resources.
+    pub public_uris: PublicUris,
     /// The one stream that carries everything to this client, on transports that have no other.
     pub pipe: Option<Arc<Stream>>,
 }
@@ -148,7 +179,8 @@ impl SessionHandle {
                 opening.capabilities.clone(),
                 Arc::clone(&streams),
                 Arc::clone(&changed),
-            );
+            )
+            .with_public_uris(opening.public_uris);
             let closed = CancellationToken::new();
             let shared = Arc::new(Session {
                 id,
@@ -227,6 +259,11 @@ impl SessionHandle {
         self.session.log_level()
     }
 
+    /// The log level it wants, as that changes.
+    pub fn log_gate(&self) -> &Arc<LogGate> {
+        &self.session.logs
+    }
+
     /// The log level that upstreams should know of: only one that the client has set itself.
     pub fn wants_logs(&self) -> Option<LogLevel> {
         self.session.level_was_set.load(Ordering::Relaxed).then(|| self.session.log_level())
@@ -283,15 +320,22 @@ impl SessionHandle {
         self.actor.send(subscribed).await.unwrap_or(false)
     }
 
+    /// Forgets a subscription, and says what is left to do.
+    pub async fn stop_following(&self, stop: StopFollowing) -> StoppedFollowing {
+        self.actor.send(stop).await.unwrap_or(StoppedFollowing::Unknown)
+    }
+
     /// Forgets a subscription.
     #[expect(clippy::disallowed_methods, reason = "one for each subscription, however full the mailbox is")]
     pub fn unsubscribed(&self, public: String) {
         self.actor.do_send(Unsubscribed { public });
     }
 
-    /// The client is about to see the newest list of this kind (`session::changes`).
-    pub fn lists(&self, kind: u8) {
-        self.session.changed.clear(kind);
+    /// The client is about to see the newest list of this kind (`session::changes`); gives the change that it had not
+    /// been told of.
+    pub fn lists(&self, kind: u8) -> Option<UntoldChange<'_>> {
+        // Made only where there is one: a change that is dropped is told.
+        self.session.changed.take(kind).then(|| UntoldChange { session: self, kind })
     }
 
     /// Tells that lists changed. Nothing waits: an overfull session tells it with the next message that it handles.
@@ -343,6 +387,30 @@ impl SessionHandle {
     }
 }
 
+/// A change of a list that its client was not told of, and does not have to be told of once it has seen the list.
+#[derive(Debug)]
+pub struct UntoldChange<'a> {
+    session: &'a SessionHandle,
+    kind: u8,
+}
+
+impl UntoldChange<'_> {
+    /// The list is on its way.
+    pub fn was_seen(mut self) {
+        self.kind = 0;
+    }
+}
+
+impl Drop for UntoldChange<'_> {
+    /// It has not seen the list: it is told as before.
+    fn drop(&mut self) {
+        if self.kind != 0 {
+            self.session.session.changed.add_bits(self.kind);
+            self.session.lists_changed(ListsChanged::default());
+        }
+    }
+}
+
 /// Messages that may wait for one session.
 const MAILBOX: usize = 256;
 
@@ -351,7 +419,6 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::names::UpstreamName;
     use crate::protocol::frame::Notification;
     use crate::protocol::json::Limits;
     use crate::session::questions::tests::asked;
@@ -370,6 +437,7 @@ mod tests {
             profile: None,
             capabilities: ClientCapabilities::of(&object(r#"{"roots":{}}"#), revision),
             client_name: Arc::from(""),
+            public_uris: PublicUris::default(),
             pipe: None,
         };
         let streams = Arc::new(streams(revision, bounds.clone()));

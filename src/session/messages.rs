@@ -88,6 +88,32 @@ pub struct Unsubscribed {
     pub public: String,
 }
 
+/// The client ends a subscription: forget it, whatever becomes of the rest.
+#[derive(Debug, Message)]
+#[rtype(result = "StoppedFollowing")]
+pub struct StopFollowing {
+    /// The URI the client uses.
+    pub public: String,
+    /// The upstream's URI, and whose it is, where the session knows of no such subscription.
+    pub otherwise: Option<(String, UpstreamName)>,
+}
+
+/// What the end of a subscription leaves.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StoppedFollowing {
+    /// Nothing is known of it.
+    Unknown,
+    /// The client follows the same resource under another name.
+    StillFollowed,
+    /// Nothing: its server can be told.
+    Over {
+        /// The URI the upstream uses.
+        local: String,
+        /// Whose resource it is.
+        upstream: UpstreamName,
+    },
+}
+
 /// Lists that this session sees have changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
@@ -96,8 +122,10 @@ pub struct ListsChanged {
     pub tools: bool,
     /// `notifications/prompts/list_changed`
     pub prompts: bool,
-    /// `notifications/resources/list_changed`
+    /// `notifications/resources/list_changed`, for `resources/list`
     pub resources: bool,
+    /// `notifications/resources/list_changed`, for `resources/templates/list`
+    pub templates: bool,
 }
 
 /// The session ends: by DELETE, idleness or drain.

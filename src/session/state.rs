@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::changes::{PROMPTS, PendingChanges, RESOURCES, TOOLS};
-use super::messages::StreamTaken;
+use super::changes::{PROMPTS, PendingChanges, RESOURCES, TEMPLATES, TOOLS};
+use super::handle::PublicUris;
+use super::messages::{StoppedFollowing, StreamTaken};
 use super::questions::Questions;
-use super::stream::{StreamReader, Weight};
+use super::stream::{LoggedEvent, StreamReader, Weight};
 use super::streams::Streams;
+use super::untold::{News, Untold};
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
@@ -34,6 +36,8 @@ pub(super) struct State {
     subscriptions: HashMap<String, Subscription>,
     streams: Arc<Streams>,
     changed: Arc<PendingChanges>,
+    public_uris: PublicUris,
+    untold: Untold,
 }
 
 #[derive(Debug)]
@@ -43,7 +47,7 @@ struct Waiting {
     stream: Option<EventSink>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Subscription {
     local: String,
     upstream: UpstreamName,
@@ -62,7 +66,14 @@ impl State {
             subscriptions: HashMap::new(),
             streams,
             changed,
+            public_uris: PublicUris::default(),
+            untold: Untold::default(),
         }
+    }
+
+    pub(super) fn with_public_uris(mut self, public_uris: PublicUris) -> Self {
+        self.public_uris = public_uris;
+        self
     }
 
     /// The client finished its handshake: what had to wait may go now.
@@ -127,7 +138,31 @@ impl State {
 
     /// Says whether it is a new one.
     pub(super) fn subscribe(&mut self, public: String, local: String, upstream: UpstreamName) -> bool {
-        self.subscriptions.insert(public, Subscription { local, upstream }).is_none()
+        let subscription = Subscription { local, upstream };
+        if self.subscriptions.get(&public) == Some(&subscription) {
+            return false;
+        }
+        // The URI has become another server's: what it was before goes on under the name that it has now.
+        if let Some(before) = self.subscriptions.insert(public, subscription) {
+            let renamed = self.public_uris.of(&before.upstream, &before.local);
+            self.subscriptions.entry(renamed).or_insert(before);
+        }
+        true
+    }
+
+    /// Forgets a subscription, or one that `otherwise` says it would have been.
+    pub(super) fn stop_following(
+        &mut self,
+        public: &str,
+        otherwise: Option<(String, UpstreamName)>,
+    ) -> StoppedFollowing {
+        let known = self.subscriptions.remove(public);
+        let otherwise = || otherwise.map(|(local, upstream)| Subscription { local, upstream });
+        let Some(ended) = known.or_else(otherwise) else { return StoppedFollowing::Unknown };
+        if self.subscriptions.values().any(|other| *other == ended) {
+            return StoppedFollowing::StillFollowed;
+        }
+        StoppedFollowing::Over { local: ended.local, upstream: ended.upstream }
     }
 
     pub(super) fn unsubscribe(&mut self, public: &str) {
@@ -171,24 +206,31 @@ impl State {
 
     fn resource_updated(&mut self, upstream: &UpstreamName, params: &Object) {
         let Some(uri) = params.text("uri") else { return };
-        let covering = self
-            .subscriptions
-            .iter()
-            .filter(|(_, subscription)| {
-                subscription.upstream == *upstream && covers(&subscription.local, &uri)
-            })
-            .map(|(public, subscription)| match subscription.local == *public {
-                true => uri.clone().into_owned(),
-                false => public.clone(),
-            })
-            .next();
-        if let Some(public) = covering {
+        let covering = self.subscriptions.iter().filter(|(_, subscription)| {
+            subscription.upstream == *upstream && covers(&subscription.local, &uri)
+        });
+        // Under each kind of name by which the client follows it: as the endpoint shows it, or wrapped.
+        let mut told: Vec<String> = Vec::new();
+        for (public, subscription) in covering {
+            let shown = match public.strip_suffix(&*subscription.local) {
+                Some("") | None => self.public_uris.of(upstream, &uri),
+                Some(wrapping) => format!("{wrapping}{uri}"),
+            };
+            if !told.contains(&shown) {
+                told.push(shown);
+            }
+        }
+        for public in told {
             let mut edit = Edit::of(params);
             edit.set_text("uri", &public);
             let mut text = Vec::new();
             edit.write(&mut text);
             let text = message::notification("notifications/resources/updated", &text).into();
-            self.deliver(text, Weight::Lasting, None);
+            if self.waiting.is_some() {
+                self.deliver(text, Weight::Lasting, None);
+            } else if self.untold.tell(News::Updated(public), text, &self.streams).is_err() {
+                tracing::debug!(%upstream, "an update found no place");
+            }
         }
     }
 
@@ -220,7 +262,8 @@ impl State {
                 _ => return true,
             }
         }
-        let put = self.streams.put(self.streams.standing(), message.text.clone(), weight).is_ok();
+        let event = LoggedEvent::new(message.text.clone(), weight).asked_by(message.asker());
+        let put = self.streams.put_event(self.streams.standing(), event).is_ok();
         if put {
             message.arrived();
         }
@@ -228,22 +271,21 @@ impl State {
     }
 
     /// Lists changed (`session::changes`): that is told when somebody listens, and once however often it happened before.
-    pub(super) fn tell_changes(&self) {
-        if !self.changed.has(TOOLS | PROMPTS | RESOURCES) {
+    pub(super) fn tell_changes(&mut self) {
+        if !self.changed.has(TOOLS | PROMPTS | RESOURCES | TEMPLATES) {
             return;
         }
-        let standing = self.streams.standing();
-        if self.waiting.is_some() || !standing.is_attended() {
+        if self.waiting.is_some() || !self.streams.standing().is_attended() {
             return;
         }
         for (kind, name) in [
             (TOOLS, "notifications/tools/list_changed"),
             (PROMPTS, "notifications/prompts/list_changed"),
-            (RESOURCES, "notifications/resources/list_changed"),
+            (RESOURCES | TEMPLATES, "notifications/resources/list_changed"),
         ] {
-            let told =
-                || self.streams.put(standing, message::notification(name, b"").into(), Weight::Lasting);
-            if self.changed.has(kind) && told().is_ok() {
+            let text = || message::notification(name, b"").into();
+            if self.changed.has(kind) && self.untold.tell(News::Changed(kind), text(), &self.streams).is_ok()
+            {
                 self.changed.clear(kind);
             }
         }
@@ -350,6 +392,38 @@ mod tests {
     }
 
     #[test]
+    fn s_res_08_s_https_09_an_update_that_waits_is_said_once_and_keeps_no_question_out() {
+        let upstream = UpstreamName::new("files");
+        let mut state = session(r#"{"sampling":{}}"#);
+        state.client_is_ready();
+        state.subscribe("file:///dir/".into(), "file:///dir/".into(), upstream.clone());
+        let update = |uri: &str| TellClient {
+            upstream: upstream.clone(),
+            in_loggers: true,
+            is_expected: false,
+            notification: Notification {
+                method: "notifications/resources/updated".into(),
+                params: object(&format!(r#"{{"uri":"{uri}"}}"#)),
+            },
+        };
+        for _ in 0..400 {
+            state.tell(&update("file:///dir/a"), LogLevel::Warning);
+        }
+        for number in 0..5000 {
+            state.tell(&update(&format!("file:///dir/{number}")), LogLevel::Warning);
+        }
+        let _question = state.ask(&sampling()).expect("other news give way");
+        let mut stream = state.open_stream(None).expect("free");
+        let told: Vec<String> = std::iter::from_fn(|| next(&mut stream)).collect();
+        assert!(told.iter().filter(|text| text.contains(r#"dir/a""#)).count() <= 1);
+        assert!(told.last().is_some_and(|last| last.contains("sampling/createMessage")));
+        for _ in 0..2 {
+            state.tell(&update("file:///dir/a"), LogLevel::Warning);
+            assert!(next(&mut stream).is_some(), "what happens after it was read is said again");
+        }
+    }
+
+    #[test]
     fn s_res_08_an_update_reaches_the_subscription_that_covers_it() {
         let upstream = UpstreamName::new("files");
         let mut state = session("{}");
@@ -371,5 +445,23 @@ mod tests {
         }
         state.tell(&update("other", "file:///dir"), LogLevel::Warning);
         assert_eq!(next(&mut stream), None, "another server has no say over this resource");
+    }
+
+    #[test]
+    fn s_res_05_s_res_07_a_uri_that_became_another_servers_keeps_its_old_subscription_apart() {
+        let (one, two) = (UpstreamName::new("one"), UpstreamName::new("two"));
+        let others = PublicUris::new(|upstream, uri| {
+            (upstream.as_str() == "one").then(|| format!("switchyard://one/{uri}"))
+        });
+        let mut state = session("{}").with_public_uris(others);
+        assert!(state.subscribe("x:1".into(), "x:1".into(), one.clone()));
+        assert!(!state.subscribe("x:1".into(), "x:1".into(), one.clone()), "as before");
+        assert!(state.subscribe("x:1".into(), "x:1".into(), two.clone()), "another's");
+        assert_eq!(state.subscriptions(), 2);
+        let over = |upstream| StoppedFollowing::Over { local: "x:1".into(), upstream };
+        assert_eq!(state.stop_following("switchyard://one/x:1", None), over(one));
+        assert_eq!(state.stop_following("x:1", None), over(two.clone()));
+        assert_eq!(state.stop_following("x:1", None), StoppedFollowing::Unknown);
+        assert_eq!(state.stop_following("x:1", Some(("x:1".into(), two.clone()))), over(two));
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::backlog::Backlog;
-use super::ledger::Ledger;
-pub use crate::store::event_log::Weight;
+use super::ledger::{Held, Ledger};
+pub use crate::store::event_log::{LoggedEvent, Weight};
 
 /// See the module head.
 #[derive(Debug)]
@@ -37,6 +37,23 @@ struct Inner {
     reader: u64,
     attended: bool,
     waker: Option<Waker>,
+}
+
+impl Inner {
+    fn held(&self) -> Held {
+        let kept = self.backlog.bytes();
+        match self.attended {
+            true => Held {
+                kept: kept - self.backlog.waiting_bytes(),
+                flowing: self.backlog.waiting_before_answers(),
+            },
+            false => Held { kept, flowing: 0 },
+        }
+    }
+
+    fn is_left(&self) -> bool {
+        self.end.is_some() && !self.attended
+    }
 }
 
 /// Why nothing more comes.
@@ -88,13 +105,37 @@ impl Stream {
         self.lock().backlog.waiting_bytes()
     }
 
-    /// Puts a message on the stream. An answer always finds a place; what matters less gives way to what matters more.
-    pub fn push(&self, text: Bytes, weight: Weight) -> Result<(), Full> {
+    /// Puts a message on the stream and gives its number there. An answer always finds a place; what matters less gives way to what matters more.
+    pub fn push(&self, text: Bytes, weight: Weight) -> Result<u64, Full> {
+        self.push_event(LoggedEvent::new(text, weight))
+    }
+
+    /// As [`Stream::push`]. Who asks a question that found a place and was lost behind it learns so when that matters:
+    /// before a reader took it at once, else when a client comes back that has not seen it.
+    pub fn push_event(&self, event: LoggedEvent) -> Result<u64, Full> {
         self.change(|inner| {
-            let open = inner.end.is_none();
-            let kept = open && inner.backlog.push(text, weight, self.limit, inner.attended);
-            if kept { Ok(()) } else { Err(Full) }
+            let has_room = inner.end.is_none() && self.has_room(inner, &event);
+            let attended = inner.attended;
+            has_room.then(|| inner.backlog.push(event, self.limit, attended)).flatten().ok_or(Full)
         })
+    }
+
+    /// Whether its session may hold more. A reader who keeps up is not made to suffer for what others leave unread: one
+    /// message at a time it always gets.
+    fn has_room(&self, inner: &mut Inner, event: &LoggedEvent) -> bool {
+        if event.weight == Weight::Answer {
+            return true;
+        }
+        if !inner.attended {
+            // Nor does a large question that nobody reads take the place of all others.
+            let length = event.text.len();
+            return self.ledger.excess() == 0 && (length <= self.limit || length <= self.ledger.limit() / 2);
+        }
+        if self.ledger.is_crowded() {
+            inner.backlog.forget_passing();
+            return inner.backlog.waiting_before_answers() == 0;
+        }
+        true
     }
 
     /// Everything was said.
@@ -116,15 +157,13 @@ impl Stream {
 
     /// Reads again from behind `position`, or from the first event that nobody took.
     pub(super) fn read_after(self: &Arc<Self>, position: Option<u64>) -> StreamReader {
-        let mut inner = self.lock();
-        inner.reader += 1;
-        inner.attended = true;
-        if let Some(waker) = inner.waker.take() {
-            // The reader before this one finds out that it was replaced.
-            waker.wake();
-        }
-        let position = position.unwrap_or(inner.backlog.taken());
-        StreamReader { stream: Arc::clone(self), position, turn: inner.reader }
+        // The reader before this one is woken and finds out that it was replaced.
+        let (position, turn) = self.change(|inner| {
+            inner.reader += 1;
+            inner.attended = true;
+            (position.unwrap_or(inner.backlog.taken()), inner.reader)
+        });
+        StreamReader { stream: Arc::clone(self), position, turn }
     }
 
     /// Whether somebody reads it.
@@ -134,8 +173,7 @@ impl Stream {
 
     /// Whether everything was said and nobody reads it.
     pub(super) fn is_left(&self) -> bool {
-        let inner = self.lock();
-        inner.end.is_some() && !inner.attended
+        self.lock().is_left()
     }
 
     /// Whether something that mattered after `position` is gone.
@@ -146,6 +184,11 @@ impl Stream {
     /// Whether an answer after `position` is gone.
     pub(super) fn has_lost_answer_since(&self, position: u64) -> bool {
         self.lock().backlog.has_lost_answer_since(position)
+    }
+
+    /// A client has got no further than `position`: who asked what it can no longer be given learns that.
+    pub(super) fn tell_lost_since(&self, position: u64) {
+        self.lock().backlog.tell_lost_since(position);
     }
 
     /// Whether `position` was ever reached.
@@ -163,6 +206,36 @@ impl Stream {
         self.change(|inner| inner.backlog.forget_older(age));
     }
 
+    /// Forgets the oldest of what was taken, so many bytes if it can.
+    pub(super) fn shed(&self, bytes: usize) {
+        self.change(|inner| inner.backlog.shed(bytes));
+    }
+
+    /// Whether its session keeps more than this.
+    pub(super) fn keeps_more_than(&self, share: usize) -> bool {
+        self.ledger.kept() > share
+    }
+
+    /// Whether it keeps anything, everything was said, and nobody reads it.
+    pub(super) fn can_be_let_go(&self) -> bool {
+        let inner = self.lock();
+        inner.is_left() && inner.backlog.bytes() > 0
+    }
+
+    /// Whether this event waits for a reader.
+    pub(super) fn is_waiting(&self, number: u64) -> bool {
+        self.lock().backlog.is_waiting(number)
+    }
+
+    /// Forgets the oldest news that wait for nobody, so many bytes if it can.
+    pub(super) fn forget_news(&self, bytes: usize) {
+        self.change(|inner| {
+            if !inner.attended {
+                inner.backlog.forget_news(bytes);
+            }
+        });
+    }
+
     /// Forgets what merely passes and waits for nobody.
     pub(super) fn forget_unattended(&self) {
         self.change(|inner| {
@@ -175,7 +248,7 @@ impl Stream {
     /// Forgets everything, unless somebody reads it or may still write to it; says whether it did.
     pub(super) fn forget_if_left(&self) -> bool {
         self.change(|inner| {
-            let left = inner.end.is_some() && !inner.attended;
+            let left = inner.is_left();
             if left {
                 inner.backlog.forget();
             }
@@ -186,9 +259,13 @@ impl Stream {
     /// Changes the stream, keeps the ledger, and wakes the reader.
     fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
-        let before = inner.backlog.bytes();
+        let before = inner.held();
         let result = change(&mut inner);
-        self.ledger.change(before, inner.backlog.bytes());
+        if !inner.attended {
+            // What alone is more than its session may keep is not kept at the cost of what else there is.
+            inner.backlog.fit(self.ledger.limit());
+        }
+        self.ledger.change(before, inner.held());
         let waker = inner.waker.take();
         drop(inner);
         if let Some(waker) = waker {
@@ -206,7 +283,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.ledger.change(inner.backlog.bytes(), 0);
+        self.ledger.change(inner.held(), Held::default());
     }
 }
 
@@ -235,7 +312,7 @@ impl StreamReader {
         if inner.reader != self.turn {
             return Poll::Ready(Next::End(End::Replaced));
         }
-        let before = inner.backlog.bytes();
+        let before = inner.held();
         let Some((number, text)) = inner.backlog.take_after(self.position) else {
             return match inner.end {
                 Some(end) => Poll::Ready(Next::End(end)),
@@ -247,7 +324,7 @@ impl StreamReader {
         };
         self.position = number;
         inner.backlog.trim(self.stream.keep);
-        self.stream.ledger.change(before, inner.backlog.bytes());
+        self.stream.ledger.change(before, inner.held());
         Poll::Ready(Next::Event(number, text))
     }
 
@@ -259,10 +336,11 @@ impl StreamReader {
 
 impl Drop for StreamReader {
     fn drop(&mut self) {
-        let mut inner = self.stream.lock();
-        if inner.reader == self.turn {
-            inner.attended = false;
-            inner.waker = None;
-        }
+        self.stream.change(|inner| {
+            if inner.reader == self.turn {
+                inner.attended = false;
+                inner.waker = None;
+            }
+        });
     }
 }

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::event_id::{EventIds, Place};
-use super::ledger::{Ledger, Totals};
-use super::stream::{End, Full, Stream, StreamReader, Weight};
+use super::ledger::{Ledger, Limits, Totals};
+use super::stream::{End, Full, LoggedEvent, Stream, StreamReader, Weight};
 use crate::config::bounds::Bounds;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::RequestId;
@@ -33,17 +33,12 @@ pub struct Streams {
     ids: EventIds,
     /// Streams can be resumed since 2025-03-26.
     resumable: bool,
-    limits: Limits,
+    /// Unread bytes of one stream.
+    limit: usize,
+    /// How long a stream that has ended is kept.
+    age: Duration,
     ledger: Arc<Ledger>,
     table: Mutex<Table>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    stream: usize,
-    session: usize,
-    total: usize,
-    age: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -84,17 +79,13 @@ pub enum Resumed {
 
 impl Streams {
     pub(super) fn new(ids: EventIds, revision: Revision, bounds: &Bounds, totals: Arc<Totals>) -> Self {
-        let ledger = Ledger::new(totals);
-        let limits = Limits {
-            stream: bounds.stream_buffer,
-            session: bounds.session_buffer,
-            total: bounds.replay_total,
-            age: bounds.replay_age,
-        };
+        let limits = Limits { session: bounds.session_buffer, total: bounds.replay_total };
+        let ledger = Ledger::new(limits, totals);
         let resumable = revision >= Revision::V2025_03_26;
         let keep = if resumable { limits.session } else { 0 };
-        let standing = Stream::new(STANDING, limits.stream, keep, Arc::clone(&ledger));
-        Streams { standing, ids, resumable, limits, ledger, table: Mutex::default() }
+        let (limit, age) = (bounds.stream_buffer, bounds.replay_age);
+        let standing = Stream::new(STANDING, limit, keep, Arc::clone(&ledger));
+        Streams { standing, ids, resumable, limit, age, ledger, table: Mutex::default() }
     }
 
     /// With `pipe` as the one stream for everything; nothing on it can be resumed.
@@ -120,8 +111,8 @@ impl Streams {
     pub fn open(&self, requests: Requests) -> Arc<Stream> {
         let mut table = self.lock();
         table.last += 1;
-        let keep = if self.resumable { self.limits.session } else { 0 };
-        let stream = Stream::new(table.last, self.limits.stream, keep, Arc::clone(&self.ledger));
+        let keep = if self.resumable { self.ledger.limit() } else { 0 };
+        let stream = Stream::new(table.last, self.limit, keep, Arc::clone(&self.ledger));
         table.kept.push_back(Kept { stream: Arc::clone(&stream), requests });
         stream
     }
@@ -130,12 +121,16 @@ impl Streams {
     pub fn resume(&self, id: &str) -> Option<Resumed> {
         let Place { stream, number } = self.ids()?.open(id)?;
         if stream == STANDING {
-            let whole = self.standing.has_reached(number) && !self.standing.has_lost_since(number);
-            return whole.then_some(Resumed::Standing(number));
+            if !self.standing.has_reached(number) {
+                return None;
+            }
+            self.standing.tell_lost_since(number);
+            return (!self.standing.has_lost_since(number)).then_some(Resumed::Standing(number));
         }
         let table = self.lock();
         if let Some(kept) = table.kept.iter().find(|kept| kept.stream.number() == stream) {
             return kept.stream.has_reached(number).then(|| {
+                kept.stream.tell_lost_since(number);
                 match kept.stream.has_lost_answer_since(number) {
                     true => Resumed::Gone(stream, kept.requests.clone()),
                     false => Resumed::Request(kept.stream.read_after(Some(number))),
@@ -148,37 +143,55 @@ impl Streams {
 
     /// Puts a message on one of these streams, if it finds a place there and within the budget of the session. An answer
     /// always does.
-    pub fn put(&self, stream: &Stream, text: Bytes, weight: Weight) -> Result<(), Full> {
-        if weight != Weight::Answer && self.is_over_budget() {
-            return Err(Full);
-        }
-        let put = stream.push(text, weight);
+    pub fn put(&self, stream: &Stream, text: Bytes, weight: Weight) -> Result<u64, Full> {
+        self.put_event(stream, LoggedEvent::new(text, weight))
+    }
+
+    /// As [`Streams::put`].
+    pub fn put_event(&self, stream: &Stream, event: LoggedEvent) -> Result<u64, Full> {
+        // What others have put since then may have made this session's part smaller.
+        self.keep_within_budget();
+        let put = stream.push_event(event);
         self.keep_within_budget();
         put
     }
 
-    /// Lets go of what is over the budget: what was read already, then answers that nobody fetched, then what merely
-    /// passes.
-    fn keep_within_budget(&self) {
-        self.ledger.shrink_all(self.limits.total);
+    /// Lets go of what is over the budget, and of no more than that: of what was read already, on streams that were left
+    /// first; then of what merely passes and nobody reads; then of answers that nobody fetched; then of news that nobody
+    /// reads, so that unread streams keep nobody else from theirs for good.
+    pub fn keep_within_budget(&self) {
+        self.ledger.shrink_all();
         if !self.is_over_budget() {
             return;
         }
         let mut table = self.lock();
-        self.standing.forget_older(Duration::ZERO);
-        table.kept.iter().for_each(|kept| kept.stream.forget_older(Duration::ZERO));
-        while self.is_over_budget() {
-            let Some(at) = table.kept.iter().position(|kept| kept.stream.is_left()) else { break };
-            table.let_go(at);
+        for is_left in [true, false] {
+            let streams = table.kept.iter().map(|kept| &kept.stream);
+            streams.filter(|stream| stream.is_left() == is_left).for_each(|stream| self.shed(stream));
         }
+        self.shed(&self.standing);
         if self.is_over_budget() {
             self.standing.forget_unattended();
             table.kept.iter().for_each(|kept| kept.stream.forget_unattended());
         }
+        while self.is_over_budget() {
+            let Some(at) = table.kept.iter().position(|kept| kept.stream.can_be_let_go()) else { break };
+            table.let_go(at);
+        }
+        if self.is_over_budget() {
+            self.standing.forget_news(self.ledger.excess());
+        }
+    }
+
+    fn shed(&self, stream: &Stream) {
+        let excess = self.ledger.excess();
+        if excess > 0 {
+            stream.shed(excess);
+        }
     }
 
     fn is_over_budget(&self) -> bool {
-        self.ledger.is_over(self.limits.session, self.limits.total)
+        self.ledger.excess() > 0
     }
 
     /// Nothing more will be put on this stream.
@@ -197,7 +210,7 @@ impl Streams {
             table.kept.retain(|kept| kept.stream.ended_for().is_none());
             return;
         }
-        let age = self.limits.age;
+        let age = self.age;
         self.standing.forget_older(age);
         let is_old = |kept: &Kept| kept.stream.ended_for().is_some_and(|ended| ended >= age);
         while let Some(at) = table.kept.iter().position(|kept| is_old(kept) && kept.stream.is_left()) {
@@ -215,6 +228,18 @@ impl Streams {
     /// Whether a client reads any of them.
     pub fn are_attended(&self) -> bool {
         self.standing.is_attended() || self.lock().kept.iter().any(|kept| kept.stream.is_attended())
+    }
+
+    /// Whether a stream that ended no longer than `age` ago holds what its client has not read.
+    pub(super) fn owe_answers(&self, age: Duration) -> bool {
+        let is_recent = |stream: &Stream| stream.ended_for().is_some_and(|ended| ended < age);
+        let will_be_read = |stream: &Stream| self.resumable || stream.is_attended();
+        let table = self.lock();
+        table
+            .kept
+            .iter()
+            .map(|kept| &*kept.stream)
+            .any(|stream| stream.waiting() > 0 && is_recent(stream) && will_be_read(stream))
     }
 
     /// The session is over. Streams of requests that still run end with the answer that says so.
@@ -243,6 +268,7 @@ impl Table {
 #[cfg(test)]
 pub(super) mod tests {
     use futures_util::FutureExt;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::auth::principal::Principal;
@@ -254,6 +280,13 @@ pub(super) mod tests {
         let sealer = Arc::new(Sealer::ephemeral().expect("randomness"));
         let ids = EventIds::new(sealer, SessionId(1), Principal::Local);
         Streams::new(ids, revision, &bounds, Arc::default())
+    }
+
+    /// One of two sessions.
+    fn one_of_two(totals: &Arc<Totals>, bounds: &Bounds) -> Streams {
+        let sealer = Arc::new(Sealer::ephemeral().expect("randomness"));
+        let ids = EventIds::new(sealer, SessionId(1), Principal::Local);
+        Streams::new(ids, Revision::V2025_11_25, bounds, Arc::clone(totals))
     }
 
     fn text(text: &'static str) -> Bytes {
@@ -321,7 +354,7 @@ pub(super) mod tests {
         streams.put(&stream, text("a longer answer"), Weight::Answer).expect("always room");
         stream.finish();
         streams.tidy();
-        assert_eq!(streams.ledger.bytes(), 0);
+        assert_eq!(streams.ledger.kept(), 0);
         let Some(Resumed::Gone(_, requests)) = streams.resume(&id(&streams, stream.number(), 0)) else {
             panic!("its request is remembered");
         };
@@ -333,12 +366,143 @@ pub(super) mod tests {
         let bounds = Bounds { session_buffer: 10, ..Bounds::default() };
         let streams = streams(Revision::V2025_11_25, bounds);
         let stream = streams.open(request(1));
-        let mut reader = stream.read();
-        streams.put(&stream, text("a longer question"), Weight::Lasting).expect("the first is taken");
+        streams.put(&stream, text("a question"), Weight::Lasting).expect("it fits");
+        let asker = Some(CancellationToken::new());
+        let news = LoggedEvent::new(text("asks"), Weight::Lasting).asked_by(asker);
+        streams.put_event(streams.standing(), news).expect("it was not over before");
         assert!(streams.put(streams.standing(), text("more"), Weight::Lasting).is_err());
+        let mut reader = stream.read();
         streams.put(&stream, text("answer"), Weight::Answer).expect("always room");
-        assert_eq!(read(&mut reader), ["a longer question", "answer"], "what is read is not let go before");
+        assert_eq!(read(&mut reader), ["a question", "answer"], "what is read is not let go before");
         streams.put(streams.standing(), text("more"), Weight::Lasting).expect("there is room again");
+    }
+
+    #[test]
+    fn s_resum_05_06_what_a_reader_is_about_to_take_costs_nothing_that_is_kept() {
+        let bounds = Bounds { session_buffer: 10, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let (left, read_now) = (streams.open(request(1)), streams.open(request(2)));
+        streams.put(&left, text("kept"), Weight::Answer).expect("always room");
+        streams.ended(&left);
+        let mut reader = read_now.read();
+        streams.put(&read_now, text("a question of some length"), Weight::Lasting).expect("it is read");
+        streams.put(&read_now, text("an answer of some length"), Weight::Answer).expect("always room");
+        streams.ended(&read_now);
+        assert_eq!(read(&mut reader).len(), 2);
+        streams.tidy();
+        let Some(Resumed::Request(mut again)) = streams.resume(&id(&streams, left.number(), 0)) else {
+            panic!("it is kept");
+        };
+        assert_eq!(read(&mut again), ["kept"]);
+    }
+
+    #[test]
+    fn s_resum_05_s_https_17_what_others_leave_unread_refuses_nobody_and_is_theirs_to_let_go() {
+        let totals = Totals::of(Arc::new(2.into()));
+        let bounds = Bounds { replay_total: 20, ..Bounds::default() };
+        let (reads, leaves) = (one_of_two(&totals, &bounds), one_of_two(&totals, &bounds));
+        let stream = reads.open(request(1));
+        let mut reader = stream.read();
+        reads.put(&stream, text("progress 1"), Weight::Passing).expect("room");
+        reads.put(&stream, text("progress 2"), Weight::Passing).expect("room");
+        assert_eq!(read(&mut reader).len(), 2);
+        for _ in 0..5 {
+            let _ = leaves.put(leaves.standing(), text("news"), Weight::Lasting);
+        }
+        assert!(leaves.ledger.kept() <= 10, "its share");
+        reads.put(&stream, text("progress 3"), Weight::Passing).expect("it is read");
+        reads.put(reads.standing(), text("asks"), Weight::Lasting).expect("what was read gives way");
+        assert_eq!(read(&mut reader), ["progress 3"]);
+        reads.tidy();
+        assert!(reads.ledger.kept() <= 10);
+    }
+
+    #[test]
+    fn s_trust_03_s_elic_14_a_large_question_that_nobody_reads_is_in_no_other_s_way() {
+        let bounds = Bounds { stream_buffer: 10, session_buffer: 60, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let ask = |stream: &Stream, text| {
+            let lost = Some(CancellationToken::new());
+            streams.put_event(stream, LoggedEvent::new(text, Weight::Lasting).asked_by(lost)).is_ok()
+        };
+        let large = Bytes::from("a question with a picture".repeat(2));
+        assert!(!ask(streams.standing(), large.clone()), "more than half of what is kept");
+        assert!(ask(streams.standing(), large.slice(..25)), "it is not too large to be kept");
+        assert!(ask(streams.standing(), text("another")), "it takes no other's place");
+        let stream = streams.open(request(1));
+        let mut reader = stream.read();
+        assert!(ask(&stream, large) && ask(&stream, text("another")), "whoever reads gets what there is");
+        assert_eq!(read(&mut reader).len(), 2);
+    }
+
+    #[test]
+    fn s_resum_05_what_alone_is_too_large_to_keep_costs_nothing_else() {
+        let bounds = Bounds { session_buffer: 10, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let (small, unread, deserted) =
+            (streams.open(request(1)), streams.open(request(2)), streams.open(request(3)));
+        streams.put(&small, text("kept"), Weight::Answer).expect("always room");
+        streams.ended(&small);
+        let reader = deserted.read();
+        for stream in [&unread, &deserted] {
+            streams.put(stream, text("an answer of some length"), Weight::Answer).expect("always room");
+            streams.ended(stream);
+        }
+        drop(reader);
+        streams.tidy();
+        assert_eq!(streams.ledger.kept(), 4);
+        let gone = |stream: &Stream| {
+            matches!(streams.resume(&id(&streams, stream.number(), 0)), Some(Resumed::Gone(..)))
+        };
+        assert!(!gone(&small) && gone(&unread) && gone(&deserted));
+    }
+
+    #[test]
+    fn s_resum_02_s_elic_11_a_question_that_can_no_longer_be_given_is_told_to_its_asker() {
+        let bounds = Bounds { session_buffer: 12, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let asking = streams.open(request(1));
+        let ask = |stream: &Stream, text| {
+            let lost = CancellationToken::new();
+            let question = LoggedEvent::new(text, Weight::Lasting).asked_by(Some(lost.clone()));
+            streams.put_event(stream, question).expect("room");
+            lost
+        };
+        for stream in [&asking, streams.standing()] {
+            let mut reader = stream.read();
+            let seen = ask(stream, text("first"));
+            assert_eq!(read(&mut reader), ["first"]);
+            let taken = ask(stream, text("second"));
+            assert_eq!(read(&mut reader), ["second"]);
+            drop(reader);
+            let other = streams.open(request(2));
+            let unread = ask(&other, text("3"));
+            assert!(!seen.is_cancelled() && !taken.is_cancelled(), "it may have arrived");
+            other.finish();
+            assert!(other.forget_if_left() && unread.is_cancelled(), "nobody ever got it");
+            stream.shed(11);
+            let _ = streams.resume(&id(&streams, stream.number(), 2));
+            assert!(!taken.is_cancelled(), "it did arrive");
+            let resumed = streams.resume(&id(&streams, stream.number(), 1));
+            assert!(taken.is_cancelled() && !seen.is_cancelled());
+            assert_eq!(resumed.is_some(), stream.number() != STANDING, "a standing stream begins anew");
+        }
+    }
+
+    #[test]
+    fn s_https_17_a_reader_that_keeps_up_is_not_refused_for_what_others_leave_unread() {
+        let bounds = Bounds { session_buffer: 10, ..Bounds::default() };
+        let streams = streams(Revision::V2025_11_25, bounds);
+        let (slow, quick) = (streams.open(request(1)), streams.open(request(2)));
+        let (_stalled, mut reader) = (slow.read(), quick.read());
+        streams.put(&slow, text("a question of some length"), Weight::Lasting).expect("the first is taken");
+        assert!(streams.put(&slow, text("another"), Weight::Lasting).is_err());
+        for _ in 0..2 {
+            streams.put(&quick, text("progress"), Weight::Passing).expect("nothing waits there");
+            streams.put(&quick, text("question"), Weight::Lasting).expect("progress gives way");
+            assert!(streams.put(&quick, text("more"), Weight::Lasting).is_err(), "one at a time");
+            assert_eq!(read(&mut reader), ["question"]);
+        }
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl SessionTable {
         }
     }
 
+    /// Whether an answer that was given no longer than `age` ago waits for its client.
+    pub fn owe_answers(&self, age: Duration) -> bool {
+        self.all().iter().any(|handle| handle.streams().owe_answers(age))
+    }
+
     /// Ends all, at drain.
     pub async fn end_all(&self) {
         for handle in self.all() {

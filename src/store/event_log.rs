@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,30 @@ pub struct LoggedEvent {
     pub weight: Weight,
     /// When it was said.
     pub at: Instant,
+    /// Of a question: cancelled when the client can no longer get it.
+    pub asker: Option<CancellationToken>,
+}
+
+impl LoggedEvent {
+    /// Said now, and no question.
+    pub fn new(text: Bytes, weight: Weight) -> Self {
+        LoggedEvent { text, weight, at: Instant::now(), asker: None }
+    }
+
+    /// Whether something newer tells enough.
+    pub fn passes(&self) -> bool {
+        self.weight == Weight::Passing
+    }
+
+    /// Whether it lasts and nobody waits for it to be answered.
+    pub fn is_news(&self) -> bool {
+        self.weight == Weight::Lasting && self.asker.is_none()
+    }
+
+    /// A question, if somebody asks.
+    pub fn asked_by(self, asker: Option<CancellationToken>) -> Self {
+        LoggedEvent { asker, ..self }
+    }
 }
 
 /// The log of one stream. In memory here; a durable one keeps the same promises.
@@ -41,8 +66,8 @@ pub trait EventLog: std::fmt::Debug + Send {
     /// Forgets the oldest event that is left.
     fn forget_first(&mut self) -> Option<(u64, LoggedEvent)>;
 
-    /// Forgets the oldest event after `position` that merely passes.
-    fn forget_passing(&mut self, position: u64) -> Option<LoggedEvent>;
+    /// Forgets the oldest event after `position` that is `such` a one.
+    fn forget_such(&mut self, position: u64, such: fn(&LoggedEvent) -> bool) -> Option<(u64, LoggedEvent)>;
 
     /// The number of the newest event; 0 before the first. Forgetting changes nothing about it.
     fn last(&self) -> u64;
@@ -91,11 +116,10 @@ impl EventLog for MemoryLog {
         self.forget(0)
     }
 
-    fn forget_passing(&mut self, position: u64) -> Option<LoggedEvent> {
+    fn forget_such(&mut self, position: u64, such: fn(&LoggedEvent) -> bool) -> Option<(u64, LoggedEvent)> {
         let from = self.place_after(position);
-        let passing = |(_, event): &(u64, LoggedEvent)| event.weight == Weight::Passing;
-        let place = from + self.events.range(from..).position(passing)?;
-        self.forget(place).map(|(_, event)| event)
+        let place = from + self.events.range(from..).position(|(_, event)| such(event))?;
+        self.forget(place)
     }
 
     fn last(&self) -> u64 {
@@ -112,7 +136,7 @@ mod tests {
     use super::*;
 
     fn event(text: &'static str, weight: Weight) -> LoggedEvent {
-        LoggedEvent { text: Bytes::from_static(text.as_bytes()), weight, at: Instant::now() }
+        LoggedEvent::new(Bytes::from_static(text.as_bytes()), weight)
     }
 
     #[test]
@@ -123,8 +147,8 @@ mod tests {
             assert_eq!(log.append(event(text, weight)), number as u64 + 1);
         }
         assert_eq!(&log.forget_first().expect("there are four").1.text[..], b"a");
-        assert_eq!(&log.forget_passing(0).expect("the third").text[..], b"ccc");
-        assert!(log.forget_passing(0).is_none(), "nothing that merely passes is left");
+        assert_eq!(&log.forget_such(0, LoggedEvent::passes).expect("the third").1.text[..], b"ccc");
+        assert!(log.forget_such(0, LoggedEvent::passes).is_none(), "nothing that merely passes is left");
         assert_eq!((log.bytes(), log.last()), (6, 4));
         let mut left = Vec::new();
         let mut position = 0;

@@ -6,27 +6,17 @@
 use std::borrow::Cow;
 
 use super::call::UpstreamCall;
+use super::identity::{MARK_KEY, mark};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::quote;
 use crate::protocol::message::one_line;
-
-/// `_meta` keys that belong to one hop.
-const HOP_META: [&str; 8] = [
-    "progressToken",
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/logLevel",
-    "io.modelcontextprotocol/serverInfo",
-    "io.modelcontextprotocol/subscriptionId",
-    "io.modelcontextprotocol/related-task",
-];
+use crate::protocol::translate::HOP_META;
 
 /// Parameters that ask for what this release does not carry: tasks and answers to input requests.
 const HOP_PARAMS: [&str; 3] = ["task", "inputResponses", "requestState"];
 
 /// The gateway as a client names itself, in every revision (S-LIFE-08: no extended fields).
-pub(super) fn client_info() -> &'static str {
+fn client_info() -> &'static str {
     concat!(r#"{"name":"switchyard","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
 }
 
@@ -83,14 +73,30 @@ fn request_head(out: &mut Vec<u8>, id: u64, method: &str) {
     out.push(b'"');
 }
 
+/// The gateway's mark as a member of `_meta`, with the comma that stands before it.
+fn mark_member() -> String {
+    mark().map(|mark| format!(r#","{MARK_KEY}":"{mark}""#)).unwrap_or_default()
+}
+
+/// `params` of `initialize`, which declare these capabilities.
+pub(super) fn initialize_params(offered: Revision, capabilities: &[u8]) -> String {
+    let mark = mark().map(|mark| format!(r#","_meta":{{"{MARK_KEY}":"{mark}"}}"#)).unwrap_or_default();
+    format!(
+        r#"{{"protocolVersion":"{offered}","capabilities":{},"clientInfo":{}{mark}}}"#,
+        String::from_utf8_lossy(capabilities),
+        client_info()
+    )
+}
+
 /// `_meta` of a stateless request that the gateway makes on its own behalf.
 pub(super) fn own_meta(revision: Revision) -> String {
     format!(
         concat!(
             r#"{{"io.modelcontextprotocol/protocolVersion":"{}","#,
-            r#""io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+            r#""io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{{}}{}}}"#
         ),
         revision,
-        client_info()
+        client_info(),
+        mark_member()
     )
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::names::UpstreamName;
 use crate::protocol::json::Object;
@@ -30,24 +30,35 @@ pub struct SessionMessage {
     /// On one line.
     pub text: bytes::Bytes,
     /// Cancelled when it is lost on its way.
-    lost: Option<DropGuard>,
+    asker: Option<CancellationToken>,
 }
 
 impl SessionMessage {
     /// A message that nobody waits for.
     pub fn new(text: bytes::Bytes) -> Self {
-        SessionMessage { text, lost: None }
+        SessionMessage { text, asker: None }
     }
 
     /// A message that is answered: `lost` is cancelled unless it finds a place on a stream.
     pub fn awaited(text: bytes::Bytes, lost: CancellationToken) -> Self {
-        SessionMessage { text, lost: Some(lost.drop_guard()) }
+        SessionMessage { text, asker: Some(lost) }
+    }
+
+    /// Who waits for an answer, to be told when the message is lost behind its place.
+    pub fn asker(&self) -> Option<CancellationToken> {
+        self.asker.clone()
     }
 
     /// It found its place.
-    pub fn arrived(self) {
-        if let Some(guard) = self.lost {
-            guard.disarm();
+    pub fn arrived(mut self) {
+        self.asker = None;
+    }
+}
+
+impl Drop for SessionMessage {
+    fn drop(&mut self) {
+        if let Some(asker) = &self.asker {
+            asker.cancel();
         }
     }
 }

@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use super::connect::{Attempt, Expected};
 use super::declared::declared;
-use super::encode::client_info;
+use super::encode::initialize_params;
 use super::error::UpstreamError;
 use super::link::Link;
-use super::probe::{Facts, Verdict, initialized, judge};
+use super::probe::{Facts, Verdict, initialized, is_itself, judge};
 use super::stateless::StatelessHttp;
 use crate::protocol::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
 use crate::protocol::frame::Answer;
-use crate::protocol::json::quote;
 
 /// Probes that a server may refuse with another revision before the gateway gives up (S-META-09).
 const PROBES: usize = 3;
@@ -102,6 +101,7 @@ impl Attempt {
                     return Err(UpstreamError::unavailable("it does not speak the pinned revision"));
                 }
                 Verdict::NoCommonRevision => return Err(no_common_revision()),
+                Verdict::Itself => return Err(itself()),
             }
         }
         Err(UpstreamError::unavailable("it refuses every revision it names itself"))
@@ -127,21 +127,17 @@ impl Attempt {
 
     pub(super) async fn shake_hands_on_pipe(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
         let facts = self.shake_hands(link).await?;
-        link.send(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec());
+        link.notify("notifications/initialized", "");
         Ok(facts)
     }
 
     pub(super) async fn shake_hands(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
         let offered = self.expected.map_or(NEWEST_HANDSHAKE, Expected::revision);
-        let params = format!(
-            r#"{{"protocolVersion":{},"capabilities":{},"clientInfo":{}}}"#,
-            quote(offered.text()),
-            String::from_utf8_lossy(&declared(&self.client.capabilities, self.ask)),
-            client_info()
-        );
+        let params = initialize_params(offered, &declared(&self.client.capabilities, self.ask));
         let refused = |why: String| HandshakeFailed::Refused(UpstreamError::unavailable(why));
         let facts = match link.ask("initialize", &params).await {
             Ok(Answer::Result(result)) => initialized(&result).map_err(refused)?,
+            Ok(Answer::Error(error)) if is_itself(&error) => return Err(HandshakeFailed::Other(itself())),
             Ok(Answer::Error(error)) => {
                 return Err(refused(format!("it refused initialize: {}", error.message())));
             }
@@ -157,6 +153,10 @@ impl Attempt {
             _ => Ok(facts),
         }
     }
+}
+
+fn itself() -> UpstreamError {
+    UpstreamError::unavailable("it is this gateway itself; leave it out of the configuration")
 }
 
 fn no_common_revision() -> UpstreamError {

@@ -242,7 +242,7 @@ impl UpstreamHandle {
             && self.shared.users.is_alone(session, link.affinity())
             && link.facts().is_ok_and(|facts| facts.revision.era() == Era::Handshake)
         {
-            link.notify(method, &String::from_utf8_lossy(params));
+            link.notify(method, params);
         }
     }
 

@@ -16,10 +16,13 @@ use super::calls::Reply;
 use super::encode::TRACE_KEYS;
 use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, HttpAnswer, HttpTarget};
+use super::incoming::BATCH;
 use super::link::{FORGOTTEN, Link};
+use crate::protocol::batch::Messages;
 use crate::protocol::era::Revision;
-use crate::protocol::frame::{Answer, Frame, RequestId};
+use crate::protocol::frame::{Answer, Frame, FrameFault, RequestId};
 use crate::protocol::json::{Limits, string};
+use crate::protocol::message;
 
 /// Headers of one request besides the fixed ones.
 pub(super) type Headers = SmallVec<[(HeaderName, HeaderValue); 6]>;
@@ -126,6 +129,14 @@ impl HttpWire {
             link.end(FORGOTTEN);
             return Err(UpstreamError::SessionForgotten);
         }
+        if is_nameless_refusal(&reply, id)
+            && self.has_session()
+            // Boxed: it is far from being the rule.
+            && Box::pin(self.refuses_everything(link)).await
+        {
+            link.end(FORGOTTEN);
+            return Err(UpstreamError::SessionForgotten);
+        }
         let retry_after = seconds(reply.retry_after.as_ref());
         match reply.body {
             AnswerBody::Json(body) => match self.take_json(link, id, body) {
@@ -177,12 +188,25 @@ impl HttpWire {
         let reply = tokio::time::timeout(VERDICT, post).await.map_err(|_| link.lost())?;
         let reply = reply.map_err(|_| link.lost())?;
         match reply.body {
-            _ if reply.status == StatusCode::NOT_FOUND => Err(UpstreamError::SessionForgotten),
+            _ if reply.status == StatusCode::NOT_FOUND || is_nameless_refusal(&reply, id) => {
+                Err(UpstreamError::SessionForgotten)
+            }
             AnswerBody::Json(body) => {
                 self.take_json(link, id, body).ok().flatten().ok_or_else(|| link.lost())
             }
             _ => Err(link.lost()),
         }
+    }
+
+    /// Whether a ping fares as a call has that was refused without a word of its id: some servers tell with 400 that they
+    /// do not know a session, and that says as much as 404 (S-HTTPC-04).
+    async fn refuses_everything(&self, link: &Arc<Link>) -> bool {
+        let id = link.calls.next_id();
+        let ping = Bytes::from(message::request(id, "ping", b"{}"));
+        let headers = self.headers();
+        let post = client::post(&self.endpoint.target, &headers, ping, self.endpoint.limits);
+        let Ok(Ok(reply)) = tokio::time::timeout(VERDICT, post).await else { return false };
+        reply.status == StatusCode::NOT_FOUND || is_nameless_refusal(&reply, id)
     }
 
     /// Takes a JSON body, one message or a 2025-03-26 batch; gives the answer to `id` if it is among them.
@@ -192,16 +216,26 @@ impl HttpWire {
         id: u64,
         body: Bytes,
     ) -> Result<Option<Answer>, UpstreamError> {
-        let frames = Frame::parse_batch(body, self.endpoint.json)?;
-        let (mut found, mut fault) = (None, None);
-        for frame in frames {
-            match frame {
-                Ok(frame) => found = found.or(route(link, frame, id, Some(id))),
-                Err(other) => fault = Some(other),
+        let (mut found, mut broken) = (None, None);
+        let may_answer = |fault: &FrameFault| {
+            !fault.asks && fault.id.as_ref().is_none_or(|other| other.as_number() == Some(id))
+        };
+        for message in Messages::of(body, BATCH, self.endpoint.json) {
+            match message {
+                Ok(frame) => {
+                    link.unreadable.interrupted();
+                    found = found.or(route(link, frame, id, Some(id)));
+                }
+                Err(fault) if may_answer(&fault) => broken = Some(fault),
+                Err(fault) => {
+                    if link.skip(fault).is_break() {
+                        break;
+                    }
+                }
             }
         }
         // What is wrong with another message of the batch does not undo the answer.
-        match (found, fault) {
+        match (found, broken) {
             (None, Some(fault)) => Err(fault.into()),
             (found, _) => Ok(found),
         }
@@ -215,31 +249,6 @@ impl HttpWire {
     }
 }
 
-/// Messages of one link that may be under way without anybody waiting for them.
-pub(super) const IN_BACKGROUND: usize = 256;
-
-/// Posts a notification or an answer, without anybody waiting.
-pub(super) fn post_in_background(endpoint: &Endpoint, headers: Headers, link: &Arc<Link>, text: Bytes) {
-    // An upstream that provokes answers without end and takes none of them gets no more.
-    let Ok(place) = Arc::clone(&link.in_background).try_acquire_owned() else {
-        tracing::warn!(upstream = %link.upstream, "a message was dropped: too many are under way");
-        return;
-    };
-    let (endpoint, link) = (endpoint.clone(), Arc::clone(link));
-    tokio::task::spawn_local(async move {
-        let _place = place;
-        let post = client::post(&endpoint.target, &headers, text, endpoint.limits);
-        match tokio::time::timeout(link.ask_deadline, post).await {
-            Ok(Ok(reply)) if reply.status.is_success() => {}
-            Ok(Ok(reply)) => {
-                tracing::debug!(upstream = %link.upstream, status = %reply.status, "message refused")
-            }
-            Ok(Err(failure)) => tracing::debug!(upstream = %link.upstream, %failure, "message not delivered"),
-            Err(_) => tracing::debug!(upstream = %link.upstream, "message not acknowledged"),
-        }
-    });
-}
-
 /// Posts `notifications/initialized` and waits until it was taken: nothing may overtake it.
 pub(super) async fn post_initialized(endpoint: &Endpoint, headers: Headers) -> Result<(), UpstreamError> {
     let text = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
@@ -248,6 +257,16 @@ pub(super) async fn post_initialized(endpoint: &Endpoint, headers: Headers) -> R
         true => Ok(()),
         false => Err(bad_status(reply.status.as_u16(), seconds(reply.retry_after.as_ref()))),
     }
+}
+
+/// Whether a request was refused with 400 and without a word of its id, perhaps for what came around it.
+fn is_nameless_refusal(reply: &HttpAnswer, id: u64) -> bool {
+    if reply.status != StatusCode::BAD_REQUEST {
+        return false;
+    }
+    let AnswerBody::Json(body) = &reply.body else { return true };
+    let Ok(Frame::Response(response)) = Frame::parse(body.clone(), Limits::NONE) else { return true };
+    response.id.as_ref().and_then(RequestId::as_number) != Some(id)
 }
 
 /// Gives the answer to `id`; everything else goes where it belongs.

@@ -13,11 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::background::{IN_BACKGROUND, Posted, post_in_background};
 use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::calls::{CallTable, Caller};
 use super::connections::Connection;
 use super::error::UpstreamError;
-use super::http_wire::{HttpWire, IN_BACKGROUND, post_in_background};
+use super::http_wire::HttpWire;
+use super::incoming::Unreadable;
 use super::levels::Level;
 use super::messages::{DoubtRecipient, EndRecipient, LinkDoubted, LinkEnded, NewsRecipient};
 use super::open_questions::OpenQuestions;
@@ -90,6 +92,7 @@ pub struct Link {
     served: AtomicBool,
     pub(super) pings: Pings,
     pub(super) own_log: OwnLog,
+    pub(super) unreadable: Unreadable,
     /// Places for messages that nobody waits for, where each is an exchange of its own.
     pub(super) in_background: Arc<Semaphore>,
 }
@@ -141,6 +144,7 @@ impl Link {
             served: AtomicBool::new(false),
             pings: Pings::default(),
             own_log: OwnLog::default(),
+            unreadable: Unreadable::default(),
             in_background: Arc::new(Semaphore::new(IN_BACKGROUND)),
         })
     }
@@ -326,8 +330,12 @@ impl Link {
         (!is_own).then(caller)
     }
 
-    /// Sends a message that awaits no answer. Errors end up in the log: there is nobody to tell.
+    /// Sends an answer to what the upstream asked. Errors end up in the log: there is nobody to tell.
     pub(super) fn send(self: &Arc<Self>, text: Vec<u8>) {
+        self.post(text, Posted::Answer);
+    }
+
+    fn post(self: &Arc<Self>, text: Vec<u8>, what: Posted) {
         let text = Bytes::from(text);
         match &self.wire {
             Wire::Pipe(pipe) => {
@@ -335,14 +343,14 @@ impl Link {
                     tracing::debug!(upstream = %self.upstream, "a message could not be queued");
                 }
             }
-            Wire::Http(http) => post_in_background(&http.endpoint, http.headers(), self, text),
-            Wire::Sse(sse) => post_in_background(sse.endpoint(), sse.headers(), self, text),
+            Wire::Http(http) => post_in_background(&http.endpoint, http.headers(), self, text, what),
+            Wire::Sse(sse) => post_in_background(sse.endpoint(), sse.headers(), self, text, what),
         }
     }
 
     /// Sends a notification of the gateway's own.
-    pub(super) fn notify(self: &Arc<Self>, method: &str, params: &str) {
-        self.send(message::notification(method, params.as_bytes()));
+    pub(super) fn notify(self: &Arc<Self>, method: &str, params: impl AsRef<[u8]>) {
+        self.post(message::notification(method, params.as_ref()), Posted::Notification);
     }
 
     /// Tells the upstream that nobody waits for this call any longer.
@@ -350,10 +358,7 @@ impl Link {
         if self.has_ended() {
             return;
         }
-        self.notify(
-            "notifications/cancelled",
-            &format!(r#"{{"requestId":{id},"reason":"the caller left"}}"#),
-        );
+        self.notify("notifications/cancelled", format!(r#"{{"requestId":{id},"reason":"the caller left"}}"#));
     }
 }
 

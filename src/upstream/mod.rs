@@ -2,10 +2,11 @@
 //!
 //! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `events`, `rate` and `error` (what
 //! passes through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
-//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared` and
-//! `encode` (what is said of clients, and for them), `link`, `calls`, `asking` and `levels` (an open connection),
+//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared`,
+//! `encode` and `identity` (what is said of clients, for them, and of the gateway), `link`, `calls`, `asking` and `levels` (an open connection),
 //! `arrivals`, `questions`, `open_questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
-//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` (reading them), `http` (below both), `stateless` (calls
+//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` and
+//! `background` (reading and writing them), `http` (below both), `stateless` (calls
 //! that need no connection), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError`
 //! that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
@@ -13,6 +14,7 @@
 mod actor;
 mod arrivals;
 mod asking;
+mod background;
 mod backoff;
 pub mod call;
 mod calls;
@@ -31,6 +33,7 @@ pub mod handle;
 pub mod http;
 mod http_streams;
 mod http_wire;
+pub mod identity;
 mod incoming;
 mod levels;
 mod link;

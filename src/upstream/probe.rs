@@ -1,5 +1,6 @@
 //! Which era does this upstream speak? The judgement alone; asking is `connect`'s business (S-HTTPC-11, S-STDIO-05).
 
+use super::identity::{MARK_KEY, is_own};
 use crate::protocol::capability::ServerCapabilities;
 use crate::protocol::code::{HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::protocol::era::{Era, Revision};
@@ -31,6 +32,8 @@ pub(super) enum Verdict {
     NoCommonRevision,
     /// A server of the handshake era.
     Handshake,
+    /// The gateway that asked.
+    Itself,
 }
 
 /// Judges an answer; `http_status` is `None` on a pipe.
@@ -64,6 +67,7 @@ fn discovered(result: &Object, asked: Revision) -> Verdict {
 
 fn refused(error: &ErrorObject, http_status: Option<u16>, asked: Revision) -> Verdict {
     match error.code {
+        _ if is_itself(error) => Verdict::Itself,
         UNSUPPORTED_VERSION => {
             let supported = error.object.object("data").and_then(|data| data.share("supported"));
             let supported = supported.and_then(|raw| elements(&raw, Limits::NONE).ok()).unwrap_or_default();
@@ -83,6 +87,12 @@ fn refused(error: &ErrorObject, http_status: Option<u16>, asked: Revision) -> Ve
         }),
         _ => Verdict::Handshake,
     }
+}
+
+/// Whether the gateway refuses itself: it gives back the mark that it knew.
+pub(super) fn is_itself(error: &ErrorObject) -> bool {
+    let data = error.object.object("data");
+    data.and_then(|data| data.text(MARK_KEY).map(|mark| is_own(&mark))).unwrap_or(false)
 }
 
 fn everything() -> ServerCapabilities {
@@ -133,6 +143,7 @@ mod tests {
             Verdict::Retry(revision) => format!("retry {revision}"),
             Verdict::NoCommonRevision => "nothing in common".into(),
             Verdict::Handshake => "handshake".into(),
+            Verdict::Itself => "itself".into(),
         }
     }
 

@@ -201,7 +201,7 @@ async fn wait(
                 };
                 if let Some(params) = reports.as_mut().and_then(|reports| reports.next(&progress, revision_of(link))) {
                     activity.touch();
-                    link.send(message::notification("notifications/progress", &params));
+                    link.notify("notifications/progress", params);
                 }
             }
             answer = &mut question.answer => return answer.ok(),

@@ -133,7 +133,15 @@ impl StatelessHttp {
             if event.data.is_empty() {
                 continue;
             }
-            let frame = Frame::parse(event.data, self.endpoint.json)?;
+            let frame = match Frame::parse(event.data, self.endpoint.json) {
+                Ok(frame) => frame,
+                // It was not to be the answer.
+                Err(fault) if fault.asks => {
+                    tracing::debug!(%fault, "skipped what is not a message");
+                    continue;
+                }
+                Err(fault) => return Err(fault.into()),
+            };
             match frame {
                 Frame::Response(response) => match response.id.as_ref().and_then(RequestId::as_number) {
                     Some(number) if number != id => tracing::debug!("dropped an answer that nobody awaits"),

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::support::client::Whole;
+use crate::support::processes::peak;
 use crate::support::sse::Events;
-use crate::support::{Client, STATELESS, gateway, http_upstream};
+use crate::support::{Client, HANDSHAKE, STATELESS, gateway, http_upstream};
 
 async fn post(client: &Client, body: &str) -> Whole {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
@@ -85,4 +86,37 @@ async fn s_base_07_batches_are_refused_everywhere_else() {
         let client = gateway.client(revision).await;
         post(&client, batch).await.expect_error(400, -32600);
     }
+}
+
+#[tokio::test]
+async fn s_base_18_s_https_14_an_array_of_very_many_elements_costs_no_more_than_its_text() {
+    let gateway = gateway().start().await;
+    let (old, new) = (gateway.handshake("2025-03-26").await, gateway.handshake(HANDSHAKE).await);
+    let mut nobody = old.clone();
+    nobody.session = None;
+    let body = format!("[{}1]", "1,".repeat(2_000_000));
+    let before = peak(gateway.pid()).await;
+    for client in [nobody, new, old, gateway.stateless()] {
+        post(&client, &body).await.expect_error(400, -32600);
+    }
+    let grown = peak(gateway.pid()).await - before;
+    println!("it grew by {grown} bytes");
+    assert!(grown < 64 << 20, "it grew by {grown} bytes");
+}
+
+#[tokio::test]
+async fn s_base_18_s_https_14_what_is_beyond_a_limit_in_one_item_is_told_under_its_id_alone() {
+    let gateway = gateway().start().await;
+    let client = gateway.handshake("2025-03-26").await;
+    let deep = format!("{}{}", "[".repeat(150), "]".repeat(150));
+    let batch = format!(
+        r#"[{{"jsonrpc":"2.0","id":"p","method":"ping"}},{{"jsonrpc":"2.0","id":"deep","method":"tools/call","params":{{"name":"x","arguments":{{"a":{deep}}}}}}}]"#
+    );
+    let answer = post(&client, &batch).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let responses = messages_of(&answer);
+    let of =
+        |id: &str| responses.iter().find(|response| response["id"] == id).expect("each request is answered");
+    assert_eq!(of("p")["result"], json!({}));
+    assert_eq!(of("deep")["error"]["code"], -32600);
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::command_line::Directory;
-use crate::support::{HANDSHAKE, STATELESS, eventually, gateway, http_upstream, stateless_upstream};
+use crate::support::{
+    HANDSHAKE, STATELESS, eventually, gateway, http_upstream, patiently, stateless_upstream,
+};
 
 const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.yaml");
 
@@ -136,5 +138,21 @@ async fn schema_accepts_what_is_shipped_and_refuses_what_is_misspelt() {
         json!([]),
     ] {
         assert!(!schema.is_valid(&wrong), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_whose_reader_has_gone_ends_quietly() {
+    let directory = Directory::new().await;
+    for arguments in [&["schema"][..], &["check", "--json", "-c", CONFIGURATION], &["check", "-c", "nothing"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("pipes are to be had");
+        drop(reader);
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.args(arguments).current_dir(&directory.0).kill_on_drop(true);
+        command.stderr(writer.try_clone().expect("pipes are to be had")).stdout(writer);
+        let status = patiently("the command to end", command.status()).await.expect("it was built");
+        let expected = if arguments.contains(&"nothing") { 2 } else { 0 };
+        assert_eq!(status.code(), Some(expected), "{arguments:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::{HANDSHAKE, gateway, http_upstream, stateless_upstream, within};
@@ -67,7 +68,7 @@ async fn s_https_12_s_canc_05_leaving_is_cancellation_in_the_stateless_era() {
 }
 
 #[tokio::test]
-async fn s_https_20_f52_sigterm_lets_running_calls_finish_and_exits_cleanly() {
+async fn s_https_20_f52_a_signal_lets_running_calls_finish_and_the_exit_is_clean() {
     let upstream = http_upstream("one")
         .on("tools/call", |mut call| async move {
             call.progress(1.0, 2.0).await;
@@ -76,17 +77,21 @@ async fn s_https_20_f52_sigterm_lets_running_calls_finish_and_exits_cleanly() {
         })
         .start()
         .await;
-    let mut gateway = gateway().with("one", &upstream).start().await;
-    let client = gateway.handshake(HANDSHAKE).await;
-    client.until_tools(&["one__echo"]).await;
-    let mut stream = client.standalone_stream().await;
-    let running = client.open_call_with_progress("one__echo", json!(1)).await;
-    upstream.until_received("tools/call", 1).await;
-    let (status, answer) = tokio::join!(gateway.terminate(), running.answer());
-    assert!(status.success(), "{status:?}");
-    assert_eq!(answer.text(), "in time");
-    within(Duration::from_secs(5), "the standalone stream to end", async {
-        while stream.next().await.is_some() {}
-    })
-    .await;
+    for signal in [Signal::TERM, Signal::HUP] {
+        let mut gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut stream = client.standalone_stream().await;
+        let before = upstream.received("tools/call").len();
+        let running = client.open_call_with_progress("one__echo", json!(1)).await;
+        upstream.until_received("tools/call", before + 1).await;
+        gateway.signal(signal);
+        let (status, answer) = tokio::join!(gateway.ended(), running.answer());
+        assert!(status.success(), "{status:?}");
+        assert_eq!(answer.text(), "in time");
+        within(Duration::from_secs(5), "the standalone stream to end", async {
+            while stream.next().await.is_some() {}
+        })
+        .await;
+    }
 }

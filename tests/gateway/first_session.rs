@@ -150,3 +150,22 @@ async fn demo_servers_of_either_era_stand_behind_the_gateway_over_both_transport
     }
     over_http.kill().await.expect("it runs");
 }
+
+#[tokio::test]
+async fn a_program_named_by_a_path_is_looked_for_where_its_file_is() {
+    let directory = Directory::new().await;
+    for folder in ["etc/bin", "etc/work", "elsewhere"] {
+        tokio::fs::create_dir_all(directory.0.join(folder)).await.expect("the directory takes folders");
+    }
+    let script = format!("#!/bin/sh\nexec {} demo-server\n", env!("CARGO_BIN_EXE_switchyard"));
+    directory.write("etc/bin/server", &script).await;
+    let program = directory.0.join("etc/bin/server");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    tokio::fs::set_permissions(&program, mode).await.expect("the file is ours");
+    let file = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nservers:\n  a: { command: bin/server }\n  b: { command: ./bin/server, cwd: work }\n";
+    directory.write("etc/gateway.yaml", file).await;
+    // Neither the gateway's own directory nor the child's is where the path starts.
+    let gateway =
+        Plan::start_in(&directory.0.join("elsewhere"), &["serve", "-c", "../etc/gateway.yaml"]).await;
+    gateway.stateless().until_tools(&["a__echo", "b__echo"]).await;
+}

@@ -96,6 +96,49 @@ async fn s_httpc_04_f09_a_forgotten_session_is_opened_anew_and_the_client_s_live
 }
 
 #[tokio::test]
+async fn s_httpc_04_f09_a_session_that_is_unknown_with_400_is_opened_anew_as_well() {
+    let upstream = http_upstream("one").forgetting_with(400).start().await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    client.call("one__echo", json!({ "n": 1 })).await.text();
+    let before = upstream.received("initialize").len();
+    upstream.forget_sessions();
+    assert_eq!(client.call("one__echo", json!({ "n": 2 })).await.text(), r#"one echoes {"n":2}"#);
+    assert!(upstream.received("initialize").len() > before);
+}
+
+#[tokio::test]
+async fn s_httpc_04_400_to_one_call_ends_no_session() {
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut call| async move {
+            let json = [("Content-Type", "application/json")];
+            let id = match call.params()["arguments"]["named"].as_bool() {
+                Some(true) => call.id().to_owned(),
+                _ => "null".to_owned(),
+            };
+            let refusal =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-31999,"message":"not so"}}}}"#);
+            call.http(400, &json, refusal.as_bytes()).await;
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    // The session's own connection is opened by its first call.
+    client.call("one__echo", json!({ "named": true })).await;
+    let sessions = upstream.received("initialize").len();
+    for (named, pings) in [(true, 0), (false, 1)] {
+        let before = upstream.received("ping").len();
+        let answer = client.call("one__echo", json!({ "named": named })).await;
+        assert_eq!(answer.error()["code"], -31999, "{}", answer.raw);
+        assert_eq!(upstream.received("ping").len() - before, pings);
+    }
+    assert_eq!(upstream.received("initialize").len(), sessions);
+}
+
+#[tokio::test]
 async fn s_httpc_04_many_calls_meet_one_lost_session_and_it_is_reopened_once() {
     let upstream = http_upstream("one").start().await;
     let gateway = gateway().with("one", &upstream).config(QUICK).start().await;

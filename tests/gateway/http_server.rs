@@ -143,6 +143,27 @@ async fn s_https_07_accept_and_content_type_are_heeded() {
 }
 
 #[tokio::test]
+async fn s_https_07_s_canc_01_a_withdrawn_request_ends_in_nothing_that_its_client_did_not_accept() {
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut call| async move { call.disconnected().await })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__echo"]).await;
+    let params = json!({ "name": "one__echo", "arguments": {} });
+    let mut headers = client.headers("tools/call", &params);
+    headers.set("Accept", "application/json");
+    let body = json!({ "jsonrpc": "2.0", "id": 900, "method": "tools/call", "params": params }).to_string();
+    let running = client.open_raw(json!(900), "tools/call", headers, body.as_bytes()).await;
+    upstream.until_received("tools/call", 1).await;
+    assert_eq!(client.notify("notifications/cancelled", json!({ "requestId": 900 })).await, 202);
+    let ended = running.whole().await;
+    assert_eq!((ended.status, ended.body.as_str()), (202, ""));
+    assert_eq!(ended.headers.get("content-type"), None);
+}
+
+#[tokio::test]
 async fn s_https_08_the_version_header_is_optional_but_never_wrong() {
     let gateway = gateway().start().await;
     for revision in ["2025-06-18", HANDSHAKE] {

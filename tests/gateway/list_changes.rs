@@ -233,3 +233,38 @@ async fn f12_ten_servers_of_a_thousand_tools_are_one_list() {
     .await;
     assert_eq!((names[0].as_str(), names[9_999].as_str()), ("s0__t0", "s9__t999"), "in configured order");
 }
+
+#[tokio::test]
+async fn s_list_01_who_has_read_the_resources_is_still_told_of_changed_templates() {
+    const CHANGED: &str = "notifications/resources/list_changed";
+    let upstream = http_upstream("one").start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let witness = gateway.handshake(HANDSHAKE).await;
+    witness.until_tools(&["one__echo"]).await;
+    let mut seen = witness.standalone_stream().await;
+    upstream.until_standing().await;
+    seen.messages_within(Duration::from_millis(700)).await;
+    // The first reads only the resources, the second reads both, the third fails to read the templates.
+    let clients = [
+        gateway.handshake(HANDSHAKE).await,
+        gateway.handshake(HANDSHAKE).await,
+        gateway.handshake(HANDSHAKE).await,
+    ];
+    let template = json!({ "uriTemplate": "new://{id}", "name": "new" });
+    upstream.show(|shown| shown.templates.push(template));
+    upstream.announce(CHANGED, json!({})).await;
+    seen.until_method(CHANGED).await;
+    for (n, client) in clients.iter().enumerate() {
+        client.request("resources/list", json!({})).await.result();
+        match n {
+            1 => _ = client.request("resources/templates/list", json!({})).await.result(),
+            2 => _ = client.request("resources/templates/list", json!({ "cursor": "x" })).await.error(),
+            _ => {}
+        }
+        let mut stream = client.standalone_stream().await;
+        match n {
+            1 => stream.never(CHANGED, Duration::from_millis(500)).await,
+            _ => _ = stream.until_method(CHANGED).await,
+        }
+    }
+}

@@ -250,6 +250,51 @@ async fn f52_a_draining_gateway_takes_no_request_in_a_batch_either() {
 }
 
 #[tokio::test]
+async fn f52_s_https_20_s_resum_04_a_client_comes_back_to_a_draining_gateway_for_its_answer() {
+    for back_in_time in [true, false] {
+        let finish = Arc::new(Notify::new());
+        let may_finish = Arc::clone(&finish);
+        let upstream = http_upstream("one")
+            .on("tools/call", move |mut call| {
+                let may_finish = Arc::clone(&may_finish);
+                async move {
+                    may_finish.notified().await;
+                    call.text("in time").await;
+                }
+            })
+            .start()
+            .await;
+        let mut gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        let standing = client.standalone_stream().await;
+        let mut running = client.open_call("one__echo", json!({})).await;
+        running.event().await.expect("an event that says where the client is");
+        let place = running.cut(false);
+        gateway.signal(rustix::process::Signal::TERM);
+        eventually("readiness to be withdrawn", || async {
+            (gateway.admin_get("/readyz").await.status == 503).then_some(())
+        })
+        .await;
+        drop(standing);
+        assert_eq!(client.get().await.head().await.status(), 503, "nothing new is begun");
+        if !back_in_time {
+            finish.notify_one();
+            eventually("the call to end", || async {
+                let sessions = gateway.admin_get("/api/v1/sessions").await;
+                sessions.body.contains(r#""calls_in_flight":0"#).then_some(())
+            })
+            .await;
+        }
+        let resumed = client.resume(&place).await;
+        finish.notify_one();
+        let (status, answer) = tokio::join!(gateway.ended(), resumed.answer());
+        assert!(status.success(), "{status:?}");
+        assert_eq!(answer.text(), "in time");
+    }
+}
+
+#[tokio::test]
 async fn f52_what_does_not_end_within_the_drain_is_ended_and_the_exit_is_clean() {
     let upstream = http_upstream("one")
         .on("tools/call", |mut call| async move { call.disconnected().await })

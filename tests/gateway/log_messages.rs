@@ -1,5 +1,6 @@
 //! Log messages further on: levels shared and fresh, who may see them, what is cut from them (S-LOG).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -314,5 +315,47 @@ async fn s_log_01_messages_reach_the_session_that_caused_them_and_no_other() {
             logged(&caller, &mut to_caller).await.iter().map(|log| log.params()["data"].clone()).collect();
         assert_eq!(mine, LEVELS[3..], "{transport:?}");
         to_bystander.never(LOG, Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn s_log_01_a_new_level_holds_for_calls_under_way() {
+    for transport in [Transport::Http, Transport::Stdio] {
+        let go_on = Arc::new(tokio::sync::Notify::new());
+        let awaited = Arc::clone(&go_on);
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("tools/call", move |mut call| {
+                let awaited = Arc::clone(&awaited);
+                async move {
+                    for said in ["heard", "unheard"] {
+                        awaited.notified().await;
+                        call.notify("notifications/message", json!({ "level": "debug", "data": said })).await;
+                    }
+                    call.text("done").await;
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        let mut stream = client.standalone_stream().await;
+        let mut call = client.open_call("one__echo", json!({})).await;
+        upstream.until_received("tools/call", 1).await;
+        client.request("logging/setLevel", json!({ "level": "debug" })).await.result();
+        go_on.notify_one();
+        let on_its_way = tokio::select! {
+            told = call.until_method("notifications/message") => told,
+            told = stream.until_method("notifications/message") => told,
+        };
+        assert_eq!(on_its_way.params()["data"], "heard", "{transport:?}");
+        client.request("logging/setLevel", json!({ "level": "error" })).await.result();
+        go_on.notify_one();
+        let answer = call.answer().await;
+        let later = stream.messages_within(Duration::from_millis(300)).await;
+        let told = answer.before.iter().chain(&later).filter(|told| told.method() == "notifications/message");
+        let unwanted: Vec<&Value> =
+            told.map(|told| &told.params()["data"]).filter(|data| **data != "heard").collect();
+        assert!(unwanted.is_empty(), "{transport:?}: {unwanted:?}");
     }
 }

@@ -317,10 +317,108 @@ async fn s_stdio_10_f27_a_client_that_takes_nothing_is_left() {
         }
     };
     within(Duration::from_secs(15), "the gateway to go", flood).await;
-    assert_eq!(pipe.ended().await.code(), Some(0));
+    assert_eq!(pipe.ended().await.code(), Some(1), "not all was written");
     let mut rest = Vec::new();
     patiently("what was written", pipe.output.get_mut().read_to_end(&mut rest)).await.expect("readable");
     assert!(rest.len() < 4_000_000, "{} bytes were kept for nobody", rest.len());
+}
+
+/// Text of this many bytes takes a slow reader a while.
+const LONG: usize = 3_000_000;
+
+impl Pipe {
+    /// Reads what comes like a client that has much else to do, until a line of at least `LONG` bytes or the end.
+    async fn read_slowly(&mut self) -> String {
+        let mut piece = vec![0; 32 * 1024];
+        let mut all = Vec::new();
+        loop {
+            let read = patiently("bytes", self.output.get_mut().read(&mut piece)).await.expect("readable");
+            all.extend_from_slice(&piece[..read]);
+            if read == 0 || (all.len() > LONG && all.ends_with(b"\n")) {
+                return String::from_utf8(all).expect("UTF-8");
+            }
+            // About a megabyte in a second.
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_stdio_01_s_https_17_a_client_that_reads_slowly_gets_whole_lines() {
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut call| async move { call.text(&"x".repeat(LONG)).await })
+        .start()
+        .await;
+    for input_ends in [false, true] {
+        let mut pipe =
+            Pipe::start(&gateway().with("one", &upstream).config("bounds: { write_stall: 1s }")).await;
+        pipe.initialize(HANDSHAKE).await;
+        pipe.until_tool(HANDSHAKE, "one__echo").await;
+        let before = upstream.received("tools/call").len();
+        pipe.send(&request(HANDSHAKE, json!(1), "tools/call", echo(json!({})))).await;
+        upstream.until_received("tools/call", before + 1).await;
+        // Once the answer is on its way, whatever time the upstream needed for it.
+        patiently("the answer to begin", pipe.output.get_mut().fill_buf()).await.expect("readable");
+        if input_ends {
+            drop(pipe.input.take());
+        }
+        let read = pipe.read_slowly().await;
+        assert!(read.ends_with('\n'), "{} bytes, and the last line is cut", read.len());
+        // News of lists may come at any time.
+        let lines: Vec<&str> = read.lines().filter(|line| !line.contains("/list_changed\"")).collect();
+        let [line] = lines.as_slice() else { panic!("{:?}", read.lines().map(str::len).collect::<Vec<_>>()) };
+        let answer: Value = serde_json::from_str(line).expect("a whole line");
+        let text = answer["result"]["content"][0]["text"].as_str();
+        assert_eq!(text.map(str::len), Some(LONG), "{}", &line[..line.len().min(600)]);
+        drop(pipe.input.take());
+        assert_eq!(pipe.ended().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn s_stdio_01_what_a_client_never_took_is_told_by_the_exit_code() {
+    let upstream = http_upstream("one")
+        .on("tools/call", |mut call| async move { call.text(&"x".repeat(LONG)).await })
+        .start()
+        .await;
+    let mut pipe = Pipe::start(&gateway().with("one", &upstream)).await;
+    pipe.initialize(HANDSHAKE).await;
+    pipe.until_tool(HANDSHAKE, "one__echo").await;
+    pipe.send(&request(HANDSHAKE, json!(1), "tools/call", echo(json!({})))).await;
+    patiently("the answer to begin", pipe.output.get_mut().fill_buf()).await.expect("readable");
+    drop(pipe.input.take());
+    assert_eq!(pipe.ended().await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn s_https_20_a_signal_leaves_running_calls_the_whole_drain_and_their_client_its_say() {
+    let upstream = stdio_upstream("one")
+        .on("tools/call", |mut call| async move {
+            if call.params()["arguments"]["long"] == true {
+                call.cancelled().await;
+                return;
+            }
+            call.pause(2_500).await;
+            call.text("in time").await;
+        })
+        .start()
+        .await;
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::HUP] {
+        let mut pipe = Pipe::start(&gateway().with("one", &upstream)).await;
+        pipe.initialize(HANDSHAKE).await;
+        pipe.until_tool(HANDSHAKE, "one__echo").await;
+        let before = upstream.received("tools/call").len();
+        pipe.send(&request(HANDSHAKE, json!(1), "tools/call", echo(json!({})))).await;
+        pipe.send(&request(HANDSHAKE, json!(2), "tools/call", echo(json!({ "long": true })))).await;
+        upstream.until_received("tools/call", before + 2).await;
+        signal_process(pipe.pid(), signal);
+        let params = json!({ "requestId": 2, "reason": "enough" });
+        pipe.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params })).await;
+        let answer = pipe.next().await.expect("the answer");
+        assert_eq!(answer["result"]["content"][0]["text"], "in time", "{answer}");
+        assert_eq!(pipe.next().await, None, "nothing comes after it");
+        assert_eq!(pipe.ended().await.code(), Some(0));
+    }
 }
 
 #[tokio::test]

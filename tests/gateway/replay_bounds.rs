@@ -96,6 +96,98 @@ async fn s_resum_05_older_streams_make_room_and_the_newest_stays() {
 }
 
 #[tokio::test]
+async fn s_resum_05_06_what_a_client_reads_costs_nobody_what_is_kept() {
+    let upstream = heavy().start().await;
+    let bounds = "bounds: { session_buffer: 128KiB, replay_total: 512KiB }";
+    let gateway = gateway().with("one", &upstream).config(bounds).start().await;
+    let (reader, other) = (gateway.handshake(HANDSHAKE).await, gateway.handshake(HANDSHAKE).await);
+    for client in [&reader, &other] {
+        client.until_tools(&["one__echo"]).await;
+    }
+    let mut left = Vec::new();
+    for client in [&reader, &other] {
+        left.push((client, left_after_one_step(client, 100).await));
+    }
+    upstream.until_received("tools/call", 2).await;
+    // Far more than a session may keep, and than all may: every byte of it is read at once.
+    let large = || async {
+        let params = json!({ "name": "one__echo", "arguments": { "size": 1_200_000 }, "_meta": { "progressToken": 1 } });
+        reader.request("tools/call", params).await
+    };
+    for answer in futures_util::future::join_all((0..5).map(|_| large())).await {
+        assert_eq!(answer.text().len(), 1_200_000);
+    }
+    for (client, place) in left {
+        let messages = resumed(client, &place).await.expect("its stream is known");
+        let response = messages.last().expect("a response");
+        assert!(response.json.get("result").is_some(), "a hundred bytes are kept: {}", response.raw);
+    }
+}
+
+/// As many bytes as the call asks for, or a question of as many; its tool tells how that was answered.
+fn inquisitive() -> UpstreamPlan {
+    http_upstream("one").on("tools/call", |mut call| async move {
+        let arguments = call.params()["arguments"].clone();
+        let words =
+            "x".repeat(usize::try_from(arguments["size"].as_u64().unwrap_or_default()).expect("small"));
+        if arguments["asks"] != true {
+            call.progress(1.0, 2.0).await;
+            call.pause(50).await;
+            return call.text(&words).await;
+        }
+        call.pause(100).await;
+        let form = json!({ "message": words, "requestedSchema": { "type": "object", "properties": {} } });
+        let answer = call.ask("elicitation/create", form).await;
+        call.text(answer["result"]["action"].as_str().unwrap_or("refused")).await;
+    })
+}
+
+/// A call that asks and is left with the question; gives the place of its priming event.
+async fn left_with_a_question(client: &Client, size: usize) -> Place {
+    let mut running = client.open_call("one__echo", json!({ "asks": true, "size": size })).await;
+    running.until_method("elicitation/create").await;
+    let mut place = running.cut(true);
+    assert!(place.is_primed);
+    place.ids.truncate(1);
+    place
+}
+
+#[tokio::test]
+async fn s_resum_02_05_a_question_waits_for_its_client_whatever_other_calls_answer() {
+    let upstream = inquisitive().start().await;
+    let gateway = gateway().with("one", &upstream).config("bounds: { prime_after: 10ms }").start().await;
+    let client = gateway.handshake_with(HANDSHAKE, json!({ "elicitation": {} })).await;
+    client.until_tools(&["one__echo"]).await;
+    let place = left_with_a_question(&client, 10).await;
+    let params =
+        json!({ "name": "one__echo", "arguments": { "size": 1_200_000 }, "_meta": { "progressToken": 1 } });
+    assert_eq!(client.request("tools/call", params).await.text().len(), 1_200_000);
+    let mut resumed = client.resume(&place).await;
+    let asked = resumed.until_method("elicitation/create").await;
+    assert_eq!(client.respond(&asked.json["id"], json!({ "action": "decline" })).await, 202);
+    assert_eq!(resumed.answer().await.text(), "decline");
+}
+
+#[tokio::test]
+async fn s_resum_05_s_elic_11_a_question_that_had_to_go_is_cancelled_when_its_client_is_back() {
+    let upstream = inquisitive().start().await;
+    let bounds = "bounds: { prime_after: 10ms, stream_buffer: 16KiB, session_buffer: 16KiB }";
+    let gateway = gateway().with("one", &upstream).config(bounds).start().await;
+    let client = gateway.handshake_with(HANDSHAKE, json!({ "elicitation": {} })).await;
+    client.until_tools(&["one__echo"]).await;
+    let place = left_with_a_question(&client, 10_000).await;
+    let parked = left_after_one_step(&client, 10_000).await;
+    within(Duration::from_secs(5), "the other answer to be kept", async {
+        let messages = resumed(&client, &parked).await.expect("it is known");
+        assert!(messages.last().is_some_and(|last| last.json.get("result").is_some()), "it is kept");
+    })
+    .await;
+    let resumed = client.resume(&place).await;
+    let answer = within(Duration::from_secs(5), "the call to go on", resumed.answer()).await;
+    assert_eq!(answer.text(), "cancel");
+}
+
+#[tokio::test]
 async fn s_resum_05_f31_what_is_kept_for_all_sessions_is_bounded() {
     let upstream = heavy().start().await;
     let bounds = "bounds: { session_buffer: 1MiB, replay_total: 2MiB }";

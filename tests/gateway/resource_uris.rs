@@ -246,3 +246,31 @@ async fn s_res_10_what_a_tool_s_metadata_points_to_can_be_read_under_the_name_sh
     let read = client.request("resources/read", json!({ "uri": "ui://widget/main.html" })).await;
     assert_eq!(read.result()["contents"][0]["text"], "three reads \"ui://widget/main.html\"");
 }
+
+#[tokio::test]
+async fn s_trust_03_s_sec_12_templates_made_to_take_long_hold_nobody_up() {
+    let slow =
+        |n: usize| json!({ "uriTemplate": format!("x:{{+r}}{}/{{b}}{n}", "/{a}a".repeat(80)), "name": "t" });
+    let evil = http_upstream("evil")
+        .show(move |shown| shown.templates = (0..256).map(slow).collect())
+        .on("tools/call", |mut call| async move {
+            let link = |n: usize| json!({ "type": "resource_link", "uri": format!("x:{}{n}", "/a".repeat(2000)), "name": "l" });
+            let links: Vec<Value> = (0..20).map(link).collect();
+            call.result(json!({ "content": links })).await;
+        })
+        .start()
+        .await;
+    let calm = http_upstream("calm").start().await;
+    let gateway = gateway().with("evil", &evil).with("calm", &calm).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["evil__echo", "calm__echo"]).await;
+    let begun = tokio::time::Instant::now();
+    let answer = client.call("evil__echo", json!({})).await;
+    let links = answer.result()["content"].as_array().expect("links").len();
+    assert_eq!(links, 20);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?} for twenty links", begun.elapsed());
+    // What could not be looked at in time is wrapped, and leads to who named it.
+    let last = answer.result()["content"][19]["uri"].as_str().expect("a URI").to_owned();
+    let read = client.request("resources/read", json!({ "uri": last })).await;
+    assert!(read.result()["contents"][0]["text"].as_str().expect("text").starts_with("evil reads"));
+}

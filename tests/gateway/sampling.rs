@@ -56,6 +56,73 @@ async fn s_samp_01_a_question_reaches_the_client_that_can_answer_and_nobody_else
 }
 
 #[tokio::test]
+async fn s_samp_01_f07_an_answer_whose_post_fails_is_posted_again() {
+    for refusals in [[0, 0], [503, 0], [429, 502]] {
+        let upstream = upstream("one", HANDSHAKE, Transport::Http).asking().refusing_answers(&refusals);
+        let upstream = upstream.start().await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.handshake_with(HANDSHAKE, json!({ "sampling": {} })).await;
+        client.until_tools(&["one__echo"]).await;
+        let asked = client.asked("one__echo", question(METHOD, &user(text("2+2?"))), &four()).await;
+        assert_eq!(asked.told[0]["result"], four(), "{refusals:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_samp_01_an_answer_that_cannot_be_delivered_is_not_lost_without_a_word() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Http)
+        .refusing_answers(&[503, 503, 503, 400])
+        .on("tools/call", |mut call| async move {
+            let (_, answer) = call.begin_to_ask(METHOD, user(text("2+2?"))).await;
+            if call.count() < 3 {
+                answer.await.ok();
+            }
+            call.text("done").await;
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake_with(HANDSHAKE, json!({ "sampling": {} })).await;
+    client.until_tools(&["one__echo"]).await;
+    for undelivered in [1, 2] {
+        let mut running = client.open_call("one__echo", json!({})).await;
+        let id = running.until_method(METHOD).await.json["id"].clone();
+        assert_eq!(client.respond(&id, four()).await, 202);
+        crate::support::eventually("a warning", || async {
+            let log = gateway.stderr();
+            let told = log.lines().filter(|line| line.contains("was not delivered")).count();
+            (told == undelivered).then_some(())
+        })
+        .await;
+    }
+    let answers = upstream.ledger().iter().filter(|received| received.json["result"]["model"] == "m").count();
+    assert_eq!(answers, 4, "thrice what may be passing, once what is not");
+}
+
+#[tokio::test]
+async fn s_samp_01_s_httpc_04_an_answer_to_a_forgotten_session_ends_the_wait_for_its_call() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Http)
+        .refusing_answers(&[404])
+        .on("tools/call", |mut call| async move {
+            if call.count() == 1 {
+                call.ask(METHOD, user(text("2+2?"))).await;
+            }
+            call.text("done").await;
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.handshake_with(HANDSHAKE, json!({ "sampling": {} })).await;
+    client.until_tools(&["one__echo"]).await;
+    let mut running = client.open_call("one__echo", json!({})).await;
+    let id = running.until_method(METHOD).await.json["id"].clone();
+    assert_eq!(client.respond(&id, four()).await, 202);
+    let ended = crate::support::within(Duration::from_secs(8), "the end of the call", running.answer()).await;
+    assert_eq!(ended.failure()["retryable"], true, "{}", ended.raw);
+    assert_eq!(client.call("one__echo", json!({})).await.text(), "done", "on a new session");
+}
+
+#[tokio::test]
 async fn s_samp_02_tools_are_only_offered_to_models_that_take_them() {
     let upstream = upstream("one", HANDSHAKE, Transport::Stdio).asking().start().await;
     let gateway = gateway().with("one", &upstream).start().await;

@@ -27,10 +27,14 @@ async fn s_stdio_09_only_the_allowlist_and_the_configuration_are_in_the_environm
     settings.env.insert("HOME".into(), Secret::new("/elsewhere"));
     let (told, _) = told(settings).await;
     let names: BTreeSet<&str> = told["environment"].as_object().unwrap().keys().map(String::as_str).collect();
-    let expected =
-        ALLOWED.into_iter().filter(|name| std::env::var_os(name).is_some()).chain(["HOME", "TOKEN"]);
+    let expected = ALLOWED.into_iter().filter(|name| std::env::var_os(name).is_some()).chain([
+        "HOME",
+        "TOKEN",
+        "SWITCHYARD_DEPTH",
+    ]);
     assert_eq!(names, expected.collect());
     assert_eq!(told["environment"]["TOKEN"], "configured");
+    assert_eq!(told["environment"]["SWITCHYARD_DEPTH"], "1", "how many gateways stand above it");
     assert_eq!(told["environment"]["HOME"], "/elsewhere");
     assert_eq!(told["environment"]["PATH"], std::env::var("PATH").unwrap());
 }

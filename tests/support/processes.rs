@@ -4,9 +4,19 @@
 
 /// Resident memory of a process in bytes.
 pub(crate) async fn resident(pid: u32) -> u64 {
+    memory(pid, "VmRSS:").await
+}
+
+/// The most that it was so far.
+pub(crate) async fn peak(pid: u32) -> u64 {
+    memory(pid, "VmHWM:").await
+}
+
+async fn memory(pid: u32, kind: &str) -> u64 {
     let status = tokio::fs::read_to_string(format!("/proc/{pid}/status")).await.expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    let line = status.lines().find(|line| line.starts_with(kind)).expect("Linux tells");
+    let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    kilobytes << 10
 }
 
 /// Processor time that a process has used, in the system's ticks.

@@ -126,14 +126,40 @@ fn s_res_04_unlisted_uris_go_to_the_only_server_or_to_who_named_them() {
     assert_eq!(one.resolve_uri("me", "odd:thing").expect("the only one").upstream.as_str(), "a");
     assert!(view.resolve_uri("me", "odd:thing").is_none());
     let b = UpstreamName::new("b");
-    assert_eq!(view.hand_out_uri("me", &b, "odd:thing"), None);
+    assert_eq!(view.hand_out_uris("me", &b)("odd:thing"), None);
     assert_eq!(view.resolve_uri("me", "odd:thing").expect("learnt").upstream, &b);
     assert!(view.resolve_uri("you", "odd:thing").is_none());
     let a = UpstreamName::new("a");
-    assert_eq!(view.hand_out_uri("me", &a, "odd:thing").as_deref(), Some("switchyard://a/odd:thing"));
+    assert_eq!(view.hand_out_uris("me", &a)("odd:thing").as_deref(), Some("switchyard://a/odd:thing"));
     // Knowledge outlives the snapshot.
     let next = state.snapshot();
     assert_eq!(next.view(None).expect("a view").resolve_uri("me", "odd:thing").expect("learnt").upstream, &b);
+}
+
+#[test]
+fn s_res_04_a_server_that_is_away_makes_no_other_the_only_one() {
+    let mut state = state(&settings(&[("a", "a"), ("b", "b")]));
+    let (a, b) = (UpstreamName::new("a"), UpstreamName::new("b"));
+    let leads = |state: &mut CatalogueState| {
+        let snapshot = state.snapshot();
+        let view = snapshot.view(None).expect("a view");
+        view.resolve_uri("me", "odd:thing").map(|route| route.upstream.clone())
+    };
+    state.lists_fetched(&a, resources(&[], &[]));
+    assert_eq!(leads(&mut state), None, "b was not heard of yet");
+    state.upstream_lost(&b);
+    assert_eq!(leads(&mut state), None, "b is absent");
+    // Its resources could not be listed; that is not to have none.
+    let unknown = FetchedLists::default().with(ListKind::Tools, listed(ListKind::Tools, &["x"]));
+    state.lists_fetched(&b, unknown);
+    assert_eq!(leads(&mut state), None, "b may have resources");
+    assert_ne!(state.lists_fetched(&b, tools(&["x"])), Urgency::None, "that is news");
+    assert_eq!(leads(&mut state), Some(a.clone()), "b has none");
+    state.upstream_lost(&b);
+    assert_eq!(leads(&mut state), None, "b may come back with some");
+    state.lists_fetched(&b, tools(&["x"]));
+    state.upstream_lost(&a);
+    assert_eq!(leads(&mut state), Some(a), "b has none, so it can only be a's");
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn change(profile: Option<&str>, kinds: &str) -> ViewChange {
         tools: kinds.contains('t'),
         prompts: kinds.contains('p'),
         resources: kinds.contains('r'),
+        templates: kinds.contains('m'),
     }
 }
 

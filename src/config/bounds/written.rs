@@ -66,10 +66,11 @@ section! {
         /// Events of one call that wait to be written; progress replaces older progress, logs are dropped.
         #[schemars(extend("default" = 256))]
         "stream_queue" stream_queue: u64,
-        /// Unread bytes of one client stream; progress and logs give way, questions are refused.
+        /// Unread bytes of one client stream, and one larger question; progress and logs give way, questions are refused.
         #[schemars(extend("default" = "256KiB"))]
         "stream_buffer" stream_buffer: ByteSize,
-        /// Bytes kept for one session's streams, to be resumed; the oldest are let go.
+        /// Bytes kept for one session's streams, to be resumed, the oldest are let go; as many may be on their way to its
+        /// readers besides answers.
         #[schemars(extend("default" = "1MiB"))]
         "session_buffer" session_buffer: ByteSize,
         /// Bytes kept for the streams of all sessions; as `session_buffer`.

@@ -45,11 +45,21 @@ fn program(written: &At<Text>, check: &mut Check<'_>) -> Option<String> {
     if command.contains('\0') {
         return check.bad(&written.place, "a program's name has no zero character");
     }
+    if command.starts_with('~') {
+        return check.bad(&written.place, NO_HOME);
+    }
     if command.contains(' ') && !command.contains('/') {
         return check.bad(&written.place, "expected the program alone; each argument is an item of `args`");
     }
-    Some(command)
+    if !command.contains('/') {
+        return Some(command);
+    }
+    // A path starts where the file's other paths do, whatever the directory of the child or of the gateway is.
+    let path = check.environment.absolute(&check.folder.join(&command));
+    Some(path.into_os_string().into_string().unwrap_or(command))
 }
+
+const NO_HOME: &str = "`~` is not expanded; write `${env:HOME}`";
 
 fn arguments(written: &Key<Vec<Given<Text>>>, check: &mut Check<'_>) -> Vec<Secret> {
     let mut arguments = Vec::new();
@@ -104,7 +114,7 @@ fn directory(written: &At<Text>, check: &mut Check<'_>) -> Option<PathBuf> {
         return check.bad(&written.place, "expected a directory");
     }
     if path.starts_with('~') {
-        return check.bad(&written.place, "`~` is not expanded; write `${env:HOME}`");
+        return check.bad(&written.place, NO_HOME);
     }
     Some(check.folder.join(path))
 }

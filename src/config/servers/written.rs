@@ -12,11 +12,13 @@ section! {
     struct WrittenServer {
         /// Transport, as clients write it. Not needed: `command` or `url` says it.
         "type" server_type: WrittenServerType,
-        /// Program that speaks MCP on stdin and stdout; `${exe}` is the gateway's own.
+        /// Program that speaks MCP on stdin and stdout: a name that is looked up on the `PATH`, or a path relative to the
+        /// configuration file; `${exe}` is the gateway's own.
         "command" command: Text,
         /// Arguments of the program.
         "args" args: Vec<Given<Text>>,
-        /// Environment of the program, besides a few harmless variables such as `PATH` and `HOME`.
+        /// Environment of the program, besides `PATH`, `HOME`, `USER`, `LOGNAME`, `SHELL`, `LANG`, `LC_ALL`, `TERM`,
+        /// `TMPDIR` and `TZ`, which are the gateway's.
         "env" env: Table<Text>,
         /// Working directory of the program; relative to the configuration file. Default: the gateway's own.
         "cwd" cwd: Text,

@@ -13,6 +13,18 @@ mod result;
 pub use list_item::{ItemText, linked_uris, list_item};
 pub use result::{ClientView, ResultKind, own_result, own_result_tail, result};
 
+/// `_meta` keys that belong to one hop (S-BASE-11).
+pub const HOP_META: [&str; 8] = [
+    "progressToken",
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/logLevel",
+    "io.modelcontextprotocol/serverInfo",
+    "io.modelcontextprotocol/subscriptionId",
+    "io.modelcontextprotocol/related-task",
+];
+
 /// An upstream's URI to the one clients know it by; `None` leaves it as it is.
 pub type UriMap<'m> = dyn Fn(&str) -> Option<String> + 'm;
 

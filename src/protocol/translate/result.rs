@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::content::{Adapt, text_block};
-use super::{UriMap, write_array};
+use super::{HOP_META, UriMap, write_array};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::{Limits, Object, elements};
 use crate::protocol::splice::Edit;
@@ -68,6 +68,11 @@ pub fn result(
     out: &mut Vec<u8>,
 ) {
     let mut edit = Edit::of(result);
+    if result.has_meta() {
+        for key in HOP_META {
+            edit.remove_meta(key);
+        }
+    }
     match view.revision.era() {
         Era::Handshake => strip_stateless_members(&mut edit),
         Era::Stateless => add_stateless_members(view, kind, result, &mut edit),
@@ -118,7 +123,7 @@ fn default_ttl(view: &ClientView, kind: ResultKind) -> u64 {
 }
 
 fn strip_stateless_members(edit: &mut Edit<'_>) {
-    edit.remove("resultType").remove("ttlMs").remove("cacheScope").remove_meta(SERVER);
+    edit.remove("resultType").remove("ttlMs").remove("cacheScope");
 }
 
 fn add_stateless_members<'a>(
@@ -364,6 +369,21 @@ mod tests {
             seen(Revision::V2025_03_26, ResultKind::Call, text),
             r#"{"content":[{"type":"text","text":"t","annotations":{"priority":1}},{"type":"resource","resource":{"uri":"u:x","text":""}}]}"#
         );
+    }
+
+    #[test]
+    fn s_base_11_s_trust_02_what_belongs_to_the_upstreams_hop_stays_on_it_in_every_revision() {
+        let hop = HOP_META.map(|key| format!(r#""{key}":"theirs""#)).join(",");
+        let only = format!(r#"{{"content":[],"_meta":{{{hop}}}}}"#);
+        let more = format!(r#"{{"content":[],"_meta":{{"vendor/key":1,{hop}}}}}"#);
+        for revision in REVISIONS {
+            for kind in [ResultKind::Call, ResultKind::Prompt, ResultKind::Read, ResultKind::Other] {
+                assert!(!seen(revision, kind, &only).contains("theirs"), "{revision}");
+                let seen = seen(revision, kind, &more);
+                assert!(seen.contains(r#""vendor/key":1"#) && !seen.contains("theirs"), "{seen}");
+            }
+        }
+        assert_eq!(seen(Revision::V2025_11_25, ResultKind::Call, &only), r#"{"content":[]}"#);
     }
 
     fn any_json() -> impl Strategy<Value = serde_json::Value> {

@@ -1,7 +1,7 @@
 //! The command line and the surroundings of a new process.
 //!
-//! Always: of the gateway's environment a child sees the allowlist and nothing else (S-STDIO-09); what the operator
-//! configures for it is passed as it is. It inherits no file of ours but its three pipes, because everything the
+//! Always: of the gateway's environment a child sees the allowlist and nothing else (S-STDIO-09), beside the depth at
+//! which it runs; what the operator configures for it is passed as it is. It inherits no file of ours but its three pipes, because everything the
 //! standard library and tokio open is closed on exec; files that somebody left open to the gateway are closed by the
 //! warden's side.
 
@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use super::ProcessSettings;
 use super::ended::{StartError, cannot_run};
 use super::leader::Leader;
+use super::nesting;
 use crate::config::secret::Secret;
 
 /// What programs need to find themselves, their home and their language. No credential lives in any of these.
@@ -69,7 +70,8 @@ fn spawn(mut command: Command, settings: &ProcessSettings) -> io::Result<Child> 
 fn environment(settings: &ProcessSettings) -> impl Iterator<Item = (OsString, OsString)> {
     let inherited = INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
     let configured = settings.env.iter().map(|(name, value)| (name.into(), value.expose().into()));
-    inherited.chain(configured)
+    let depth = (nesting::depth() + 1).to_string();
+    inherited.chain([(nesting::VARIABLE.into(), depth.into())]).chain(configured)
 }
 
 /// The `PATH` that the child has.

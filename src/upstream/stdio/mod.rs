@@ -17,6 +17,7 @@ mod keeper;
 mod launch;
 mod leader;
 mod lines;
+mod nesting;
 mod output;
 mod process;
 mod report;
@@ -36,6 +37,7 @@ use crate::names::UpstreamName;
 pub use counts::Counts;
 pub use ended::{EndReason, StartError};
 pub use input::{LineSender, SendError};
+pub use nesting::{TooDeep, check_depth};
 pub use output::{Line, LineReceiver};
 pub use process::{Process, ProcessControl, start};
 #[cfg(target_os = "linux")]

@@ -64,7 +64,7 @@ pub(super) fn takes_silently(shared: &Shared, received: &Received) -> bool {
     if received.json.get("method").is_some() {
         return received.json.get("id").is_none();
     }
-    let Some(id) = received.json["id"].as_str() else { return false };
+    let Some(id) = received.json["id"].as_str() else { return received.json.get("error").is_some() };
     let asked = locked(&shared.awaiting).remove(id);
     if let Some(asked) = asked {
         let faults = schema::answer_faults(&shared.revision, &asked.method, &received.json);
@@ -127,7 +127,9 @@ async fn answer_handshake(call: &mut Call) {
         let session = call.received.session().map(str::to_owned);
         let refusal = match session {
             None => Some((400, "no session id")),
-            Some(id) if !locked(&call.shared.sessions).contains(&id) => Some((404, "no such session")),
+            Some(id) if !locked(&call.shared.sessions).contains(&id) => {
+                Some((call.shared.forgotten_status, "no such session"))
+            }
             Some(_) => None,
         };
         if let Some((status, message)) = refusal {

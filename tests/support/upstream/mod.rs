@@ -12,7 +12,7 @@ mod over_stdio;
 mod plan;
 mod standing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     has_standing_stream: bool,
     is_lenient: bool,
     is_quiet: bool,
+    forgotten_status: u16,
+    refused_answers: Mutex<VecDeque<u16>>,
     shown: Mutex<Shown>,
     ledger: Mutex<Vec<Received>>,
     births: Mutex<Vec<Value>>,

@@ -58,6 +58,24 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: usize)
         let received = Received { verb, headers: head.headers, raw, json, connection: number };
         shared.enter(received.clone());
         let method = received.method().to_owned();
+        let is_answer = received.verb == "POST" && received.json.get("method").is_none();
+        let refusal = is_answer.then(|| locked(&shared.refused_answers).pop_front()).flatten();
+        match refusal {
+            Some(0) => return rustix_linger_zero(&write),
+            Some(status) => {
+                let mut headers = Headers::default();
+                headers.set("Content-Length", "0");
+                if write
+                    .write_all(&write_head(&format!("HTTP/1.1 {status} Scripted"), &headers))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+                continue;
+            }
+            None => {}
+        }
         if defaults::takes_silently(&shared, &received) {
             let mut headers = Headers::default();
             headers.set("Content-Length", "0");

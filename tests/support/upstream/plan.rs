@@ -34,6 +34,8 @@ pub(crate) fn upstream(name: &str, revision: &str, transport: Transport) -> Upst
         has_standing_stream: true,
         is_lenient: false,
         is_quiet: false,
+        forgotten_status: 404,
+        refused_answers: Mutex::default(),
         shown: Mutex::new(defaults::shown(name)),
         ledger: Mutex::default(),
         births: Mutex::default(),
@@ -108,6 +110,18 @@ impl UpstreamPlan {
     /// Answer GET with 405.
     pub(crate) fn without_standing_stream(mut self) -> UpstreamPlan {
         self.shared.has_standing_stream = false;
+        self
+    }
+
+    /// Tell that a session is unknown by this status instead of 404.
+    pub(crate) fn forgetting_with(mut self, status: u16) -> UpstreamPlan {
+        self.shared.forgotten_status = status;
+        self
+    }
+
+    /// Meet the first answers of the gateway with these statuses, or with a reset where it is 0.
+    pub(crate) fn refusing_answers(self, statuses: &[u16]) -> UpstreamPlan {
+        locked(&self.shared.refused_answers).extend(statuses);
         self
     }
 
