@@ -1,9 +1,12 @@
 //! Server-Sent Events: an incremental parser over byte chunks, and the lines the gateway writes (S-HTTPC-08).
 //!
 //! Always: how a stream is cut into chunks changes nothing about its events; what the parser holds is bounded by its
-//! limit, and passing it is a fault, not growth. Not here: what an event's data means, and resuming a stream.
+//! limit; an event that passes it is a fault at once, and is passed over to its end. Not here: what an event's data means, and resuming a stream.
 
 use bytes::{Buf, Bytes, BytesMut};
+
+/// What is kept of the beginning of an event that is too large.
+const START: usize = 512;
 
 /// What a field name and its colon may add to a line of the longest value.
 const FIELD_SPACE: usize = 16;
@@ -21,14 +24,16 @@ pub struct SseEvent {
     pub retry: Option<u64>,
 }
 
-/// Why a stream cannot be read further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why an event cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SseFault {
     /// A line, or an event's data lines together, beyond the limit.
     #[error("event larger than {limit} bytes")]
     TooLarge {
         /// The limit.
         limit: usize,
+        /// How its data begins.
+        start: Bytes,
     },
 }
 
@@ -49,7 +54,10 @@ pub struct SseParser {
     /// Data of an event with several data lines.
     joined: BytesMut,
     data_lines: usize,
-    faulted: bool,
+    /// The rest of this line is passed over.
+    passing: bool,
+    /// The data of this event was too large, and what still comes of it is passed over.
+    oversized: bool,
 }
 
 impl SseParser {
@@ -65,7 +73,8 @@ impl SseParser {
             event: SseEvent::default(),
             joined: BytesMut::new(),
             data_lines: 0,
-            faulted: false,
+            passing: false,
+            oversized: false,
         }
     }
 
@@ -81,18 +90,10 @@ impl SseParser {
         }
     }
 
-    /// The next complete event, if there is one. Nothing follows a fault.
+    /// The next complete event, if there is one. One that is too large is a fault as soon as that is seen; its id and its
+    /// time, where it has any, come afterwards in an event without data.
     pub fn next_event(&mut self) -> Option<Result<SseEvent, SseFault>> {
-        if self.faulted {
-            return None;
-        }
-        match self.read() {
-            Ok(event) => event.map(Ok),
-            Err(fault) => {
-                *self = SseParser { faulted: true, ..SseParser::new(self.limit) };
-                Some(Err(fault))
-            }
-        }
+        self.read().transpose()
     }
 
     fn read(&mut self) -> Result<Option<SseEvent>, SseFault> {
@@ -110,32 +111,53 @@ impl SseParser {
 
     /// The next line without its end; a byte order mark at the very start is dropped.
     fn next_line(&mut self) -> Result<Option<Bytes>, SseFault> {
-        if self.after_cr && !self.chunk.is_empty() {
-            self.after_cr = false;
-            if self.chunk[0] == b'\n' {
-                self.chunk.advance(1);
+        loop {
+            if self.after_cr && !self.chunk.is_empty() {
+                self.after_cr = false;
+                if self.chunk[0] == b'\n' {
+                    self.chunk.advance(1);
+                }
             }
+            let end = memchr::memchr2(b'\n', b'\r', &self.chunk);
+            if !self.passing && self.line.len() + end.unwrap_or(self.chunk.len()) > self.limit + FIELD_SPACE {
+                self.pass_over_line()?;
+            }
+            let Some(end) = end else {
+                if !self.passing {
+                    self.line.extend_from_slice(&self.chunk);
+                }
+                self.chunk.clear();
+                return Ok(None);
+            };
+            let mut line = self.chunk.split_to(end);
+            self.after_cr = self.chunk[0] == b'\r';
+            self.chunk.advance(1);
+            if std::mem::take(&mut self.passing) {
+                continue;
+            }
+            if !self.line.is_empty() {
+                self.line.extend_from_slice(&line);
+                line = self.line.split().freeze();
+            }
+            if std::mem::take(&mut self.first) && line.starts_with("\u{feff}".as_bytes()) {
+                line.advance(3);
+            }
+            return Ok(Some(line));
         }
-        let end = memchr::memchr2(b'\n', b'\r', &self.chunk);
-        if self.line.len() + end.unwrap_or(self.chunk.len()) > self.limit + FIELD_SPACE {
-            return Err(self.too_large());
+    }
+
+    /// This line is too long. A comment is nobody's loss.
+    fn pass_over_line(&mut self) -> Result<(), SseFault> {
+        self.passing = true;
+        self.first = false;
+        let mut start = std::mem::take(&mut self.line);
+        start.truncate(START);
+        start.extend_from_slice(&self.chunk[..self.chunk.len().min(START)]);
+        if start.first() == Some(&b':') || self.oversized {
+            return Ok(());
         }
-        let Some(end) = end else {
-            self.line.extend_from_slice(&self.chunk);
-            self.chunk.clear();
-            return Ok(None);
-        };
-        let mut line = self.chunk.split_to(end);
-        if !self.line.is_empty() {
-            self.line.extend_from_slice(&line);
-            line = self.line.split().freeze();
-        }
-        self.after_cr = self.chunk[0] == b'\r';
-        self.chunk.advance(1);
-        if std::mem::take(&mut self.first) && line.starts_with("\u{feff}".as_bytes()) {
-            line.advance(3);
-        }
-        Ok(Some(line))
+        let value = start.strip_prefix(b"data:").unwrap_or_default();
+        Err(self.too_large(value.strip_prefix(b" ").unwrap_or(value)))
     }
 
     fn field(&mut self, line: Bytes) -> Result<(), SseFault> {
@@ -148,6 +170,7 @@ impl SseParser {
         };
         let value = line.slice(start..);
         match name {
+            b"data" if self.oversized => return Ok(()),
             b"data" => self.data(value)?,
             b"event" => self.event.event = Some(value),
             // Copied, because an id outlives its event and must not keep a large chunk alive.
@@ -168,7 +191,7 @@ impl SseParser {
     fn data(&mut self, value: Bytes) -> Result<(), SseFault> {
         let before = if self.data_lines > 1 { self.joined.len() } else { self.event.data.len() };
         if before + value.len() + usize::from(self.data_lines > 0) > self.limit {
-            return Err(self.too_large());
+            return Err(self.too_large(&value));
         }
         match self.data_lines {
             0 => self.event.data = value,
@@ -185,6 +208,7 @@ impl SseParser {
     }
 
     fn finish_event(&mut self) -> Option<SseEvent> {
+        self.oversized = false;
         if !std::mem::take(&mut self.begun) {
             return None;
         }
@@ -195,8 +219,17 @@ impl SseParser {
         Some(event)
     }
 
-    fn too_large(&self) -> SseFault {
-        SseFault::TooLarge { limit: self.limit }
+    /// The data of this event, of which `next` would have been the next piece, is given up.
+    fn too_large(&mut self, next: &[u8]) -> SseFault {
+        let held = if self.data_lines > 1 { &self.joined[..] } else { &self.event.data[..] };
+        let start = if self.data_lines > 0 { held } else { next };
+        let start = Bytes::copy_from_slice(&start[..start.len().min(START)]);
+        self.joined = BytesMut::new();
+        self.event.data = Bytes::new();
+        self.data_lines = 0;
+        self.oversized = true;
+        self.begun = self.event.id.is_some() || self.event.retry.is_some();
+        SseFault::TooLarge { limit: self.limit, start }
     }
 }
 

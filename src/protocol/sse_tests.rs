@@ -117,25 +117,44 @@ fn a_single_data_line_is_not_copied() {
 }
 
 #[test]
-fn what_passes_the_limit_is_a_fault_and_the_end() {
-    let too_large = Some(Err(SseFault::TooLarge { limit: 10 }));
-    let long = format!("data: {}", "x".repeat(100));
-    let lines = "data: 12345\n".repeat(2);
-    let comment = format!(": {}", "x".repeat(100));
-    for stream in [&long, &lines, &comment, &"data\n".repeat(20)] {
+fn f37_an_event_that_passes_the_limit_is_a_fault_and_those_behind_it_are_read() {
+    let long = format!("data: 1{}\n\n", "x".repeat(100));
+    let lines = "data: 12345\n".repeat(4) + "\n";
+    let both = format!("data: 123\ndata:{}\ndata: {}\ndata: y\n\n", "x".repeat(90), "x".repeat(90));
+    let empty = "data\n".repeat(20) + "\n";
+    for (stream, begins) in [(&long, "1x"), (&lines, "12345"), (&both, "123"), (&empty, "")] {
         for size in [1, 7, 1000] {
-            let events = events_of(stream.as_bytes().chunks(size), 10);
-            assert_eq!(events.last().cloned(), too_large, "{stream}");
-            assert_eq!(events.len(), 1);
+            let whole = format!("data: a\n\n{stream}data: b\n\n");
+            let events = events_of(whole.as_bytes().chunks(size), 10);
+            let read: Vec<_> = events.iter().flatten().map(|event| &event.data[..]).collect();
+            assert_eq!(read, [b"a", b"b"], "{whole:?} by {size}");
+            let [_, Err(SseFault::TooLarge { limit: 10, start }), _] = &events[..] else {
+                panic!("{whole:?} by {size}: {events:?}");
+            };
+            assert!(start.starts_with(begins.as_bytes()) && start.len() <= START, "{start:?}");
         }
     }
-    let mut parser = SseParser::new(10);
-    parser.push(Bytes::from(long.into_bytes()));
-    assert!(parser.next_event().expect("fault").is_err());
-    parser.push(Bytes::from_static(b"\ndata: a\n\n"));
-    assert_eq!(parser.next_event(), None);
     assert_eq!(events_of([&b"data: 1234567890\n\n"[..]], 10).len(), 1);
     assert!(events_of([&b"data: 1234567890\n\n"[..]], 10)[0].is_ok());
+}
+
+#[test]
+fn f37_what_an_event_that_is_too_large_says_besides_its_data_is_kept() {
+    let x = "x".repeat(100);
+    for stream in [format!("id: 7\ndata: {x}\n\n"), format!("data: {x}\r\ndata: {x}\r\nid: 7\r\n\r\n")] {
+        for size in [1, 7, 1000] {
+            let events = events_of(stream.as_bytes().chunks(size), 10);
+            assert_eq!(events.len(), 2, "{stream:?} by {size}: {events:?}");
+            let event = events[1].as_ref().expect("an event");
+            assert_eq!((event.id.as_deref(), event.data.len()), (Some("7"), 0));
+        }
+    }
+    let comment = format!(": {x}\ndata: a\n: {x}\n\n");
+    for size in [1, 7, 1000] {
+        let events = events_of(comment.as_bytes().chunks(size), 10);
+        assert_eq!(events.len(), 1, "a long comment is no loss: {events:?}");
+        assert_eq!(&events[0].as_ref().expect("an event").data[..], b"a");
+    }
 }
 
 #[test]
@@ -204,11 +223,12 @@ proptest! {
         for chunk in chunks {
             parser.push(Bytes::from(chunk));
             while let Some(event) = parser.next_event() {
-                if let Ok(event) = event {
-                    prop_assert!(event.data.len() <= limit);
+                match event {
+                    Ok(event) => prop_assert!(event.data.len() <= limit),
+                    Err(SseFault::TooLarge { start, .. }) => prop_assert!(start.len() <= START),
                 }
             }
-            prop_assert!(parser.chunk.is_empty() || parser.faulted);
+            prop_assert!(parser.chunk.is_empty());
             prop_assert!(parser.line.len() <= limit + FIELD_SPACE);
         }
     }

@@ -96,6 +96,7 @@ impl UpstreamActor {
             ended: ctx.address().recipient(),
             doubted: ctx.address().recipient(),
             news: self.news.clone(),
+            changes: Arc::clone(&self.shared.changes),
             followers: Arc::clone(&self.shared.subscriptions),
         };
         let attempt = self.shared.attempt(number, client, reports);
@@ -127,8 +128,18 @@ impl UpstreamActor {
 
     fn tell(&self, kind: NewsKind) {
         let news = UpstreamNews { upstream: self.shared.settings.name.clone(), kind };
-        if self.news.try_send(news).is_err() {
-            tracing::warn!(upstream = %self.shared.settings.name, "the catalogue took no news");
+        match self.news.try_send(news) {
+            // Its lists would never be fetched.
+            Err(SendError::Full(news @ UpstreamNews { kind: NewsKind::Connected, .. })) => {
+                let telling = self.news.send(news);
+                tokio::task::spawn_local(async move {
+                    if telling.await.is_err() {
+                        tracing::debug!("an upstream was connected for a catalogue that has stopped");
+                    }
+                });
+            }
+            Err(_) => tracing::warn!(upstream = %self.shared.settings.name, "the catalogue took no news"),
+            Ok(()) => {}
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Always: what belongs to one call or session goes there; where several share the link, what could be of more than one
 //! is shown to none of them (S-LOG-04, S-ELIC-11); a session that takes nothing holds nobody up. Not here: reading it from
-//! the wire (`incoming`, `http_streams`), putting questions to clients (`questions`), pages (`pages`), the gateway's
-//! own log (`own_log`).
+//! the wire (`incoming`, `http_streams`), putting questions to clients (`questions`), pages (`pages`), changes of lists
+//! (`changes`), the gateway's own log (`own_log`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use smallvec::smallvec;
 use super::call::{CallEvent, ClientPort, EventSink};
 use super::calls::{Caller, Suspects};
 use super::link::{Link, Wire};
-use super::messages::{ListKind, NewsKind, TellClient, UpstreamNews};
+use super::messages::{ListKind, TellClient};
 use super::open_questions::Causes;
 use super::questions;
 use crate::protocol::frame::{Frame, Notification, RequestId};
@@ -93,9 +93,9 @@ impl Link {
                 }
             }
             "notifications/message" => self.logged(notification, cause),
-            "notifications/tools/list_changed" => self.news(ListKind::Tools),
-            "notifications/prompts/list_changed" => self.news(ListKind::Prompts),
-            "notifications/resources/list_changed" => self.news(ListKind::Resources),
+            "notifications/tools/list_changed" => self.list_changed(ListKind::Tools),
+            "notifications/prompts/list_changed" => self.list_changed(ListKind::Prompts),
+            "notifications/resources/list_changed" => self.list_changed(ListKind::Resources),
             "notifications/cancelled" => {
                 let id = notification.params.share("requestId").and_then(RequestId::from_raw);
                 if let Some(id) = id {
@@ -105,22 +105,6 @@ impl Link {
             "notifications/resources/updated" => self.updated(&notification),
             "notifications/elicitation/complete" => self.page_completed(&notification),
             _ => {}
-        }
-    }
-
-    /// A change is followed where the upstream said that it would tell of changes (S-LIST-04).
-    fn news(&self, kind: ListKind) {
-        let feature = match kind {
-            ListKind::Tools => "tools",
-            ListKind::Prompts => "prompts",
-            ListKind::Resources => "resources",
-        };
-        if !self.facts().is_ok_and(|facts| facts.capabilities.flag(feature, "listChanged")) {
-            return;
-        }
-        let news = UpstreamNews { upstream: self.upstream.clone(), kind: NewsKind::ListChanged(kind) };
-        if self.reports.news.try_send(news).is_err() {
-            tracing::debug!(upstream = %self.upstream, "a list change was dropped; the next re-listing finds it");
         }
     }
 
@@ -146,7 +130,7 @@ impl Link {
     }
 
     /// Everybody who follows the resource is told, over whatever connection it is.
-    fn updated(&self, notification: &Notification) {
+    pub(super) fn updated(&self, notification: &Notification) {
         let Some(uri) = notification.params.text("uri") else { return };
         for follower in self.reports.followers.followers(self.affinity(), &uri) {
             if let Some(port) = &follower.port {

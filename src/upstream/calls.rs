@@ -198,6 +198,15 @@ impl CallTable {
         }
     }
 
+    /// The only request of all that an answer can be to.
+    pub(super) fn only_one(&self) -> Option<u64> {
+        let table = self.lock();
+        let is_certain = table.pending.len() == 1
+            && table.given_up.too_many.is_none()
+            && table.given_up.callers.is_empty();
+        table.pending.keys().next().copied().filter(|_| is_certain)
+    }
+
     /// Whose call this is. The gateway's own requests are nobody's.
     pub(super) fn caller(&self, id: u64) -> Option<Caller> {
         self.lock().pending.get(&id)?.caller.clone()

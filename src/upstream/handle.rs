@@ -161,7 +161,8 @@ impl UpstreamHandle {
     /// Whether this client is served by a connection that declares what it can be asked, as the one that serves all
     /// does not.
     pub fn declares_for(&self, client: &Client) -> bool {
-        let revision = self.shared.facts().map(|facts| facts.revision);
+        let own = || Some(self.shared.open_link(client.affinity)?.facts().ok()?.revision);
+        let revision = self.shared.facts().map(|facts| facts.revision).or_else(own);
         self.shared.settings.share != Share::All
             && revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
     }

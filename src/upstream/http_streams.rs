@@ -17,6 +17,7 @@ use super::http::{self as client, AnswerBody, EventReader, HttpAnswer, HttpFailu
 use super::http_wire::{Headers, HttpWire};
 use super::incoming::Incoming;
 use super::link::{FORGOTTEN, Link};
+use super::oversized::Oversized;
 use super::stream_memory::StreamMemory;
 use crate::protocol::frame::Answer;
 
@@ -47,6 +48,9 @@ enum Opened {
 /// What a server says that does not know the session, or the event to go on from.
 const UNKNOWN: u16 = 404;
 
+/// What a server says that has no standing stream (S-HTTPC-06).
+const HAS_NONE: u16 = 405;
+
 impl HttpWire {
     /// Reads the stream of a request to its answer, taking it up again as often as it breaks off.
     pub(super) async fn read_until_answered(
@@ -60,7 +64,10 @@ impl HttpWire {
         loop {
             let why = tokio::select! {
                 read = self.read(link, id, &mut reader, &mut memory) => match read {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        reader.leave();
+                        return Ok(answer);
+                    }
                     Err(Unanswered::Failed(error)) => return Err(error),
                     Err(Unanswered::Closed) => {
                         memory.was_good();
@@ -98,6 +105,15 @@ impl HttpWire {
                     }
                 }
                 None => return Err(Unanswered::Closed),
+                Some(Err(HttpFailure::EventTooLarge { start, .. })) => match Oversized::of(&start) {
+                    Oversized::NoAnswer => {
+                        tracing::warn!(upstream = %link.upstream, "passed over a message that is too large");
+                    }
+                    Oversized::AnswerTo(other) if other != id => {
+                        link.calls.settle(other, Err(UpstreamError::TooLarge));
+                    }
+                    _ => return Err(Unanswered::Failed(UpstreamError::TooLarge)),
+                },
                 Some(Err(HttpFailure::Lost(why))) => return Err(Unanswered::Broken(why)),
                 Some(Err(failure)) => return Err(Unanswered::Failed(failure.into())),
             }
@@ -158,6 +174,7 @@ impl HttpWire {
         let mut memory = StreamMemory::new(self.endpoint.retry);
         let mut incoming = Incoming::of(link, self.endpoint.json);
         let (mut asked, mut last_id, mut stood) = (Some(asked), None, false);
+        let mut was_without = false;
         loop {
             let resumes = last_id.is_some();
             let opened = self.open(last_id).await;
@@ -165,6 +182,9 @@ impl HttpWire {
             match opened {
                 Opened::Stream(reader) => {
                     stood = true;
+                    if was_without && !resumes {
+                        link.catch_up();
+                    }
                     let since = Instant::now();
                     let closed = read_standing(reader, &mut memory, &mut incoming).await;
                     if since.elapsed() >= GOOD_AFTER || (closed && memory.can_resume()) {
@@ -178,9 +198,14 @@ impl HttpWire {
                 Opened::Refused(_) if resumes && memory.forget_id() => {}
                 // It had a standing stream for this session.
                 Opened::Refused(UNKNOWN) if stood && self.has_session() => return link.end(FORGOTTEN),
+                // It had one, so this is passing: a token that is being renewed, a proxy that is being restarted.
+                Opened::Refused(status) if stood && status != HAS_NONE => {
+                    tracing::debug!(upstream = %link.upstream, status, "standing stream not opened again");
+                }
                 // What has just opened the session and does not know it does not know this way of asking.
                 Opened::Refused(_) => return,
             }
+            was_without = true;
             let (wait, id) = memory.reopen();
             tokio::time::sleep(wait).await;
             last_id = id;
@@ -195,10 +220,15 @@ async fn read_standing(
     incoming: &mut Incoming<'_>,
 ) -> bool {
     while let Some(read) = reader.next().await {
-        let Ok(event) = read else { return false };
-        memory.note(&event);
-        if !event.data.is_empty() {
-            incoming.take(event.data);
+        match read {
+            Ok(event) => {
+                memory.note(&event);
+                if !event.data.is_empty() {
+                    incoming.take(event.data);
+                }
+            }
+            Err(HttpFailure::EventTooLarge { start, .. }) => incoming.too_large(&start),
+            Err(_) => return false,
         }
     }
     true

@@ -316,7 +316,9 @@ impl From<client::HttpFailure> for UpstreamError {
     fn from(failure: client::HttpFailure) -> Self {
         match (failure.sent(), &failure) {
             (client::Sent::NotSent, _) => UpstreamError::unavailable(failure.to_string()),
-            (_, client::HttpFailure::TooLarge { .. }) => UpstreamError::TooLarge,
+            (_, client::HttpFailure::TooLarge { .. } | client::HttpFailure::EventTooLarge { .. }) => {
+                UpstreamError::TooLarge
+            }
             (_, client::HttpFailure::Protocol(why)) => UpstreamError::protocol(why.to_string()),
             _ => UpstreamError::lost(failure.to_string()),
         }

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use super::link::Link;
+use super::error::UpstreamError;
+use super::link::{Link, Wire};
+use super::oversized::Oversized;
 use crate::names::UpstreamName;
 use crate::protocol::batch::Messages;
 use crate::protocol::code::INVALID_REQUEST;
@@ -54,6 +56,22 @@ impl<'a> Incoming<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// Something came that was too large to be kept; this is how it begins. The call that it answers fails, and no other
+    /// (F37): where it does not tell, the only one that can be meant. On a standing stream that need not be any.
+    pub(super) fn too_large(&mut self, start: &[u8]) {
+        self.link.pings.heard();
+        let calls = &self.link.calls;
+        let call = match Oversized::of(start) {
+            Oversized::AnswerTo(id) => Some(id),
+            Oversized::Unknown if !matches!(self.link.wire, Wire::Http(_)) => calls.only_one(),
+            Oversized::Unknown | Oversized::NoAnswer => None,
+        };
+        tracing::warn!(upstream = %self.link.upstream, call, "passed over a message that is too large");
+        if let Some(call) = call {
+            calls.settle(call, Err(UpstreamError::TooLarge));
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::background::{IN_BACKGROUND, Posted, post_in_background};
 use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::calls::{CallTable, Caller};
+use super::changes::Changes;
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
@@ -52,6 +53,8 @@ pub(super) struct Reports {
     pub(super) ended: EndRecipient,
     pub(super) doubted: DoubtRecipient,
     pub(super) news: NewsRecipient,
+    /// What the catalogue will be told.
+    pub(super) changes: Arc<Changes>,
     /// Who is told of updates.
     pub(super) followers: Arc<Subscriptions>,
 }

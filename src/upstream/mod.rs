@@ -4,8 +4,8 @@
 //! passes through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
 //! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared`,
 //! `encode` and `identity` (what is said of clients, for them, and of the gateway), `link`, `calls`, `asking` and `levels` (an open connection),
-//! `arrivals`, `questions`, `open_questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
-//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming` and
+//! `arrivals`, `changes`, `questions`, `open_questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
+//! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming`, `oversized` and
 //! `background` (reading and writing them), `http` (below both), `stateless` (calls
 //! that need no connection), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError`
 //! that says whether it may have run; dropping it cancels it upstream.
@@ -18,6 +18,7 @@ mod background;
 mod backoff;
 pub mod call;
 mod calls;
+mod changes;
 mod connect;
 mod connect_http;
 mod connections;
@@ -39,6 +40,7 @@ mod levels;
 mod link;
 pub mod messages;
 mod open_questions;
+mod oversized;
 mod own_log;
 mod pages;
 mod pings;

@@ -59,14 +59,14 @@ impl Pings {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// Whether the connection is to be given up.
-    fn settle(&self, heard_before: u64, answered: bool) -> bool {
+    /// Whether the connection is to be given up. One that was used meanwhile was not idle, so nothing is decided.
+    fn settle(&self, heard_before: u64, answered: bool, was_idle: bool) -> bool {
         self.under_way.store(false, Ordering::Relaxed);
         if answered || self.heard.load(Ordering::Relaxed) != heard_before {
             self.unanswered.store(0, Ordering::Relaxed);
             return false;
         }
-        self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED
+        was_idle && self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED
     }
 }
 
@@ -78,12 +78,15 @@ impl Link {
         (is_idle && knows_pings).then(|| self.pings.overdue(self.age_ms(), self.used_ms(), every)).flatten()
     }
 
-    /// Pings once, and ends the link when it is the second one without an answer.
+    /// Pings once, and ends the link when it is the second one without an answer while nobody used it: whoever has begun a
+    /// call since waits for that.
     pub(super) async fn ping(self: Arc<Self>, every: Duration) {
+        let used_before = self.used_ms();
         let heard_before = self.pings.begin(self.age_ms());
         let answer = tokio::time::timeout(every.min(LONGEST_WAIT), self.ask("ping", "{}")).await;
         let answered = answer.is_ok_and(|answer| is_life(&answer));
-        if self.pings.settle(heard_before, answered) {
+        let was_idle = self.calls.is_empty() && self.used_ms() == used_before;
+        if self.pings.settle(heard_before, answered, was_idle) {
             self.end("it no longer answers");
         }
     }
@@ -114,7 +117,7 @@ mod tests {
         assert_eq!(pings.overdue(31_000, 5_000, EVERY), None, "it was used");
         let heard = pings.begin(31_000);
         assert_eq!(pings.overdue(90_000, 0, EVERY), None, "one at a time");
-        pings.settle(heard, true);
+        pings.settle(heard, true, true);
         assert_eq!(pings.overdue(60_999, 0, EVERY), None);
         assert_eq!(pings.overdue(61_000, 0, EVERY), Some(Duration::ZERO));
     }
@@ -124,17 +127,19 @@ mod tests {
         let pings = Pings::default();
         let unanswered = |pings: &Pings| {
             let heard = pings.begin(0);
-            pings.settle(heard, false)
+            pings.settle(heard, false, true)
         };
         assert!(!unanswered(&pings));
         let heard = pings.begin(0);
-        assert!(!pings.settle(heard, true));
+        assert!(!pings.settle(heard, true, true));
         assert!(!unanswered(&pings), "the one before was answered");
         let heard = pings.begin(0);
         pings.heard();
-        assert!(!pings.settle(heard, false), "it said something else");
+        assert!(!pings.settle(heard, false, true), "it said something else");
         assert!(!unanswered(&pings));
-        assert!(unanswered(&pings));
+        let heard = pings.begin(0);
+        assert!(!pings.settle(heard, false, false), "a call was begun, which may yet be answered");
+        assert!(unanswered(&pings), "but that was no sign of life");
     }
 
     #[test]

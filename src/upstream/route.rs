@@ -13,10 +13,9 @@ use super::era_check::{doubts_handshake, doubts_stateless};
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::messages::EraMistaken;
-use super::probe::Facts;
 use super::stateless::StatelessHttp;
 use crate::policy::Permit;
-use crate::protocol::era::Era;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{quote, string};
 use crate::protocol::method::Method;
@@ -62,15 +61,15 @@ impl UpstreamHandle {
             let _ = self.actor()?.send(super::messages::PanicNow).await;
             return Err(UpstreamError::lost("its actor failed"));
         }
-        let facts = match self.shared.facts() {
-            Some(facts) => facts,
-            None => self.connected().await?,
+        let revision = match self.shared.facts() {
+            Some(facts) => facts.revision,
+            None => self.revision_for(call.circumstances.client.affinity).await?,
         };
-        let affinity = self.shared.affinity_for(&call.circumstances.client, facts.revision);
-        let answer = match (&self.shared.address, facts.revision.era()) {
+        let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
+        let answer = match (&self.shared.address, revision.era()) {
             (Address::Http { stateless, .. }, Era::Stateless) => {
                 sent.store(true, Ordering::Relaxed);
-                self.call_stateless(stateless, &facts, call, activity).await?
+                self.call_stateless(stateless, revision, call, activity).await?
             }
             _ => match call.method {
                 Method::Subscribe => Box::pin(self.subscribe(affinity, call, sent)).await?,
@@ -78,20 +77,31 @@ impl UpstreamHandle {
                 _ => self.call_on_link(affinity, call, activity, sent).await?,
             },
         };
-        if facts.revision.era() == Era::Stateless {
+        if revision.era() == Era::Stateless {
             completed(&answer)?;
         }
         Ok(answer)
     }
 
+    /// The shared connection, which finds out the era, is not there: a session whose own connection stands does without
+    /// it (I10).
+    async fn revision_for(&self, affinity: Affinity) -> Result<Revision, UpstreamError> {
+        if let Some(link) = self.shared.open_link(affinity)
+            && let Ok(facts) = link.facts()
+        {
+            return Ok(facts.revision);
+        }
+        Ok(self.connected().await?.revision)
+    }
+
     async fn call_stateless(
         &self,
         stateless: &StatelessHttp,
-        facts: &Facts,
+        revision: Revision,
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
     ) -> Result<Answer, UpstreamError> {
-        let answered = stateless.call(call, facts.revision, activity).await;
+        let answered = stateless.call(call, revision, activity).await;
         if doubts_stateless(&answered)
             && let Ok(actor) = self.actor()
             && actor.try_send(EraMistaken { believed: Era::Stateless }).is_err()

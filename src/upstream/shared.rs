@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::{Affinity, Client};
+use super::changes::Changes;
 use super::connect::{Address, Attempt, Expected};
 use super::era_check::EraCheck;
 use super::http::{HttpLimits, HttpTarget};
@@ -97,6 +98,7 @@ pub(super) struct Shared {
     #[cfg(debug_assertions)]
     pub(super) panic_at: Option<String>,
     pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) changes: Arc<Changes>,
     /// Whatever must be over before the upstream may be called stopped: attempts, farewells, ends of processes.
     pub(super) errands: TaskTracker,
     pub(super) era_check: EraCheck,
@@ -143,6 +145,7 @@ impl Shared {
             #[cfg(debug_assertions)]
             panic_at: super::failpoint("panic_upstream"),
             subscriptions: Arc::default(),
+            changes: Arc::default(),
             errands: TaskTracker::new(),
             era_check: EraCheck::default(),
             questions: Arc::new(questions),

@@ -144,6 +144,7 @@ impl SseWire {
                         incoming.take(data);
                     }
                 }
+                Some(Err(HttpFailure::EventTooLarge { start, .. })) => incoming.too_large(&start),
                 Some(Err(failure)) => return link.end(failure.to_string()),
                 None => return link.end("its event stream ended"),
             }
@@ -171,7 +172,7 @@ async fn endpoint_event(reader: &mut EventReader) -> Result<Bytes, UpstreamError
                 return Ok(data);
             }
             Some(Ok(_)) => {}
-            Some(Err(failure @ HttpFailure::TooLarge { .. })) => {
+            Some(Err(failure @ HttpFailure::EventTooLarge { .. })) => {
                 return Err(UpstreamError::protocol(failure.to_string()));
             }
             Some(Err(failure)) => return Err(failure.into()),

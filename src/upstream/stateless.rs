@@ -12,8 +12,9 @@ use http::header::{HeaderName, HeaderValue};
 use super::call::{Activity, CallEvent, UpstreamCall};
 use super::encode::own_meta;
 use super::error::UpstreamError;
-use super::http::{self as client, AnswerBody, EventReader};
+use super::http::{self as client, AnswerBody, EventReader, HttpFailure};
 use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
+use super::oversized::Oversized;
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
@@ -129,7 +130,14 @@ impl StatelessHttp {
         mut on_event: impl FnMut(CallEvent),
     ) -> Result<Answer, UpstreamError> {
         while let Some(event) = reader.next().await {
-            let event = event?;
+            let event = match event {
+                Err(HttpFailure::EventTooLarge { start, .. })
+                    if Oversized::of(&start) == Oversized::NoAnswer =>
+                {
+                    continue;
+                }
+                event => event?,
+            };
             if event.data.is_empty() {
                 continue;
             }
@@ -145,7 +153,10 @@ impl StatelessHttp {
             match frame {
                 Frame::Response(response) => match response.id.as_ref().and_then(RequestId::as_number) {
                     Some(number) if number != id => tracing::debug!("dropped an answer that nobody awaits"),
-                    _ => return Ok(response.answer),
+                    _ => {
+                        reader.leave();
+                        return Ok(response.answer);
+                    }
                 },
                 Frame::Notification(notification) => match &*notification.method {
                     "notifications/progress" if token_is(&notification.params, id) => {

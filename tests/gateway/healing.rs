@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::support::client::Client;
-use crate::support::{HANDSHAKE, STATELESS, Upstream, eventually, gateway, http_upstream};
+use crate::support::gateway::signal_process;
+use crate::support::{
+    Call, HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, http_upstream, upstream,
+};
 
 /// Callers at once.
 const CALLERS: usize = 20;
@@ -218,4 +222,73 @@ async fn s_httpc_04_a_call_under_way_is_not_repeated_and_its_failure_says_that_i
     let sent = upstream.received("tools/call");
     assert_eq!(sent.iter().filter(|call| call.params()["arguments"]["long"] == true).count(), 1);
     assert_eq!(client.request("ping", json!({})).await.status, 200, "the client's session lives on");
+}
+
+#[tokio::test]
+async fn i10_f14_f15_a_session_whose_own_connection_stands_does_without_the_shared_one() {
+    for (transport, share) in
+        [(Transport::Http, "session"), (Transport::Stdio, "session"), (Transport::Stdio, "principal")]
+    {
+        println!("--- {transport:?}, a connection for each {share}");
+        let is_down = Arc::new(AtomicBool::new(false));
+        let (greeting, probing, pinging) = (Arc::clone(&is_down), Arc::clone(&is_down), Arc::clone(&is_down));
+        let refuse = |is_down: Arc<AtomicBool>| {
+            move |mut call: Call| {
+                let is_down = is_down.load(Ordering::Relaxed);
+                async move {
+                    match (is_down, transport) {
+                        (false, _) => call.default().await,
+                        (true, Transport::Http) => call.http(503, &[], b"").await,
+                        (true, Transport::Stdio) => call.close().await,
+                    }
+                }
+            }
+        };
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("initialize", refuse(greeting))
+            .on("server/discover", refuse(probing))
+            .on("ping", move |mut call| {
+                let shared = call.latest("tools/list");
+                let is_over = pinging.load(Ordering::Relaxed) && shared.session() == call.received.session();
+                async move {
+                    match is_over && transport == Transport::Http {
+                        true => call.http(404, &[], b"").await,
+                        false => call.default().await,
+                    }
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway()
+            .with_more("one", &upstream, json!({ "share": share }))
+            .config("bounds: { ping_every: 300ms, backoff_first: 100ms, backoff_longest: 500ms }")
+            .start()
+            .await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        call_together(&client, 0).await;
+
+        is_down.store(true, Ordering::Relaxed);
+        if transport == Transport::Stdio {
+            let shared = upstream.births().into_iter().next().expect("it was born first");
+            let pid = shared["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a process id");
+            signal_process(pid, rustix::process::Signal::KILL);
+        }
+        eventually("the shared connection to be down", || async {
+            let servers = gateway.admin_get("/api/v1/servers").await.json();
+            servers.to_string().contains(r#""state":"down""#).then_some(())
+        })
+        .await;
+        for round in 1..=3 {
+            call_together(&client, round).await;
+            assert_eq!(sent(&upstream, round).len(), CALLERS);
+        }
+        let late = gateway.handshake(HANDSHAKE).await;
+        late.call("one__echo", json!({})).await.expect_failure("upstream_unavailable", "not_sent");
+        is_down.store(false, Ordering::Relaxed);
+        eventually("the late one to be served as well", || async {
+            late.call("one__echo", json!({})).await.raw.contains("one echoes").then_some(())
+        })
+        .await;
+    }
 }

@@ -73,6 +73,7 @@ mod server_requests;
 mod sessions;
 mod sharing;
 mod slow_readers;
+mod standing_streams;
 mod stateless;
 mod stdio_client;
 mod stdio_server;

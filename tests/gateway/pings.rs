@@ -138,3 +138,63 @@ async fn s_life_11_pings_do_not_keep_an_unused_child_alive() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn s_life_11_a_connection_that_is_used_again_is_not_given_up_because_of_pings() {
+    for transport in TRANSPORTS {
+        let (mute, is_mute) = tokio::sync::watch::channel(false);
+        let upstream = upstream("one", HANDSHAKE, transport)
+            .on("ping", move |mut call| {
+                let is_mute = *is_mute.borrow();
+                async move {
+                    match is_mute {
+                        true => call.disconnected().await,
+                        false => call.default().await,
+                    }
+                }
+            })
+            .on("tools/call", |mut call| async move {
+                let wait = call.params()["arguments"]["wait"].as_u64().unwrap_or_default();
+                call.pause(wait).await;
+                call.text("at last").await;
+            })
+            .start()
+            .await;
+        let gateway = gateway()
+            .with("one", &upstream)
+            .config("bounds: { ping_every: 1s, backoff_first: 100ms, backoff_longest: 500ms }")
+            .start()
+            .await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        client.call("one__echo", json!({})).await.text();
+        let ours = upstream.until_received("tools/call", 1).await;
+        let pings_of_ours = |ledger: &[crate::support::upstream::Received]| {
+            let same = |ping: &&crate::support::upstream::Received| match transport {
+                Transport::Http => ping.session() == ours.session(),
+                Transport::Stdio => ping.connection == ours.connection,
+            };
+            ledger.iter().filter(|received| received.method() == "ping").filter(same).count()
+        };
+        mute.send_replace(true);
+        let before = pings_of_ours(&upstream.ledger());
+        upstream.until("two pings", |ledger| (pings_of_ours(ledger) == before + 2).then_some(())).await;
+        // The second one would be given up in a second, the call is answered in two.
+        let call = client.open_call("one__echo", json!({ "wait": 2_000 })).await;
+        upstream.until_received("tools/call", 2).await;
+        mute.send_replace(false);
+        assert_eq!(call.answer().await.text(), "at last", "{transport:?}");
+        let calls = upstream.received("tools/call");
+        assert_eq!(
+            (calls[0].session(), calls[0].connection),
+            (
+                calls[1].session(),
+                match transport {
+                    Transport::Http => calls[0].connection,
+                    Transport::Stdio => calls[1].connection,
+                }
+            ),
+            "over the same connection"
+        );
+    }
+}

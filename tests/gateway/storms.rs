@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, upstream, within};
+use crate::support::{
+    HANDSHAKE, STATELESS, TRANSPORTS, Transport, gateway, http_upstream, stdio_upstream, upstream, within,
+};
 
 #[tokio::test]
 async fn s_prog_06_ten_thousand_reports_become_a_few_and_the_last_one_passes() {
@@ -110,4 +112,76 @@ async fn f11_replies_never_starve_in_a_storm_of_notifications() {
         assert!(sent > 400, "a breeze is no storm: {sent}");
         assert_eq!(gateway.stateless().request("tools/list", json!({})).await.status, 200);
     }
+}
+
+/// As fast as the connection takes it, until the story is over.
+async fn flood(mut call: crate::support::Call, message: String, until: Duration) {
+    let blob = format!("data: {message}\n\n").repeat(1_000);
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < until {
+        call.say_bytes(blob.as_bytes()).await;
+    }
+    match call.received.verb.as_str() {
+        "GET" => call.disconnected().await,
+        _ => call.text("done").await,
+    }
+}
+
+#[tokio::test]
+async fn f11_a_flood_on_one_event_stream_leaves_its_thread_to_everybody_else() {
+    let stormy = http_upstream("stormy")
+        .on("tools/call", |call| async move {
+            let token = call.params()["_meta"]["progressToken"].clone();
+            let params = json!({ "progressToken": token, "progress": 1 });
+            let progress = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params });
+            flood(call, progress.to_string(), Duration::from_secs(6)).await;
+        })
+        .quiet()
+        .start()
+        .await;
+    let gateway = gateway().with("stormy", &stormy).start().await;
+    let client = gateway.handshake(HANDSHAKE).await.quiet();
+    client.until_tools(&["stormy__echo"]).await;
+    // More than there are threads, so that each has one that is in the storm.
+    let mut storms = Vec::new();
+    for _ in 0..4 {
+        storms.push(client.open_call_with_progress("stormy__echo", json!("t")).await);
+    }
+    stormy.until_received("tools/call", 4).await;
+    for _ in 0..10 {
+        let pinged = client.request("ping", json!({}));
+        within(Duration::from_millis(1_500), "a ping in the flood", pinged).await.result();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for storm in storms {
+        assert_eq!(within(Duration::from_secs(20), "the flood to end", storm.answer()).await.text(), "done");
+    }
+}
+
+#[tokio::test]
+async fn f11_a_flood_of_list_changes_is_told_as_a_few_and_holds_up_no_other_server() {
+    let stormy = http_upstream("stormy")
+        .on("GET", |mut call| async move {
+            call.stream().await;
+            let changed = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
+            flood(call, changed.to_string(), Duration::from_secs(6)).await;
+        })
+        .quiet()
+        .start()
+        .await;
+    let calm = stdio_upstream("calm").start().await;
+    let gateway = gateway().with("stormy", &stormy).with("calm", &calm).start().await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    within(Duration::from_secs(5), "the lists in the flood", client.until_tools(&["calm__echo"])).await;
+    for n in 0..5 {
+        let called = client.call("calm__echo", json!({ "n": n }));
+        let answer = within(Duration::from_secs(3), "an answer in the flood", called).await;
+        assert_eq!(answer.text(), format!(r#"calm echoes {{"n":{n}}}"#));
+    }
+    // A change of the calm one is seen while the other floods the catalogue.
+    calm.show(|shown| shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })));
+    calm.announce("notifications/tools/list_changed", json!({})).await;
+    within(Duration::from_secs(3), "the change in the flood", client.until_tools(&["calm__new"])).await;
+    let listed = stormy.received("tools/list").len();
+    assert!(listed <= 70, "{listed} times within some six seconds");
 }

@@ -157,3 +157,28 @@ async fn s_httpc_06_an_answer_may_come_before_its_own_request_is_acknowledged() 
     upstream.until_standing_for(&upstream.until_received("prompts/get", 1).await).await;
     assert_eq!(client.call("one__echo", json!({})).await.text(), "by the other way");
 }
+
+#[tokio::test]
+async fn calls_that_are_answered_on_event_streams_use_connections_again() {
+    for revision in [HANDSHAKE, STATELESS] {
+        let upstream = upstream("one", revision, Transport::Http)
+            .on("tools/call", |mut call| async move {
+                // The answer and the end of the stream are two writes.
+                call.stream().await;
+                call.text("streamed").await;
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+        let client = gateway.handshake(HANDSHAKE).await;
+        client.until_tools(&["one__echo"]).await;
+        for _ in 0..20 {
+            assert_eq!(client.call("one__echo", json!({})).await.text(), "streamed");
+        }
+        let mut used: Vec<_> = upstream.received("tools/call").iter().map(|call| call.connection).collect();
+        used.sort_unstable();
+        used.dedup();
+        // A few for each of the gateway's threads: an end may come later than the next call.
+        assert!(used.len() <= 10, "{revision}: {} connections for twenty calls", used.len());
+    }
+}

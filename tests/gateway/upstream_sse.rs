@@ -72,6 +72,8 @@ struct Inner {
     manner: Manner,
     seen: Mutex<Vec<Seen>>,
     streams: Mutex<HashMap<String, Stream>>,
+    /// Calls that are not answered yet.
+    waiting: Mutex<Vec<Seen>>,
 }
 
 /// Such a server. It serves until the story ends.
@@ -82,8 +84,13 @@ impl OldServer {
     async fn start(manner: Manner) -> OldServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("bound above");
-        let server =
-            OldServer(Arc::new(Inner { address, manner, seen: Mutex::default(), streams: Mutex::default() }));
+        let server = OldServer(Arc::new(Inner {
+            address,
+            manner,
+            seen: Mutex::default(),
+            streams: Mutex::default(),
+            waiting: Mutex::default(),
+        }));
         let serving = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -127,6 +134,22 @@ impl OldServer {
         if let Some(stream) = self.0.streams.lock().expect("nobody panics while holding it").get(session) {
             // Few events and a place for each; a stream that has ended takes none.
             stream.try_send(event).ok();
+        }
+    }
+
+    /// Say a message of exactly this text.
+    fn say_text(&self, session: &str, message: &str) {
+        if let Some(stream) = self.0.streams.lock().expect("nobody panics while holding it").get(session) {
+            stream.try_send(Some(format!("data: {message}\n\n"))).ok();
+        }
+    }
+
+    /// Answer the calls that wait for it.
+    fn release(&self) {
+        for seen in self.0.waiting.lock().expect("nobody panics while holding it").drain(..) {
+            let result = json!({ "content": [{ "type": "text", "text": "at last" }] });
+            let answer = json!({ "jsonrpc": "2.0", "id": seen.json["id"], "result": result });
+            self.say(seen.session(), Some(&answer));
         }
     }
 
@@ -221,7 +244,9 @@ impl OldServer {
                 "serverInfo": { "name": "old", "version": "1" },
             }),
             ("ping", _) => json!({}),
-            ("tools/list", _) => json!({ "tools": [tool("echo"), tool("work"), tool("leave"), tool("ask")] }),
+            ("tools/list", _) => {
+                json!({ "tools": [tool("echo"), tool("work"), tool("leave"), tool("ask"), tool("huge"), tool("vague"), tool("wait")] })
+            }
             ("tools/call", "echo") => text(format!("old echoes {}", params["arguments"])),
             ("tools/call", "work") => {
                 let token = &params["_meta"]["progressToken"];
@@ -230,6 +255,20 @@ impl OldServer {
                     json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params });
                 self.say(seen.session(), Some(&progress));
                 text("worked".to_owned())
+            }
+            ("tools/call", "huge") => {
+                let huge = "x".repeat(300_000);
+                let huge = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[],"x":"{huge}"}}}}"#);
+                return self.say_text(seen.session(), &huge);
+            }
+            ("tools/call", "vague") => {
+                let huge = "x".repeat(300_000);
+                let huge = format!(r#"{{"result":{{"content":[],"x":"{huge}"}},"jsonrpc":"2.0","id":{id}}}"#);
+                return self.say_text(seen.session(), &huge);
+            }
+            ("tools/call", "wait") => {
+                self.0.waiting.lock().expect("nobody panics while holding it").push(seen.clone());
+                return;
             }
             ("tools/call", "leave") => return self.say(seen.session(), None),
             ("tools/call", "ask") => {
@@ -488,4 +527,29 @@ async fn s_sse_04_a_session_that_the_server_forgot_is_opened_anew_and_the_call_m
     assert_eq!(client.call("one__echo", json!({ "n": 9 })).await.text(), r#"old echoes {"n":9}"#);
     assert_eq!(server.received("initialize").len(), before + 1);
     drop(stream);
+}
+
+#[tokio::test]
+async fn f37_i10_one_result_beyond_the_bound_fails_its_own_call_and_no_other_on_the_stream() {
+    let server = OldServer::start(Manner::default()).await;
+    let gateway = gateway()
+        .with_server("one", json!({ "url": server.url(), "type": "sse" }))
+        .config("bounds: { upstream_result: 64KiB }")
+        .start()
+        .await;
+    let client = gateway.handshake(HANDSHAKE).await;
+    client.until_tools(&["one__huge", "one__vague", "one__wait"]).await;
+    let waiting = client.open_call("one__wait", json!({})).await;
+    eventually("the call to wait", || async { (server.received("tools/call").len() == 1).then_some(()) })
+        .await;
+    for _ in 0..3 {
+        client.call("one__huge", json!({})).await.expect_failure("result_too_large", "executed");
+        assert_eq!(client.call("one__echo", json!({})).await.text(), "old echoes {}");
+    }
+    server.release();
+    assert_eq!(waiting.answer().await.text(), "at last", "it was there all the time");
+    // One that does not tell whose it is can only be that of the only call.
+    client.call("one__vague", json!({})).await.expect_failure("result_too_large", "executed");
+    assert_eq!(client.call("one__echo", json!({})).await.text(), "old echoes {}");
+    assert_eq!(server.asked("GET /sse"), 2, "over the same stream all the time");
 }

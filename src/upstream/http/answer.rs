@@ -1,7 +1,9 @@
 //! What came back: status, the few headers that matter, and a body that is read, streamed or turned away.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +21,8 @@ use super::target::TargetId;
 /// A body that nobody reads is taken off the connection when it ends within this.
 const DRAINED_BYTES: usize = 64 * 1024;
 const DRAINED_TIME: Duration = Duration::from_millis(100);
+/// So many of them on one thread; the connections of further ones are closed.
+const LEAVING_AT_ONCE: usize = 64;
 
 /// The answer to one request. A redirect is an answer like any other.
 #[derive(Debug)]
@@ -177,19 +181,8 @@ impl BodyStream {
 
     /// Passes over a body of no use; keeps the connection only when the body ends soon.
     async fn turn_away(mut self, headers: &HeaderMap) -> AnswerBody {
-        let mut passed = 0;
-        let ended = tokio::time::timeout(DRAINED_TIME, async {
-            while let Some(data) = self.data().await {
-                passed += data?.len();
-                if passed > DRAINED_BYTES {
-                    return Ok(false);
-                }
-            }
-            Ok::<_, HttpFailure>(true)
-        });
         // Whether the rest would have come is of no interest: status and headers are the answer.
-        let ended = matches!(ended.await, Ok(Ok(true)));
-        if ended {
+        if let Some(passed) = self.pass_over().await {
             self.finish();
             if passed == 0 {
                 return AnswerBody::Empty;
@@ -197,5 +190,61 @@ impl BodyStream {
         }
         let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         AnswerBody::Other(String::from_utf8_lossy(content_type).into())
+    }
+
+    /// Reads on to the end, and gives how much that was; `None` where it does not come soon.
+    async fn pass_over(&mut self) -> Option<usize> {
+        let passing = async {
+            let mut passed = 0;
+            while let Some(data) = self.data().await {
+                passed += data.ok()?.len();
+                if passed > DRAINED_BYTES {
+                    return None;
+                }
+            }
+            Some(passed)
+        };
+        tokio::time::timeout(DRAINED_TIME, passing).await.ok().flatten()
+    }
+
+    /// What was wanted of the body is read. The connection is kept when the rest ends soon, for which nobody waits; mostly
+    /// the end is here already.
+    pub(super) fn leave(mut self) {
+        match self.connection.poll_data(&mut self.body, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(None) => return self.finish(),
+            Poll::Ready(Some(Err(_))) => return,
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        let Some(place) = Leaving::begin() else { return };
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            if self.pass_over().await.is_some() {
+                self.finish();
+            }
+        });
+    }
+}
+
+/// A body of this thread whose end is awaited by nobody.
+struct Leaving;
+
+thread_local! {
+    static LEAVING: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Leaving {
+    fn begin() -> Option<Leaving> {
+        let others = LEAVING.get();
+        (others < LEAVING_AT_ONCE).then(|| {
+            LEAVING.set(others + 1);
+            Leaving
+        })
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // The thread may be ending.
+        let _ = LEAVING.try_with(|leaving| leaving.set(leaving.get() - 1));
     }
 }

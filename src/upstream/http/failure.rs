@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write;
 
+use bytes::Bytes;
+
 /// Whether the upstream may have acted on the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
@@ -28,11 +30,19 @@ pub enum HttpFailure {
     /// The connection ended before the whole answer was there.
     #[error("connection lost: {0}")]
     Lost(String),
-    /// A body or an event beyond the limit.
+    /// A body beyond the limit.
     #[error("answer larger than {limit} bytes")]
     TooLarge {
         /// The limit.
         limit: usize,
+    },
+    /// An event beyond the limit. The stream goes on behind it.
+    #[error("event larger than {limit} bytes")]
+    EventTooLarge {
+        /// The limit.
+        limit: usize,
+        /// How its data begins.
+        start: Bytes,
     },
     /// What came is not what HTTP or this protocol allows.
     #[error("not a valid answer: {0}")]
@@ -44,7 +54,10 @@ impl HttpFailure {
     pub fn sent(&self) -> Sent {
         match self {
             HttpFailure::Connect(_) | HttpFailure::ConnectTimeout | HttpFailure::Closed => Sent::NotSent,
-            HttpFailure::Lost(_) | HttpFailure::TooLarge { .. } | HttpFailure::Protocol(_) => Sent::MaybeSent,
+            HttpFailure::Lost(_)
+            | HttpFailure::TooLarge { .. }
+            | HttpFailure::EventTooLarge { .. }
+            | HttpFailure::Protocol(_) => Sent::MaybeSent,
         }
     }
 

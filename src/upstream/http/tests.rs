@@ -362,11 +362,12 @@ async fn s_httpc_08_events_are_read_as_they_come_and_the_connection_is_used_agai
 }
 
 #[tokio::test]
-async fn f07_a_stream_that_breaks_or_grows_too_large_ends_with_its_failure() {
+async fn f07_f37_a_stream_that_breaks_ends_with_its_failure_and_one_large_event_is_passed_over() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     let broken = answer(format!("{head}9\r\ndata: a\n\n\r\n9\r\ndat"));
-    let large = format!("data: a\n\ndata: {}", "x".repeat(2000));
-    let large = [answer(format!("{head}{:x}\r\n{large}\r\n", large.len())), vec![UntilClosed]].concat();
+    let large = format!("data: a\n\ndata: {}\n\ndata: b\n\n", "x".repeat(2000));
+    let large =
+        [answer(format!("{head}{:x}\r\n{large}\r\n0\r\n\r\n", large.len())), vec![UntilClosed]].concat();
     for (script, is_lost) in [(broken, true), (large, false)] {
         let (target, _) = server(vec![script]).await;
         let AnswerBody::Events(mut events) = post_to(&target).await.expect("an answer").body else {
@@ -375,9 +376,12 @@ async fn f07_a_stream_that_breaks_or_grows_too_large_ends_with_its_failure() {
         assert_eq!(&within(events.next()).await.expect("an event").expect("valid").data[..], b"a");
         let failure = within(events.next()).await.expect("a failure").expect_err("a failure");
         assert_eq!(matches!(failure, HttpFailure::Lost(_)), is_lost, "{failure}");
-        assert_eq!(matches!(failure, HttpFailure::TooLarge { .. }), !is_lost, "{failure}");
+        assert_eq!(matches!(failure, HttpFailure::EventTooLarge { .. }), !is_lost, "{failure}");
+        if !is_lost {
+            assert_eq!(&within(events.next()).await.expect("an event").expect("valid").data[..], b"b");
+        }
         assert!(within(events.next()).await.is_none());
-        assert_eq!(pool::idle_count(target.id()), 0);
+        assert_eq!(pool::idle_count(target.id()), usize::from(!is_lost));
     }
 }
 
@@ -481,4 +485,31 @@ async fn s_sse_04_another_path_of_an_origin_has_its_headers_and_its_connections(
 
 fn target_like(target: &HttpTarget) -> HttpTarget {
     HttpTarget::new(target.origin(), HeaderMap::new()).expect("a target")
+}
+
+#[tokio::test]
+async fn a_stream_that_is_left_gives_its_connection_back_if_it_ends_soon() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (event, end) = ("9\r\ndata: a\n\n\r\n", "0\r\n\r\n");
+    let with_the_answer = [answer(format!("{head}{event}{end}")), vec![UntilClosed]].concat();
+    let afterwards =
+        [answer(format!("{head}{event}")), vec![UntilTold, Write(end.into()), UntilClosed]].concat();
+    let never = [answer(format!("{head}{event}")), vec![UntilClosed]].concat();
+    let local = tokio::task::LocalSet::new();
+    let story = local.run_until(async {
+        for (script, is_kept) in [(with_the_answer, true), (afterwards, true), (never, false)] {
+            let (target, seen) = server(vec![script]).await;
+            let AnswerBody::Events(mut events) = post_to(&target).await.expect("an answer").body else {
+                panic!("events");
+            };
+            assert_eq!(&within(events.next()).await.expect("an event").expect("valid").data[..], b"a");
+            events.leave();
+            seen.go.notify_one();
+            match is_kept {
+                true => until("kept", || pool::idle_count(target.id()) == 1).await,
+                false => until("closed", || seen.closed_by_client.load(Ordering::SeqCst) == 1).await,
+            }
+        }
+    });
+    story.await;
 }
