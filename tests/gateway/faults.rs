@@ -171,7 +171,7 @@ async fn f13_an_upstream_started_late_is_used_without_a_restart() {
         gateway().with_server("late", late.settings()).with("good", &good).config(QUICK).start().await;
     let client = gateway.stateless();
     client.until_tools(&["good__echo"]).await;
-    client.call("late__echo", json!({})).await.expect_error(200, -32602);
+    client.call("late__echo", json!({})).await.expect_failure("upstream_unavailable", "not_sent");
     eventually("the status to say that nobody is there", || async {
         let servers = gateway.admin_get("/api/v1/servers").await.json();
         let late = servers.as_array()?.iter().find(|server| server["name"] == "late")?.clone();
