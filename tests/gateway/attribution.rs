@@ -399,6 +399,8 @@ async fn s_prog_07_a_client_may_tell_how_far_its_answer_is() {
             client.notify("notifications/progress", report(&json!("made up"), 0.25)).await;
             client.notify("notifications/progress", report(&token, 0.25)).await;
             client.notify("notifications/progress", report(&given, 0.5)).await;
+            // The newest replaces what has not left yet.
+            upstream.until_received("notifications/progress", 1).await;
             client.notify("notifications/progress", report(&given, 1.5)).await;
             upstream.until_received("notifications/progress", 2).await;
             assert_eq!(client.respond(&asked.json["id"], answer.clone()).await, 202);

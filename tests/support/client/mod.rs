@@ -267,12 +267,20 @@ impl Client {
         whole.status
     }
 
-    /// Open the standalone stream of the session and wait until the gateway offers it.
+    /// Open the standalone stream of the session and wait until the gateway offers it. One that this client has just left
+    /// stands in the way until the gateway notices (409), which takes a moment on a busy machine.
     pub(crate) async fn standalone_stream(&self) -> Exchange {
-        let mut exchange = self.get().await;
-        let head = exchange.head().await;
-        assert_eq!(head.status(), 200, "the standalone stream was refused: {head:?}");
-        exchange
+        let deadline = tokio::time::Instant::now() + super::PATIENCE;
+        loop {
+            let mut exchange = self.get().await;
+            let head = exchange.head().await;
+            if head.status() == 409 && tokio::time::Instant::now() < deadline {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                continue;
+            }
+            assert_eq!(head.status(), 200, "the standalone stream was refused: {head:?}");
+            return exchange;
+        }
     }
 
     /// Send the GET that asks for a standalone stream.
