@@ -295,7 +295,7 @@ async fn f24_a_closed_stdout_and_half_a_line_are_crashes() {
 #[tokio::test]
 async fn f08_f33_f34_strays_and_corrupt_lines_harm_only_their_own_call() {
     let mark = mark();
-    let gateway = plan(&mark, json!({ "timeout": "2s" })).config(QUICK).start().await;
+    let gateway = plan(&mark, json!({ "timeout": "3s" })).config(QUICK).start().await;
     for revision in [HANDSHAKE, STATELESS] {
         let client = ready(&gateway, revision).await;
         assert_eq!(client.call("bad__two_replies", json!({})).await.text(), "first");

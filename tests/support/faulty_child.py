@@ -178,7 +178,7 @@ def surrogate(request, arguments):
 
 def storm(request, arguments):
     line = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "debug", "data": "x"}})
-    for _ in range(20):
+    for _ in range(10):
         raw((line + "\n").encode() * 1_000)
     text(request, "after the storm")
 
