@@ -167,6 +167,10 @@ STEPS = [
         script("conformance/client_leg.py", "2026"),
     ),
     leg("2026-http", "2026-07-28, upstream over HTTP"),
+    leg("2026-stdio", "2026-07-28, upstream over stdio"),
+    leg("2026-beside", "2026-07-28, another server beside the fixture"),
+    leg("2025-crossed", "2025-11-25, the upstream speaks 2026-07-28"),
+    leg("2026-crossed", "2026-07-28, the upstream speaks 2025-11-25"),
     Step("peers", "independent servers and clients through one gateway", 1200, script("peers/peers.py")),
     Step(
         "peers-legacy",
