@@ -39,6 +39,7 @@ mod incoming;
 mod levels;
 mod link;
 pub mod messages;
+mod negotiation;
 mod open_questions;
 mod oversized;
 mod own_log;

@@ -61,6 +61,7 @@ mod prompts;
 mod questions;
 mod questions_crossing;
 mod questions_under_way;
+mod refused_requests;
 mod relay;
 mod replay_bounds;
 mod resource_uris;
