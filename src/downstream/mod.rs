@@ -22,6 +22,7 @@ mod initialize;
 mod large_body;
 mod pipe;
 mod pump;
+mod request_body;
 mod respond;
 mod sse_transport;
 mod stateless;

@@ -21,6 +21,7 @@ mod beyond_bounds;
 mod broken_answers;
 mod cancel_races;
 mod commands;
+mod compressed;
 mod content;
 mod corrupt_answers;
 mod cut_streams;
@@ -74,6 +75,8 @@ mod server_requests;
 mod sessions;
 mod sharing;
 mod slow_readers;
+mod slow_requests;
+
 mod standing_streams;
 mod stateless;
 mod stdio_client;
