@@ -284,6 +284,7 @@ fn unsent(error: UpstreamError) -> UpstreamError {
         UpstreamError::Unavailable { .. }
         | UpstreamError::SessionForgotten
         | UpstreamError::NotOffered(_)
+        | UpstreamError::HeadersRefused
         | UpstreamError::AuthRequired
         | UpstreamError::Overloaded { .. } => error,
         UpstreamError::Lost { why }

@@ -41,6 +41,7 @@ pub mod input;
 mod levels;
 mod link;
 pub mod messages;
+mod negotiation;
 mod open_questions;
 mod oversized;
 mod own_log;
