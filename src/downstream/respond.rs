@@ -150,6 +150,19 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }
+        Failure::InputRefused { upstream, why } => {
+            let (reason, retryable) = (Reason::InputRefused, false);
+            let upstream = Some(upstream);
+            let record =
+                FailureRecord { reason, upstream, retryable, retry_after_ms: None, outcome: Ran::Unknown };
+            let record = record.json();
+            if to.kind == ResultKind::Call {
+                let text = format!("{failure}. The call was given up before it could end.");
+                return failed_call(to, &text, &record);
+            }
+            let text = format!("input was needed: {why}");
+            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
+        }
         // The adapter of each era puts what it asks before it comes here.
         Failure::NeedsInput { upstream, .. } => {
             let error = UpstreamError::protocol("it asks for input that cannot be given");
