@@ -1,0 +1,74 @@
+//! Rows of several callers at once: each is what it declared, and hears the answer to its own question.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+
+use super::cell::Cell;
+use super::conversation::{Caller, accept, sampled};
+use super::questions::as_ada;
+use super::row;
+use super::stage::{Stage, Wishes};
+use crate::support::within;
+
+row!(capability_differences: [every]);
+
+async fn capability_differences(cell: Cell) {
+    let stage = Stage::set(cell).await;
+    let person = stage.caller(json!({ "elicitation": {} })).await;
+    let model = stage.caller(json!({ "sampling": {} })).await;
+    for _ in 0..3 {
+        let (seen, other) = join(capabilities(&person), capabilities(&model)).await;
+        assert!(seen.get("elicitation").is_some() && seen.get("sampling").is_none(), "{seen}");
+        assert!(other.get("sampling").is_some() && other.get("elicitation").is_none(), "{other}");
+        let asked = person.converse("ask", json!({}), as_ada);
+        let sample = model.converse("sample", json!({}), |_| sampled("words"));
+        let (asked, sample) = join(asked, sample).await;
+        assert_eq!((asked.answer.text(), sample.answer.text()), ("Hello, Ada!", "words"));
+        let refused = model.call("ask", json!({})).await;
+        if !cell.has_stateless_upstream() {
+            assert_eq!(refused.result()["isError"], true, "{}", refused.raw);
+        } else if cell.has_stateless_client() {
+            refused.expect_error(400, -32021);
+            let needed = &refused.error()["data"]["requiredCapabilities"];
+            assert_eq!(*needed, json!({ "elicitation": { "form": {} } }), "{}", refused.raw);
+        } else {
+            refused.expect_error(200, -32602);
+            let told = refused.error()["data"].to_string();
+            assert!(told.contains("requiredCapabilities") && told.contains("elicitation"), "{}", refused.raw);
+        }
+    }
+}
+
+/// What the server is told that this client can do.
+async fn capabilities(caller: &Caller) -> Value {
+    caller.call("whoami", json!({})).await.result()["structuredContent"]["capabilities"].clone()
+}
+
+row!(hundred_callers: [every]);
+
+async fn hundred_callers(cell: Cell) {
+    let mut wishes = Wishes::default();
+    if cell.is_stdio() {
+        // One process for all of them.
+        wishes = wishes.shared_by_principal();
+    }
+    let stage = Stage::with(cell, wishes).await;
+    let mut callers = Vec::new();
+    for _ in 0..100 {
+        let caller = stage.caller(json!({ "elicitation": {} })).await;
+        callers.push(Caller { client: caller.client.quiet() });
+    }
+    let calls = callers.iter().enumerate().map(|(number, caller)| async move {
+        let name = format!("caller {number}");
+        let content = json!({ "name": name });
+        // People take different times, but this is about who hears what: some are quick, some are not.
+        let pause = Duration::from_millis(number as u64 * 37 % 60);
+        tokio::time::sleep(pause).await;
+        let told = caller.converse("ask", json!({}), |_| accept(content.clone())).await;
+        assert_eq!(told.answer.text(), format!("Hello, {name}!"), "an answer crossed");
+        assert_eq!(told.questions.len(), 1, "{name} was asked once: {:?}", told.questions);
+    });
+    within(Duration::from_secs(60), "a hundred conversations", join_all(calls)).await;
+}
