@@ -138,6 +138,7 @@ STEPS = [
     ),
     Step("layering", "modules use only what lies below them", 1200, nextest("--test", "layering", every=False)),
     Step("tests", "all other Rust tests", 1800, nextest("-E", "not binary(layering)", every=True)),
+    Step("bridge", "the bridge matrix: its tables, and how each cell ended", 60, script("gate/bridge.py")),
     Step("doctests", "examples in the documentation", 600, doc_tests),
     Step(
         "docs",

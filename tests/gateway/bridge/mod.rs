@@ -49,8 +49,30 @@ macro_rules! columns {
     ($row:ident m_to_m) => {
         crate::bridge::cells!($row, STATELESS, STATELESS, m_to_m_http m_to_m_stdio);
     };
-    ($row:ident l_to_l_http) => { crate::bridge::one!($row, HANDSHAKE, HANDSHAKE, Http, l_to_l_http); };
-    ($row:ident m_to_l_http) => { crate::bridge::one!($row, STATELESS, HANDSHAKE, Http, m_to_l_http); };
+    ($row:ident l_to_l_http) => {
+        crate::bridge::one!($row, HANDSHAKE, HANDSHAKE, Http, l_to_l_http);
+    };
+    ($row:ident l_to_l_stdio) => {
+        crate::bridge::one!($row, HANDSHAKE, HANDSHAKE, Stdio, l_to_l_stdio);
+    };
+    ($row:ident l_to_m_http) => {
+        crate::bridge::one!($row, HANDSHAKE, STATELESS, Http, l_to_m_http);
+    };
+    ($row:ident l_to_m_stdio) => {
+        crate::bridge::one!($row, HANDSHAKE, STATELESS, Stdio, l_to_m_stdio);
+    };
+    ($row:ident m_to_l_http) => {
+        crate::bridge::one!($row, STATELESS, HANDSHAKE, Http, m_to_l_http);
+    };
+    ($row:ident m_to_l_stdio) => {
+        crate::bridge::one!($row, STATELESS, HANDSHAKE, Stdio, m_to_l_stdio);
+    };
+    ($row:ident m_to_m_http) => {
+        crate::bridge::one!($row, STATELESS, STATELESS, Http, m_to_m_http);
+    };
+    ($row:ident m_to_m_stdio) => {
+        crate::bridge::one!($row, STATELESS, STATELESS, Stdio, m_to_m_stdio);
+    };
 }
 
 macro_rules! cells {
