@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::client_port::ClientPort;
 pub use super::events::{CallEvent, EventSink};
+use super::input::Input;
 use crate::auth::principal::Principal;
 use crate::names::{ProfileName, SessionId};
 use crate::protocol::capability::ClientCapabilities;
@@ -67,6 +68,8 @@ pub struct Circumstances {
     pub trace: Vec<(&'static str, String)>,
     /// Where its events go.
     pub events: Option<EventSink>,
+    /// What the client answers to an earlier round.
+    pub input: Option<Arc<Input>>,
 }
 
 /// A call in the upstream's own names, its other parameters still raw.
