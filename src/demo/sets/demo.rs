@@ -136,7 +136,7 @@ fn observing_tools() -> Vec<Value> {
         tool(
             "counters",
             "Counters",
-            "Counts calls, cancellations and open sessions",
+            "Counts calls, cancellations, what runs now and open sessions",
             Effect::Reads,
             nothing(),
         ),

@@ -77,6 +77,7 @@ async fn elicitation_timeout(cell: Cell) {
         let message = refused.error()["message"].as_str().unwrap_or_default();
         assert!(message.contains("expired"), "{}", refused.raw);
     }
+    super::leaving::until_nothing_runs(&caller).await;
     // What timed out is out of the way of what comes after it.
     let again = caller.converse("ask", json!({}), as_ada);
     let again = within(Duration::from_secs(10), "another call that asks", again).await;

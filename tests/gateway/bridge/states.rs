@@ -184,7 +184,7 @@ row!(expired_state: [m_to_l m_to_m] {
 });
 
 async fn expired_state(cell: Cell) {
-    let stage = Stage::with(cell, Wishes::default().bounds("input_timeout: 1s")).await;
+    let stage = Stage::with(cell, Wishes::default().bounds("input_timeout: 1s, state_age: 1s")).await;
     let caller = caller(&stage).await;
     let (params, round) = asked(&caller).await;
     tokio::time::sleep(Duration::from_millis(2200)).await;
