@@ -169,6 +169,7 @@ STEPS = [
         900,
         script("peers/legacy.py"),
     ),
+    Step("peers-bridge", "questions across the eras, by the SDKs of others on both sides", 600, script("peers/crossing.py")),
     Step("peers-rmcp", "the Rust SDK as it was, before and behind the gateway", 1200, script("peers/rust.py")),
 ]
 
@@ -180,6 +181,7 @@ NEEDS = {
     "deploy": ["build"],
     "peers": ["build", "tools"],
     "peers-legacy": ["build"],
+    "peers-bridge": ["build"],
     "peers-rmcp": ["build"],
     **{step.name: ["build"] for step in STEPS if step.name.startswith("conformance-")},
 }
