@@ -44,7 +44,9 @@ export async function play(client, transport) {
     await checks.that(`${one.name} of ${one.tool}`, async () => {
       asked.length = 0;
       assert.match(text(await call(one)), new RegExp(one.says));
-      assert.deepEqual(asked.toSorted(), one.asked.toSorted());
+      // Servers of the handshake era may ask for roots whenever they like.
+      const told = asked.filter((method) => method !== 'roots/list' || one.asked.includes(method));
+      assert.deepEqual(told.toSorted(), one.asked.toSorted());
     });
   }
   await checks.that('all of them at once', async () => {
