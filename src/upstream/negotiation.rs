@@ -15,6 +15,10 @@ use crate::protocol::frame::Answer;
 pub(super) const ATTEMPTS: usize = 3;
 
 /// What became of one request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and a box would be an allocation per call"
+)]
 pub(super) enum Settled {
     /// The upstream's answer.
     Answered(Answer),
