@@ -68,7 +68,9 @@ async fn respond(
         Err(Stop::InputRequired { requests, state }) => {
             let mut result = Object::new();
             result.insert("resultType".to_owned(), json!("input_required"));
-            result.insert("inputRequests".to_owned(), Value::Object(requests));
+            if !requests.is_empty() {
+                result.insert("inputRequests".to_owned(), Value::Object(requests));
+            }
             if let Some(state) = state {
                 result.insert("requestState".to_owned(), json!(state));
             }

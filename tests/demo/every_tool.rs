@@ -47,7 +47,7 @@ stories! {
 async fn lists(client: &mut Client) {
     let tools = client.request("tools/list", json!({})).await.unwrap();
     let tools = tools["tools"].as_array().unwrap().clone();
-    assert_eq!(tools.len(), 23);
+    assert_eq!(tools.len(), 24);
     for tool in &tools {
         let titled = client.revision >= Revision::V2025_06_18;
         assert_eq!(tool.get("title").is_some(), titled, "{tool}");
@@ -116,6 +116,7 @@ async fn asking(client: &mut Client) {
         several_forms(client).await;
     }
     visit_first(client).await;
+    assert_eq!(text_of(&client.call("not_yet", json!({})).await), "Now it is done");
 }
 
 async fn several_forms(client: &mut Client) {

@@ -19,7 +19,7 @@ pub(super) fn tools() -> Vec<Value> {
 
 pub(super) async fn call_tool(call: &Call, name: &str, arguments: &Object) -> Result<Value, Stop> {
     match name {
-        "ask" | "ask_both" | "interview" | "ask_url" | "visit_first" | "sample" | "roots" => {
+        "ask" | "ask_both" | "interview" | "ask_url" | "visit_first" | "not_yet" | "sample" | "roots" => {
             demo_asking::call_tool(call, name, arguments).await
         }
         _ => demo_tools::call_tool(call, name, arguments).await,
@@ -116,6 +116,13 @@ fn asking_tools() -> Vec<Value> {
             "Visit first",
             "Is refused until you have visited a page, which happens by itself soon after",
             Effect::Asks,
+            nothing(),
+        ),
+        tool(
+            "not_yet",
+            "Not yet",
+            "Wants to be called again twice, with state and without question",
+            Effect::Reads,
             nothing(),
         ),
         tool("sample", "Sample", "Asks the client's model for a haiku", Effect::Asks, nothing()),

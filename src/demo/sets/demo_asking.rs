@@ -21,6 +21,7 @@ pub(super) async fn call_tool(call: &Call, name: &str, arguments: &Object) -> Re
         "ask_both" => ask_both(call).await,
         "interview" => interview(call, arguments).await,
         "visit_first" => visit_first(call).await,
+        "not_yet" => not_yet(call),
         "ask_url" => ask_url(call).await,
         "sample" => {
             let answer = call.ask("haiku", Input::sampling("Write a haiku about a gateway.", 200)).await?;
@@ -118,6 +119,12 @@ async fn visit_first(call: &Call) -> Result<Value, Stop> {
     });
     let refusal = Fault::new(URL_REQUIRED, "a page must be visited first");
     Err(refusal.with_data(json!({ "elicitations": [page] })).into())
+}
+
+/// Stateless: tells the client twice to come again, without a question. Handshake era: has nothing to wait for.
+fn not_yet(call: &Call) -> Result<Value, Stop> {
+    call.come_again(2)?;
+    Ok(says("Now it is done"))
 }
 
 /// A prompt that wants to know whom it is for.

@@ -247,7 +247,8 @@ impl Caller {
             let Some(round) = InputRequired::read(&answer) else {
                 return Conversation { questions, answer, states, progress, notices };
             };
-            assert!(round.questions.len() >= together, "not asked together: {}", answer.raw);
+            let is_together = round.questions.is_empty() || round.questions.len() >= together;
+            assert!(is_together, "not asked together: {}", answer.raw);
             let mut responses = BTreeMap::new();
             for question in round.questions {
                 if let Reply::Give(result) = reply(&question) {

@@ -46,6 +46,30 @@ async fn capabilities(caller: &Caller) -> Value {
     caller.call("whoami", json!({})).await.result()["structuredContent"]["capabilities"].clone()
 }
 
+row!(silent_neighbour: [every]);
+
+/// Whoever does not answer holds up nobody else.
+async fn silent_neighbour(cell: Cell) {
+    let stage = Stage::set(cell).await;
+    let capabilities = json!({ "elicitation": {} });
+    let (silent, lively) = (stage.caller(capabilities.clone()).await, stage.caller(capabilities).await);
+    let params = super::conversation::tool("ask", json!({}));
+    let mut open = None;
+    if cell.has_stateless_client() {
+        silent.first_round("tools/call", &params).await;
+    } else {
+        let mut exchange = silent.client.open("tools/call", params).await;
+        exchange.until_method("elicitation/create").await;
+        open = Some(exchange);
+    }
+    for _ in 0..3 {
+        let told = lively.converse("ask", json!({}), as_ada);
+        let told = within(Duration::from_secs(10), "an answer beside a question that is open", told).await;
+        assert_eq!(told.answer.text(), "Hello, Ada!");
+    }
+    drop(open);
+}
+
 row!(hundred_callers: [every]);
 
 async fn hundred_callers(cell: Cell) {

@@ -215,6 +215,40 @@ async fn url_required(cell: Cell) {
     assert_eq!(caller.call("visit_first", json!({})).await.text(), "The page was visited");
 }
 
+row!(url_required_of_a_client_without_pages: [l_to_l m_to_l] {
+    l_to_m: "2026-07-28 has no error -32042; its servers ask, see capability_differences",
+    m_to_m: "as before"
+});
+
+async fn url_required_of_a_client_without_pages(cell: Cell) {
+    let stage = Stage::set(cell).await;
+    let refused = stage.caller(forms()).await.call("visit_first", json!({})).await;
+    if cell.has_stateless_client() {
+        refused.expect_error(400, -32021);
+        let needed = &refused.error()["data"]["requiredCapabilities"];
+        assert_eq!(*needed, json!({ "elicitation": { "url": {} } }), "{}", refused.raw);
+    } else {
+        assert_eq!(refused.result()["isError"], true, "{}", refused.raw);
+        assert!(!refused.raw.contains("example.com"), "nobody here may open it: {}", refused.raw);
+    }
+}
+
+row!(state_without_question: [every]);
+
+async fn state_without_question(cell: Cell) {
+    let stage = Stage::set(cell).await;
+    let caller = stage.caller(forms()).await;
+    let begun = tokio::time::Instant::now();
+    let told = caller.converse("not_yet", json!({}), as_ada).await;
+    assert!(told.questions.is_empty(), "nothing was asked: {:?}", told.questions);
+    assert_eq!(told.answer.text(), "Now it is done");
+    if cell.has_stateless_upstream() && !cell.has_stateless_client() {
+        // The gateway comes again by itself, after 0.5 s and after 1 s more (S-MRTR-13, era-bridge 4.2, 3d).
+        let (least, most) = (Duration::from_millis(1200), Duration::from_secs(8));
+        assert!((least..most).contains(&begun.elapsed()), "it waited {:?}", begun.elapsed());
+    }
+}
+
 row!(prompt_with_input: [every]);
 
 async fn prompt_with_input(cell: Cell) {
