@@ -18,6 +18,7 @@ mod base;
 mod batch_items;
 mod batches;
 mod beyond_bounds;
+mod bridge;
 mod broken_answers;
 mod cancel_races;
 mod commands;
