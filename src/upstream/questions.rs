@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::arrivals::Origin;
 use super::call::{Activity, Affinity, ClientPort};
 use super::link::Link;
-use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
+use super::messages::{AskClient, Question, QuestionRefused};
 use super::open_questions::NotOpened;
 use super::pages::Proposed;
 use crate::config::bounds::Bounds;
@@ -152,15 +152,15 @@ async fn put(
         stream: origin.stream().cloned(),
         otherwise: origin.some_stream().cloned(),
     };
-    let question = match port.ask.send(asked).await {
-        Ok(Ok(question)) => question,
-        Ok(Err(QuestionRefused::Refused(code, text))) => return error(&id, code, text),
-        Ok(Err(QuestionRefused::Answered(result))) => {
+    let question = match port.ask(asked).await {
+        Ok(question) => question,
+        Err(QuestionRefused::Refused(code, text)) => return error(&id, code, text),
+        Err(QuestionRefused::Answered(result)) => {
             tracing::info!(upstream = %link.upstream, %method, "a question that the client could not be shown was cancelled");
             return message::result(&id, result);
         }
-        Ok(Err(QuestionRefused::TooOften)) => return unanswerable(&id, &method, TOO_OFTEN),
-        Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method, NOBODY),
+        Err(QuestionRefused::TooOften) => return unanswerable(&id, &method, TOO_OFTEN),
+        Err(QuestionRefused::TooMany | QuestionRefused::Gone) => return unanswerable(&id, &method, NOBODY),
     };
     let _held: Vec<_> = link.calls.activities(&origin.calls).into_iter().map(Activity::hold).collect();
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
@@ -252,8 +252,7 @@ struct WithdrawOnDrop {
 impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
         if !self.settled {
-            // However full the mailbox is: there is one for each question, and those are counted.
-            self.port.withdraw.do_send(WithdrawQuestion { number: self.number });
+            self.port.withdraw(self.number);
         }
     }
 }
