@@ -28,6 +28,8 @@ pub enum Affinity {
     Session(SessionId),
     /// One for all sessions of a principal that can be asked the same; numbered by `users`.
     Principal(u64),
+    /// A stateless client's stream of changes, which follows resources over the gateway's own connection.
+    Listen(u64),
 }
 
 impl Client {

@@ -39,6 +39,7 @@ pub mod identity;
 mod incoming;
 mod levels;
 mod link;
+mod listens;
 pub mod messages;
 mod open_questions;
 mod oversized;

@@ -92,7 +92,7 @@ pub(super) struct ListenState {
     opening: Option<Stream>,
     overlap: Overlap,
     backoff: Backoff,
-    /// Waits for [`Wake::Retry`] that are to be ignored are told by their count.
+    /// Waits for [`Wake::Retry`].
     is_resting: bool,
     batch_is_due: bool,
     owes_look: bool,
@@ -235,6 +235,11 @@ impl ListenState {
             effects.push(Effect::WakeAfter(Wake::Retry, self.backoff.next()));
         }
         effects
+    }
+
+    /// Whether a stream was acknowledged and is the one that counts.
+    pub(super) fn stands(&self, stream: u64) -> bool {
+        self.current.as_ref().is_some_and(|current| current.number == stream)
     }
 
     /// Whether nothing more is known soon than is known now.
