@@ -8,6 +8,7 @@ mod failure;
 mod forward;
 mod introduce;
 mod list;
+mod listen;
 mod prompt;
 mod resource;
 pub mod session_tools;
@@ -21,6 +22,7 @@ use tracing::Span;
 
 pub use failure::Failure;
 pub use introduce::Introduction;
+pub use listen::{Following, Follows};
 pub use resource::{Subscribing, Subscription};
 
 use crate::catalog::handle::CatalogueHandle;
@@ -147,7 +149,8 @@ impl Switchboard {
             | Method::Ping
             | Method::Subscribe
             | Method::Unsubscribe
-            | Method::SetLevel => Err(Failure::NotOffered(method.name())),
+            | Method::SetLevel
+            | Method::Listen => Err(Failure::NotOffered(method.name())),
         }
     }
 

@@ -20,6 +20,7 @@ mod http;
 mod in_session;
 mod initialize;
 mod large_body;
+mod listen;
 mod pipe;
 mod pump;
 mod respond;

@@ -213,7 +213,10 @@ impl StandingListen {
                 _ => None,
             };
             match waiting {
-                Some((all, accepted)) => all.into_iter().for_each(|waiting| drop(waiting.send(accepted))),
+                Some((all, accepted)) => all.into_iter().for_each(|waiting| {
+                    // Who does not wait any longer has no use for it.
+                    let _ = waiting.send(accepted);
+                }),
                 None => inner.to_do.push_back(effect),
             }
         }
