@@ -96,7 +96,7 @@ mod tests {
             text(updated(&RequestId::text("a"), &params, "y:1")),
             concat!(
                 r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"y:1","more": 1.50,"#,
-                r#""_meta":{"mine":[ ],"io.modelcontextprotocol/subscriptionId":"a"}}}"#
+                r#""_meta":{"io.modelcontextprotocol/subscriptionId":"a","mine":[ ]}}}"#
             )
         );
     }

@@ -1,0 +1,1 @@
+//! Following resources by listening, on either side (S-SUB, S-RES).
