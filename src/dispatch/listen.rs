@@ -125,6 +125,7 @@ fn call_about(call: &Call, uri: &str) -> Option<Call> {
         log_level: None,
         trace: call.trace.clone(),
         events: None,
+        input: None,
         span: call.span.clone(),
     })
 }

@@ -9,8 +9,11 @@ mod forward;
 mod introduce;
 mod list;
 mod listen;
+mod pages_visited;
 mod prompt;
+pub mod request_state;
 mod resource;
+mod rounds;
 pub mod session_tools;
 mod tool;
 
@@ -23,7 +26,9 @@ use tracing::Span;
 pub use failure::Failure;
 pub use introduce::Introduction;
 pub use listen::{Following, Follows};
+use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
+pub use rounds::RoundRules;
 
 use crate::catalog::handle::CatalogueHandle;
 use crate::catalog::listing::ListKind;
@@ -41,6 +46,7 @@ use crate::upstream::call::{Client, EventSink};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::input::Input;
 use crate::upstream::messages::NewsRecipient;
 
 /// What every story works with.
@@ -57,6 +63,10 @@ pub struct Switchboard {
     pub session_tools: session_tools::SessionTools,
     /// Until when requests wait for upstreams that were never heard of: once after the start, not once per request.
     pub first_lists_until: Instant,
+    /// What bounds the rounds that are made for clients of the handshake era.
+    pub rounds: RoundRules,
+    /// What stateless clients hold between the rounds of a call.
+    pub request_states: RequestStates,
     /// How long a request waits for the first lists of an upstream that may have what it names.
     pub list_budget: Duration,
 }
@@ -78,11 +88,28 @@ pub struct Call {
     pub trace: TraceContext,
     /// Where its events go.
     pub events: Option<EventSink>,
+    /// What the client answers to what it was asked in an earlier round.
+    pub input: Option<GivenInput>,
     /// Its span.
     pub span: Span,
 }
 
 impl Call {
+    /// The same call, which brings this.
+    fn with_input(&self, input: GivenInput) -> Call {
+        Call {
+            client: Arc::clone(&self.client),
+            client_name: self.client_name.clone(),
+            params: self.params.clone(),
+            progress: self.progress,
+            log_level: self.log_level,
+            trace: self.trace.clone(),
+            events: self.events.clone(),
+            input: Some(input),
+            span: self.span.clone(),
+        }
+    }
+
     /// What the client calls itself, as far as it says so.
     fn client_name(&self) -> Option<String> {
         let name = match &self.client_name {
@@ -95,6 +122,17 @@ impl Call {
         };
         (!name.is_empty()).then_some(name)
     }
+}
+
+/// Answers to an earlier round of a call.
+#[derive(Debug, Clone)]
+pub struct GivenInput {
+    /// Whose questions they answer, where the client's request state says so; otherwise they go where the call goes.
+    pub upstream: Option<UpstreamName>,
+    /// What that upstream is told.
+    pub input: Arc<Input>,
+    /// Rounds so far, as far as they can be counted.
+    pub round: u32,
 }
 
 /// Characters of a client's name that are told to anybody.
@@ -132,8 +170,19 @@ impl std::fmt::Debug for Switchboard {
 }
 
 impl Switchboard {
-    /// Tells the story of a method that every era has; `revision` is the one in which a list is written.
+    /// Tells the story of a method that every era has; `revision` is the one in which a list is written. A client that is
+    /// asked by requests is asked on the way; any other is told what is asked ([`Failure::NeedsInput`]).
     pub async fn tell(&self, method: Method, call: &Call, revision: Revision) -> Result<Outcome, Failure> {
+        match self.story(method, call, revision).await {
+            Err(Failure::NeedsInput { upstream, asked }) if call.client.is_asked_by_requests() => {
+                // Rare, and on the heap so that not every call carries the room for it.
+                Box::pin(self.make_rounds(method, call, revision, upstream, asked)).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn story(&self, method: Method, call: &Call, revision: Revision) -> Result<Outcome, Failure> {
         match method {
             Method::CallTool => self.call_tool(call).await,
             Method::ListTools => self.list(call, ListKind::Tools, revision).await,

@@ -175,6 +175,7 @@ impl Entered {
                 log_level: None,
                 trace,
                 events: None,
+                input: None,
                 span: span.clone(),
             };
             let (switchboard, limit) = (&edge.switchboard, edge.settings.bounds.list_budget);

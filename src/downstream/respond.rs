@@ -5,6 +5,8 @@ use bytes::Bytes;
 
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
+use crate::names::UpstreamName;
+use crate::protocol::capability::includes;
 use crate::protocol::code::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY,
     PARSE_ERROR, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION, URL_ELICITATION_REQUIRED,
@@ -15,7 +17,7 @@ use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, 
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::UrlsNeeded;
-use crate::protocol::translate::{self, ClientView, ResultKind};
+use crate::protocol::translate::{self, ClientView, ResultKind, UriMap};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::identity::MARK_KEY;
 
@@ -27,8 +29,8 @@ pub(super) struct Addressee<'a> {
     pub(super) id: &'a RequestId,
     pub(super) view: &'a ClientView,
     pub(super) kind: ResultKind,
-    /// Whether this request declared the capability that an upstream may say is missing.
-    pub(super) declares: &'a dyn Fn(&str) -> bool,
+    /// What was declared of the client: a `ClientCapabilities` object.
+    pub(super) declared: &'a dyn Fn() -> Object,
 }
 
 /// The response to a story's end.
@@ -36,12 +38,9 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
     match ended {
         Ok(Outcome::Own(object)) => own_result(to, &object),
         Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
-        Ok(Outcome::Relayed { answer: Answer::Result(result), upstream, view }) => {
-            let mut text = result_head(to.id, result.as_bytes().len() + 256);
+        Ok(Outcome::Relayed { answer: Answer::Result(answer), upstream, view }) => {
             let uris = view.hand_out_uris(CALLER, &upstream);
-            translate::result(to.view, to.kind, &result, Some(&uris), &mut text);
-            text.push(b'}');
-            Finished::Response { status: StatusCode::OK, text }
+            result(to, &answer, Some(&uris))
         }
         Ok(Outcome::Relayed { answer: Answer::Error(error), upstream, .. }) => match error.code {
             // Nothing was offered that would need a URL; an upstream that insists has not understood us.
@@ -49,10 +48,18 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
                 let error = UpstreamError::protocol("it asks for a URL to be opened, which was not offered");
                 failed(to, &Failure::Upstream { upstream, error })
             }
-            _ => relayed_error(to, &error),
+            _ => relayed_error(to, &upstream, &error),
         },
         Err(failure) => failed(to, &failure),
     }
+}
+
+/// A result as the client may see it, its URIs made public by `uris`.
+pub(super) fn result(to: &Addressee<'_>, result: &Object, uris: Option<&UriMap<'_>>) -> Finished {
+    let mut text = result_head(to.id, result.as_bytes().len() + 256);
+    translate::result(to.view, to.kind, result, uris, &mut text);
+    text.push(b'}');
+    Finished::Response { status: StatusCode::OK, text }
 }
 
 /// A result object of the gateway's own, without members of this hop.
@@ -72,16 +79,17 @@ fn result_head(id: &RequestId, capacity: usize) -> Vec<u8> {
 }
 
 /// An upstream's JSON-RPC error, its code mapped where the client's era has another one (era-bridge §8).
-fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
     let stateless = to.view.revision.era() == Era::Stateless;
     let (code, status) = match error.code {
-        // The gateway's own message was refused: not the client's fault.
         PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH | UNSUPPORTED_VERSION => {
-            (INTERNAL_ERROR, StatusCode::OK)
+            return refused_message(to, upstream, error);
         }
         // The gateway as a whole has the method.
         METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
         RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
+        // Reserved there, and without a meaning yet (S-ERR-01).
+        -32099..=-32023 if stateless => (INTERNAL_ERROR, StatusCode::OK),
         MISSING_CAPABILITY => return missing_capability(to, error),
         kept => (kept, StatusCode::OK),
     };
@@ -94,17 +102,23 @@ fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
     error_response(Some(to.id), status, &object)
 }
 
+/// The gateway's own message was refused: not the client's fault.
+fn refused_message(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
+    let text = format!("The server \"{upstream}\" refused the gateway's request: {}", error.message());
+    let record = UpstreamError::protocol("it refused the request").record(upstream).json();
+    self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record))
+}
+
 /// `-32021` passes to stateless clients with its status, unless the gateway itself withheld what the client declared.
 fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
     let required = error.object.object("data").and_then(|data| data.object("requiredCapabilities"));
-    let withheld =
-        required.as_ref().is_some_and(|required| required.iter().any(|(name, _)| (to.declares)(&name)));
+    let withheld = required.as_ref().is_some_and(|required| includes(&(to.declared)(), required));
     let message = quote(&error.message());
     if to.view.revision.era() == Era::Stateless && !withheld {
         return error_response(Some(to.id), StatusCode::BAD_REQUEST, error.object.as_bytes());
     }
     if withheld {
-        let text = quote("the server needs a capability that this gateway cannot carry yet");
+        let text = quote("the server needs a capability that it is not allowed to use");
         return error_response(
             Some(to.id),
             StatusCode::OK,
@@ -126,6 +140,7 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         | Failure::UnknownPrompt
         | Failure::UnknownReference
         | Failure::InvalidParams(_)
+        | Failure::BadRequestState(_)
         | Failure::BadCursor(_) => (INVALID_PARAMS, StatusCode::OK, None),
         Failure::UnknownResource { uri } => {
             let code = if stateless { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
@@ -138,9 +153,28 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }
+        Failure::InputRefused { upstream, why } => {
+            let (reason, retryable) = (Reason::InputRefused, false);
+            let upstream = Some(upstream);
+            let record =
+                FailureRecord { reason, upstream, retryable, retry_after_ms: None, outcome: Ran::Unknown };
+            let record = record.json();
+            if to.kind == ResultKind::Call {
+                let text = format!("{failure}. The call was given up before it could end.");
+                return failed_call(to, &text, &record);
+            }
+            let text = format!("input was needed: {why}");
+            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
+        }
+        // The adapter of each era puts what it asks before it comes here.
+        Failure::NeedsInput { upstream, .. } => {
+            let error = UpstreamError::protocol("it asks for input that cannot be given");
+            return failed(to, &Failure::Upstream { upstream: upstream.clone(), error });
+        }
         Failure::Upstream { upstream, error } => {
             let record = error.record(upstream).json();
-            if to.kind == ResultKind::Call {
+            // The headers are the gateway's own: nothing that a model could do better (era-bridge §8).
+            if to.kind == ResultKind::Call && !matches!(error, UpstreamError::HeadersRefused) {
                 return failed_call(to, &public_text(upstream.as_str(), error), &record);
             }
             (INTERNAL_ERROR, StatusCode::OK, Some(record))
@@ -208,6 +242,7 @@ fn public_text(upstream: &str, error: &UpstreamError) -> String {
         UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
             "answered with something that is not valid MCP"
         }
+        UpstreamError::HeadersRefused => "refuses the gateway's request",
         UpstreamError::AuthRequired => "asks for credentials that the gateway does not have",
         UpstreamError::TooLarge => "answered with more than the gateway passes on",
         UpstreamError::Overloaded { .. } => "is overloaded",

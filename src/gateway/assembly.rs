@@ -11,8 +11,9 @@ use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
-use crate::dispatch::Switchboard;
+use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
+use crate::dispatch::{RoundRules, Switchboard};
 use crate::downstream::Edge;
 use crate::listening::Hub;
 use crate::policy::Policy;
@@ -44,7 +45,8 @@ impl Assembly {
         let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer));
         let hub = Hub::new(bounds);
         let fleet = Arc::new(fleet(&settings)?);
-        let (catalogue, news) = start_catalogue(&engine, &settings, sealer, (&sessions, &hub), &fleet)?;
+        let told = (&sessions, &hub);
+        let (catalogue, news) = start_catalogue(&engine, &settings, Arc::clone(&sealer), told, &fleet)?;
         let switchboard = Arc::new(Switchboard {
             catalogue: catalogue.clone(),
             policy: Policy::default(),
@@ -54,6 +56,8 @@ impl Assembly {
                 settings.names.clone(),
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items },
             ),
+            rounds: RoundRules::of(bounds),
+            request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
         });

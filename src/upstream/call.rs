@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::client_port::ClientPort;
 pub use super::events::{CallEvent, EventSink};
+use super::input::Input;
 use crate::auth::principal::Principal;
 use crate::names::{ProfileName, SessionId};
 use crate::protocol::capability::ClientCapabilities;
@@ -33,6 +34,11 @@ pub enum Affinity {
 }
 
 impl Client {
+    /// Whether it has a session, in which it is asked by requests of the gateway.
+    pub fn is_asked_by_requests(&self) -> bool {
+        self.port.is_some() && matches!(self.affinity, Affinity::Session(_))
+    }
+
     /// Whether an upstream could ask it anything.
     pub fn can_be_asked(&self) -> bool {
         self.port.is_some() && !self.capabilities.is_none()
@@ -69,6 +75,8 @@ pub struct Circumstances {
     pub trace: Vec<(&'static str, String)>,
     /// Where its events go.
     pub events: Option<EventSink>,
+    /// What the client answers to an earlier round.
+    pub input: Option<Arc<Input>>,
 }
 
 /// A call in the upstream's own names, its other parameters still raw.

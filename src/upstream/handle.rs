@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::actor::UpstreamActor;
 use super::call::{Affinity, Circumstances, Client, UpstreamCall};
 use super::error::UpstreamError;
+use super::input::Reply;
 use super::link::Link;
 use super::messages::{LinkProgress, OpenLink, ReleaseLink, Retire, UpstreamNews};
 use super::probe::Facts;
@@ -66,6 +67,11 @@ impl UpstreamHandle {
     /// How it presents itself to those it asks, and what it may ask.
     pub fn asker(&self) -> &Arc<Asker> {
         &self.shared.questions.asker
+    }
+
+    /// How many questions a minute it may put to one client.
+    pub fn question_rate(&self) -> std::num::NonZeroU32 {
+        self.shared.questions.per_minute
     }
 
     /// How it is.
@@ -228,6 +234,7 @@ impl UpstreamHandle {
             log_level: None,
             trace: Vec::new(),
             events: None,
+            input: None,
         };
         let call = UpstreamCall {
             method,
@@ -237,11 +244,12 @@ impl UpstreamHandle {
             circumstances: &circumstances,
         };
         match self.forward(permit, &call).await? {
-            Answer::Result(result) => Ok(result),
-            Answer::Error(error) if error.code == METHOD_NOT_FOUND => {
+            Reply::Final(Answer::Result(result)) => Ok(result),
+            Reply::NeedsInput(_) => Err(UpstreamError::protocol("a list needs no input")),
+            Reply::Final(Answer::Error(error)) if error.code == METHOD_NOT_FOUND => {
                 Err(UpstreamError::NotOffered(method.name()))
             }
-            Answer::Error(error) => {
+            Reply::Final(Answer::Error(error)) => {
                 Err(UpstreamError::protocol(format!("it refused {}: {}", method.name(), error.message())))
             }
         }
@@ -296,6 +304,7 @@ fn unsent(error: UpstreamError) -> UpstreamError {
         UpstreamError::Unavailable { .. }
         | UpstreamError::SessionForgotten
         | UpstreamError::NotOffered(_)
+        | UpstreamError::HeadersRefused
         | UpstreamError::AuthRequired
         | UpstreamError::Overloaded { .. } => error,
         UpstreamError::Lost { why }

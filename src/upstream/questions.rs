@@ -17,7 +17,7 @@ use super::messages::{AskClient, Question, QuestionRefused};
 use super::open_questions::NotOpened;
 use super::pages::Proposed;
 use crate::config::bounds::Bounds;
-use crate::config::servers::ServerSettings;
+use crate::config::servers::{AskSettings, ServerSettings};
 use crate::names::UpstreamName;
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, USER_REJECTED};
 use crate::protocol::era::{NEWEST_HANDSHAKE, Revision};
@@ -38,11 +38,12 @@ const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
 #[derive(Debug)]
 pub(super) struct QuestionRules {
     pub(super) asker: Arc<Asker>,
+    pub(super) ask: AskSettings,
     /// How long a client may be silent.
     wait: Duration,
     /// How long it may take, whatever progress it tells of.
     maximum: Duration,
-    per_minute: NonZeroU32,
+    pub(super) per_minute: NonZeroU32,
     per_call: usize,
 }
 
@@ -59,6 +60,7 @@ impl QuestionRules {
         let per_minute = u32::try_from(bounds.question_rate).ok().and_then(NonZeroU32::new);
         QuestionRules {
             asker: Arc::new(asker),
+            ask: settings.ask,
             wait: bounds.input_timeout,
             maximum: bounds.input_timeout.max(bounds.call_maximum),
             per_minute: per_minute.unwrap_or(NonZeroU32::MIN),

@@ -12,7 +12,9 @@ use super::connect::Address;
 use super::era_check::{doubts_handshake, doubts_stateless};
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
+use super::input::{InputRequired, Reply};
 use super::messages::EraMistaken;
+use super::negotiation::{self, Settled, settle, settle_answer};
 use super::stateless::StatelessHttp;
 use crate::policy::Permit;
 use crate::protocol::era::{Era, Revision};
@@ -26,9 +28,9 @@ const ERA_CHECK: Duration = Duration::from_secs(1);
 impl UpstreamHandle {
     /// Makes a call and waits for its answer, at most as long as the server's deadline allows.
     ///
-    /// Dropping the future cancels the call upstream. The answer is the upstream's own, with names and URIs as it wrote
-    /// them; a result that a stateless upstream did not complete is an error in this release.
-    pub async fn forward(&self, permit: Permit, call: &UpstreamCall<'_>) -> Result<Answer, UpstreamError> {
+    /// Dropping the future cancels the call upstream. The reply is the upstream's own, with names and URIs as it wrote
+    /// them; a result of a type that was not offered is an error.
+    pub async fn forward(&self, permit: Permit, call: &UpstreamCall<'_>) -> Result<Reply, UpstreamError> {
         debug_assert_eq!(permit.upstream(), self.name(), "a permit is for one upstream");
         let (quiet, maximum) = (self.shared.settings.timeout, self.shared.bounds.call_maximum);
         let sent = AtomicBool::new(false);
@@ -55,7 +57,7 @@ impl UpstreamHandle {
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
         sent: &AtomicBool,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<Reply, UpstreamError> {
         #[cfg(debug_assertions)]
         if self.shared.panic_at.as_deref() == Some(call.method.name()) {
             let _ = self.actor()?.send(super::messages::PanicNow).await;
@@ -75,18 +77,21 @@ impl UpstreamHandle {
             }
             (Address::Http { stateless, .. }, Era::Stateless) => {
                 sent.store(true, Ordering::Relaxed);
-                self.call_stateless(stateless, revision, call, activity).await?
+                self.call_stateless(stateless, revision, call, activity.as_deref()).await?
             }
             _ => match call.method {
                 Method::Subscribe => Box::pin(self.subscribe(affinity, call, sent)).await?,
                 Method::Unsubscribe => Box::pin(self.unsubscribe(affinity, call, sent)).await?,
+                _ if revision.era() == Era::Stateless => {
+                    self.call_stateless_on_pipe(affinity, revision, call, activity, sent).await?
+                }
                 _ => self.call_on_link(affinity, call, activity, sent).await?,
             },
         };
-        if revision.era() == Era::Stateless {
-            completed(&answer)?;
+        match revision.era() {
+            Era::Stateless => read(answer, call.method),
+            Era::Handshake => Ok(Reply::Final(answer)),
         }
-        Ok(answer)
     }
 
     /// The shared connection, which finds out the era, is not there: a session whose own connection stands does without
@@ -103,18 +108,57 @@ impl UpstreamHandle {
     async fn call_stateless(
         &self,
         stateless: &StatelessHttp,
-        revision: Revision,
+        mut revision: Revision,
         call: &UpstreamCall<'_>,
-        activity: Option<Arc<Activity>>,
+        activity: Option<&Activity>,
     ) -> Result<Answer, UpstreamError> {
-        let answered = stateless.call(call, revision, activity).await;
-        if doubts_stateless(&answered)
-            && let Ok(actor) = self.actor()
+        for _ in 0..negotiation::ATTEMPTS {
+            let answered = stateless.call(call, revision, activity).await;
+            let doubtful = doubts_stateless(&answered);
+            let settled = answered.and_then(|answered| settle(answered, revision));
+            if let Ok(Settled::Again(named)) = settled {
+                revision = named;
+                continue;
+            }
+            if doubtful {
+                self.doubt_stateless();
+            }
+            if let Ok(Settled::Answered(answer)) = settled {
+                return Ok(answer);
+            }
+            return Err(settled.err().unwrap_or_else(negotiation::refused_too_often));
+        }
+        self.doubt_stateless();
+        Err(negotiation::refused_too_often())
+    }
+
+    /// Has the era looked at again; the call does not wait for that.
+    fn doubt_stateless(&self) {
+        if let Ok(actor) = self.actor()
             && actor.try_send(EraMistaken { believed: Era::Stateless }).is_err()
         {
             tracing::debug!(upstream = %self.name(), "the actor is busy; its era stays as it was");
         }
-        answered.map(|answered| answered.answer)
+    }
+
+    /// As `call_stateless`, of a child.
+    async fn call_stateless_on_pipe(
+        &self,
+        affinity: Affinity,
+        mut revision: Revision,
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
+        for _ in 0..negotiation::ATTEMPTS {
+            let answer = self.call_on_link(affinity, call, activity.clone(), sent).await?;
+            match settle_answer(answer, None, revision)? {
+                Settled::Answered(answer) => return Ok(answer),
+                // The link writes the revision that it was opened with: there is but one to choose from.
+                Settled::Again(named) => revision = named,
+            }
+        }
+        Err(negotiation::refused_too_often())
     }
 
     pub(super) async fn call_on_link(
@@ -166,11 +210,15 @@ impl UpstreamHandle {
     }
 }
 
-/// Only complete results can be carried on in this release: nothing else was offered (S-BASE-09).
-fn completed(answer: &Answer) -> Result<(), UpstreamError> {
-    let Answer::Result(result) = answer else { return Ok(()) };
+/// What an answer of the stateless era is: its type says so, and without one it is complete (S-BASE-09, S-MRTR-01).
+fn read(answer: Answer, method: Method) -> Result<Reply, UpstreamError> {
+    let Answer::Result(result) = answer else { return Ok(Reply::Final(answer)) };
     match result.get("resultType") {
-        None | Some(b"\"complete\"") => Ok(()),
+        None | Some(b"\"complete\"") => Ok(Reply::Final(Answer::Result(result))),
+        Some(b"\"input_required\"") if method.takes_input() => match InputRequired::of(result) {
+            Ok(asked) => Ok(Reply::NeedsInput(Box::new(asked))),
+            Err(fault) => Err(UpstreamError::protocol(fault)),
+        },
         Some(other) => {
             let kind = string(other).unwrap_or_default();
             Err(UpstreamError::protocol(format!(

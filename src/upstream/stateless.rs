@@ -3,7 +3,6 @@
 //! Always: headers are made from the body that is sent, never copied from a client (S-HDR-06); dropping a call closes its
 //! stream, which cancels it (S-HTTPC-13).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpFailure};
 use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
 use super::oversized::Oversized;
+use crate::config::servers::AskSettings;
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
@@ -29,6 +29,8 @@ const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 #[derive(Debug)]
 pub(super) struct StatelessHttp {
     logger_name: Option<UpstreamName>,
+    /// What it may ask of clients, which is what they are said to be able to do.
+    ask: AskSettings,
     endpoint: Endpoint,
     next: AtomicU64,
 }
@@ -40,6 +42,7 @@ pub(super) struct Answered {
 }
 
 /// What a request for a stream came to.
+#[expect(clippy::large_enum_variant, reason = "made once per stream")]
 pub(super) enum Opened {
     /// A stream, under the id of its request.
     Events { id: u64, reader: Box<EventReader> },
@@ -49,8 +52,8 @@ pub(super) enum Opened {
 
 impl StatelessHttp {
     /// `logger_name` is the name that loggers of this upstream begin with, if they do.
-    pub(super) fn new(logger_name: Option<UpstreamName>, endpoint: Endpoint) -> Self {
-        StatelessHttp { logger_name, endpoint, next: AtomicU64::new(0) }
+    pub(super) fn new(logger_name: Option<UpstreamName>, ask: AskSettings, endpoint: Endpoint) -> Self {
+        StatelessHttp { logger_name, ask, endpoint, next: AtomicU64::new(0) }
     }
 
     /// Makes a call and waits for its answer.
@@ -58,10 +61,10 @@ impl StatelessHttp {
         &self,
         call: &UpstreamCall<'_>,
         revision: Revision,
-        activity: Option<Arc<Activity>>,
+        activity: Option<&Activity>,
     ) -> Result<Answered, UpstreamError> {
         let id = self.next_id();
-        let text = Bytes::from(call.encode(id, revision));
+        let text = Bytes::from(call.encode(id, revision, self.ask));
         let mut headers = base_headers(revision, call.method.name());
         if let Some(target) = &call.target {
             headers.push((NAME_HEADER, header_text::value(target)));
@@ -69,7 +72,7 @@ impl StatelessHttp {
         headers.extend(call.param_headers.iter().cloned());
         trace_headers(&mut headers, call);
         self.exchange(id, &headers, text, |event| {
-            if let (CallEvent::Progress(_), Some(activity)) = (&event, &activity) {
+            if let (CallEvent::Progress(_), Some(activity)) = (&event, activity) {
                 activity.touch();
             }
             if let Some(events) = &call.circumstances.events {

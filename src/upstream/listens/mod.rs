@@ -66,7 +66,7 @@ pub(super) enum Heard {
     Nothing,
     Changed(ListKind),
     /// Without what was of this hop.
-    Updated(Notification),
+    Updated(Box<Notification>),
 }
 
 impl StandingListen {
@@ -172,7 +172,7 @@ impl StandingListen {
         }
         match news {
             Told::Changed(list) => Heard::Changed(list),
-            Told::Updated(_) => Heard::Updated(without_subscription(notification)),
+            Told::Updated(_) => Heard::Updated(Box::new(without_subscription(notification))),
         }
     }
 

@@ -49,7 +49,7 @@ impl Telling {
             let params = Bytes::from(format!(r#"{{"uri":{}}}"#, quote(&uri)));
             if let Ok(params) = Object::parse(params, Limits::NONE) {
                 let method = "notifications/resources/updated".into();
-                self.tell(Heard::Updated(Notification { method, params }));
+                self.tell(Heard::Updated(Box::new(Notification { method, params })));
             }
         }
     }
