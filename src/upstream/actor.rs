@@ -149,7 +149,7 @@ impl UpstreamActor {
         shared.listen.up(way, &facts);
         tokio::task::spawn_local(async move {
             if tokio::time::timeout(LISTENS_WITHIN, shared.listen.until_settled()).await.is_err() {
-                shared.listen.owe_look();
+                shared.listen.owe_lists();
             }
             tell(&shared, &news, NewsKind::Connected);
         });

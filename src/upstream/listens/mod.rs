@@ -131,10 +131,10 @@ impl StandingListen {
     }
 
     /// Lists were fetched before anything was heard.
-    pub(super) fn owe_look(&self) {
+    pub(super) fn owe_lists(&self) {
         self.change(|inner| {
             if !inner.state.is_settled() {
-                inner.state.owe_look();
+                inner.state.owe_lists();
             }
             Vec::new()
         });

@@ -95,7 +95,10 @@ pub(super) struct ListenState {
     /// Waits for [`Wake::Retry`].
     is_resting: bool,
     batch_is_due: bool,
-    owes_look: bool,
+    /// Lists may have changed while nothing was heard.
+    owes_lists: bool,
+    /// Resources may have been updated while nothing was heard.
+    owes_updates: bool,
     next_stream: u64,
 }
 
@@ -119,7 +122,8 @@ impl ListenState {
             backoff: Backoff::new(waits.0, waits.1),
             is_resting: false,
             batch_is_due: false,
-            owes_look: false,
+            owes_lists: false,
+            owes_updates: false,
             next_stream: 0,
         }
     }
@@ -137,7 +141,7 @@ impl ListenState {
         let left: Vec<u64> =
             [self.current.take(), self.opening.take()].into_iter().flatten().map(|it| it.number).collect();
         // Its lists are fetched when it is there again; of its resources somebody has to tell.
-        self.owes_look |= !left.is_empty();
+        self.owes_updates |= !left.is_empty();
         self.overlap = Overlap::default();
         left.into_iter().map(Effect::Close).collect()
     }
@@ -184,6 +188,7 @@ impl ListenState {
             opened.filter.uris.into_iter().partition(|uri| honoured.uris.contains(uri));
         opened.filter.uris = kept;
         opened.filter.lists.retain(|list| honoured.lists.contains(list));
+        let missed = self.missed(&opened.filter);
         for uri in &opened.filter.uris {
             if let Some(accepted @ false) = self.wanted.get_mut(uri) {
                 *accepted = true;
@@ -192,8 +197,8 @@ impl ListenState {
         }
         self.refuse(missing, &mut effects);
         self.overlap.join(stream);
-        if std::mem::take(&mut self.owes_look) {
-            effects.push(Effect::LookAt(opened.filter.clone()));
+        if !missed.is_empty() {
+            effects.push(Effect::LookAt(missed));
         }
         if let Some(replaced) = self.current.replace(opened) {
             effects.push(Effect::WakeAfter(Wake::Leave(replaced.number), GRACE));
@@ -212,7 +217,8 @@ impl ListenState {
         self.overlap.leave(stream);
         let mut effects = Vec::new();
         let was_current = self.current.take_if(|current| current.number == stream).is_some();
-        self.owes_look |= was_current;
+        self.owes_lists |= was_current;
+        self.owes_updates |= was_current;
         if let Some(opening) = self.opening.take_if(|opening| opening.number == stream) {
             match ending {
                 Ending::Over(_) => {}
@@ -253,8 +259,20 @@ impl ListenState {
     }
 
     /// Lists were fetched before a stream stood: what changed in between is looked at when one does.
-    pub(super) fn owe_look(&mut self) {
-        self.owes_look = true;
+    pub(super) fn owe_lists(&mut self) {
+        self.owes_lists = true;
+    }
+
+    /// Of what is heard again, that of which something may have been missed: nobody waited for a resource before its first
+    /// acknowledgement.
+    fn missed(&mut self, heard: &Filter) -> Filter {
+        let (owes_lists, owes_updates) =
+            (std::mem::take(&mut self.owes_lists), std::mem::take(&mut self.owes_updates));
+        let followed = heard.uris.iter().filter(|uri| owes_updates && self.wanted.get(*uri) == Some(&true));
+        Filter {
+            lists: if owes_lists { heard.lists.clone() } else { Vec::new() },
+            uris: followed.cloned().collect(),
+        }
     }
 
     /// Those that were asked for the first time, when a refusal does not say which it is about.
@@ -289,7 +307,7 @@ impl ListenState {
             None if desired.is_empty() => Vec::new(),
             Some(current) if desired.is_empty() => {
                 let number = current.number;
-                (self.current, self.owes_look) = (None, false);
+                (self.current, self.owes_lists, self.owes_updates) = (None, false, false);
                 self.overlap.leave(number);
                 vec![Effect::Close(number)]
             }
@@ -461,6 +479,8 @@ mod tests {
         assert_eq!(state.due(Wake::Batch), [], "there is nobody to ask");
         let all = || filter(TOOLS, &["x:1", "x:2"]);
         assert_eq!(state.up(TOOLS.to_vec()), [open(3, all())]);
-        assert_eq!(state.acknowledged(3, &all()), [verdict("x:2", true), Effect::LookAt(all())]);
+        // All its lists are fetched anyway, and nobody has missed anything of what is new.
+        let missed = Effect::LookAt(filter(&[], &["x:1"]));
+        assert_eq!(state.acknowledged(3, &all()), [verdict("x:2", true), missed]);
     }
 }
