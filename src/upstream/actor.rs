@@ -146,7 +146,7 @@ impl UpstreamActor {
             return tell(&self.shared, &self.news, NewsKind::Connected);
         };
         let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
-        shared.listen.up(way, &facts);
+        shared.listen.up(way, &facts, &shared.subscriptions.of(Affinity::Shared));
         tokio::task::spawn_local(async move {
             if tokio::time::timeout(LISTENS_WITHIN, shared.listen.until_settled()).await.is_err() {
                 shared.listen.owe_lists();

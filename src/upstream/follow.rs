@@ -12,6 +12,7 @@ use super::connect::Address;
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::link::Link;
+use super::listens::Verdict;
 use super::shared::Shared;
 use super::subscriptions::Subscriptions;
 use crate::protocol::code::INVALID_PARAMS;
@@ -102,8 +103,10 @@ impl UpstreamHandle {
             return Ok(Answer::Result(Object::empty()));
         }
         entered.follower = Some(client.affinity);
-        if !shared.listen.want(uri).await {
-            return Ok(Answer::Error(not_subscribable(uri)));
+        match shared.listen.want(uri).await {
+            Verdict::Accepted => {}
+            Verdict::Refused => return Ok(Answer::Error(not_subscribable(uri))),
+            Verdict::Unreachable => return Err(UpstreamError::unavailable("it cannot be listened to now")),
         }
         subscriptions.accept(Affinity::Shared, uri);
         entered.follower = None;

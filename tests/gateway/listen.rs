@@ -193,6 +193,35 @@ async fn s_sub_05_a_change_in_the_instant_of_the_acknowledgement_is_told() {
 }
 
 #[tokio::test]
+async fn s_sub_05_the_acknowledgement_waits_for_those_upstream_but_not_for_ever() {
+    let slow = stateless_upstream("slow")
+        .on("subscriptions/listen", |mut call| async move {
+            call.pause(600).await;
+            call.default().await;
+        })
+        .start()
+        .await;
+    let mute = stateless_upstream("mute")
+        .on("subscriptions/listen", |mut call| async move {
+            call.stream().await;
+            call.disconnected().await;
+        })
+        .start()
+        .await;
+    let slow_alone = gateway().with("slow", &slow).start().await;
+    let client = slow_alone.stateless();
+    let (mut stream, _) = listen(&client, everything()).await;
+    assert_eq!(slow.listens().len(), 1, "it hears before its client is told so");
+    change_tools(&slow, "new").await;
+    within(Duration::from_secs(3), "the change", stream.until_method(TOOLS)).await;
+    let beside = gateway().with("mute", &mute).config("bounds: { list_budget: 500ms }").start().await;
+    let client = beside.stateless();
+    client.until_tools(&["mute__echo"]).await;
+    within(Duration::from_secs(3), "a bounded wait", listen(&client, everything())).await;
+    assert!(mute.listens().is_empty());
+}
+
+#[tokio::test]
 async fn s_sub_06_s_sub_12_clients_share_one_stream_upstream_and_none_makes_it_list_again() {
     let upstream = stateless_upstream("one").start().await;
     let gateway = gateway().with("one", &upstream).start().await;

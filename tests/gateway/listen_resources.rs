@@ -358,3 +358,51 @@ async fn s_sub_09_subscriptions_of_a_handshake_server_are_renewed_for_listeners(
     update(&upstream, "x:1").await;
     assert_eq!(stream.until_method(UPDATED).await.params()["uri"], "x:1");
 }
+
+#[tokio::test]
+async fn s_https_17_s_sub_08_a_listener_that_takes_nothing_is_left_and_lets_go() {
+    let upstream = with_three(http_upstream("one")).quiet().start().await;
+    let gateway = gateway().with("one", &upstream).config("bounds: { write_stall: 1s }").start().await;
+    let client = gateway.stateless();
+    client.until_listed("resources", &["x:1"]).await;
+    let (deaf, _) = follow(&client, &["x:1"]).await;
+    let (other, _) = follow(&client, &["x:2"]).await;
+    upstream.until_standing().await;
+    let flood = async {
+        let words = "x".repeat(32 * 1024);
+        loop {
+            for part in 0..100 {
+                let params = json!({ "uri": format!("x:1/{part}"), "_meta": { "words": words } });
+                upstream.announce(UPDATED, params).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = flood => {}
+        ended = upstream.until_received("resources/unsubscribe", 1) => {
+            assert_eq!(ended.params()["uri"], "x:1");
+        }
+    }
+    drop(deaf);
+    let mut other = other;
+    update(&upstream, "x:2").await;
+    assert_eq!(other.until_method(UPDATED).await.params()["uri"], "x:2", "others are told as ever");
+}
+
+#[tokio::test]
+async fn s_sub_05_a_server_that_cannot_be_asked_is_left_out_at_once() {
+    let mut upstream = with_three(stateless_upstream("one")).start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.stateless();
+    client.until_listed("resources", &["x:1"]).await;
+    until_followed(&upstream, &[]).await;
+    upstream.kill().await;
+    let (_stream, honoured) =
+        within(Duration::from_secs(3), "a bounded wait", follow(&client, &["x:1"])).await;
+    assert_eq!(honoured, [""; 0]);
+    let session = gateway.handshake(HANDSHAKE).await;
+    let asked = session.request("resources/subscribe", json!({ "uri": "x:1" }));
+    within(Duration::from_secs(10), "a failure", asked)
+        .await
+        .expect_failure("upstream_unavailable", "not_sent");
+}

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub(super) use run::{Telling, run};
 
+pub(super) use self::state::Verdict;
 use self::state::{Effect, Ending, Filter, ListenState, Told, Wake};
 use super::link::Link;
 use super::messages::ListKind;
@@ -48,7 +49,7 @@ struct Inner {
     state: ListenState,
     way: Option<Way>,
     to_do: VecDeque<Effect>,
-    waiting: HashMap<String, Vec<oneshot::Sender<bool>>>,
+    waiting: HashMap<String, Vec<oneshot::Sender<Verdict>>>,
     /// On a pipe: streams by the ids of their requests.
     on_pipe: HashMap<u64, u64>,
 }
@@ -82,8 +83,8 @@ impl StandingListen {
         StandingListen { inner: Mutex::new(inner), work: Notify::new(), is_settled: watch::Sender::new(true) }
     }
 
-    /// The upstream can be listened to in this way.
-    pub(super) fn up(&self, way: Way, facts: &Facts) {
+    /// The upstream can be listened to in this way; these resources are followed already.
+    pub(super) fn up(&self, way: Way, facts: &Facts, followed: &[String]) {
         self.change(|inner| {
             let mut effects = Vec::new();
             // What came over a pipe ended with it.
@@ -92,6 +93,7 @@ impl StandingListen {
                 inner.on_pipe.clear();
             }
             inner.way = Some(way);
+            effects.extend(followed.iter().flat_map(|uri| inner.state.want(uri)));
             effects.extend(inner.state.up(announced(facts)));
             effects
         });
@@ -106,14 +108,14 @@ impl StandingListen {
         });
     }
 
-    /// Asks for updates of a resource; whether they will be told. Stays wanted whatever becomes of the future.
-    pub(super) async fn want(&self, uri: &str) -> bool {
+    /// Asks for updates of a resource, and waits for what becomes of that. Stays wanted whatever becomes of the future.
+    pub(super) async fn want(&self, uri: &str) -> Verdict {
         let (sender, verdict) = oneshot::channel();
         self.change(|inner| {
             inner.waiting.entry(uri.to_owned()).or_default().push(sender);
             inner.state.want(uri)
         });
-        verdict.await.unwrap_or(false)
+        verdict.await.unwrap_or(Verdict::Unreachable)
     }
 
     /// Nobody wants them any longer.
@@ -209,13 +211,13 @@ impl StandingListen {
         let effects = change(&mut inner);
         for effect in effects {
             let waiting = match &effect {
-                Effect::Verdict { uri, accepted } => inner.waiting.remove(uri).map(|all| (all, *accepted)),
+                Effect::Verdict { uri, verdict } => inner.waiting.remove(uri).map(|all| (all, *verdict)),
                 _ => None,
             };
             match waiting {
-                Some((all, accepted)) => all.into_iter().for_each(|waiting| {
+                Some((all, verdict)) => all.into_iter().for_each(|waiting| {
                     // Who does not wait any longer has no use for it.
-                    let _ = waiting.send(accepted);
+                    let _ = waiting.send(verdict);
                 }),
                 None => inner.to_do.push_back(effect),
             }
@@ -336,7 +338,7 @@ mod tests {
             listen.change(|inner| inner.state.acknowledged(1, &honoured));
         };
         let verdicts = tokio::join!(listen.want("x:1"), listen.want("x:2"), settle);
-        assert_eq!((verdicts.0, verdicts.1), (true, false));
+        assert_eq!((verdicts.0, verdicts.1), (Verdict::Accepted, Verdict::Refused));
         listen.until_settled().await;
     }
 }

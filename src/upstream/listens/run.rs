@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 
-use super::state::{Effect, Ending, Filter, Wake};
+use super::state::{Effect, Ending, Filter, Verdict, Wake};
 use super::{Heard, StandingListen, Way, over_http, over_pipe};
 use crate::names::UpstreamName;
 use crate::protocol::frame::Notification;
@@ -103,11 +103,11 @@ impl Running {
                 });
             }
             // Nobody waits for it: it was accepted before, and is not any longer. Whoever wants it next asks again.
-            Effect::Verdict { uri, accepted: false } => {
+            Effect::Verdict { uri, verdict: Verdict::Refused | Verdict::Unreachable } => {
                 tracing::warn!(upstream = %self.telling.upstream, "a subscription was not renewed");
                 self.telling.followers.refuse(Affinity::Shared, &uri);
             }
-            Effect::Verdict { accepted: true, .. } => {}
+            Effect::Verdict { verdict: Verdict::Accepted, .. } => {}
             Effect::LookAt(filter) => self.telling.look_at(filter),
         }
     }

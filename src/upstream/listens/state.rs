@@ -52,6 +52,17 @@ pub(super) enum Ending {
     Unknown,
 }
 
+/// What became of a wish for updates of a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) enum Verdict {
+    /// They will be told.
+    Accepted,
+    /// The upstream does not tell them.
+    Refused,
+    /// It could not be asked.
+    Unreachable,
+}
+
 /// What waits for its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wake {
@@ -72,8 +83,8 @@ pub(super) enum Effect {
     Close(u64),
     /// Say [`ListenState::due`] after a while.
     WakeAfter(Wake, Duration),
-    /// Whether updates of this resource will be told.
-    Verdict { uri: String, accepted: bool },
+    /// What became of the wish for updates of this resource.
+    Verdict { uri: String, verdict: Verdict },
     /// Nobody knows what happened meanwhile: look at these lists, and tell of an update of these resources.
     LookAt(Filter),
 }
@@ -137,7 +148,7 @@ impl ListenState {
 
     /// It cannot be reached for now: whatever stands is left.
     pub(super) fn down(&mut self) -> Vec<Effect> {
-        (self.is_reachable, self.is_resting) = (false, false);
+        (self.is_reachable, self.is_resting, self.batch_is_due) = (false, false, false);
         let left: Vec<u64> =
             [self.current.take(), self.opening.take()].into_iter().flatten().map(|it| it.number).collect();
         // Its lists are fetched when it is there again; of its resources somebody has to tell.
@@ -149,10 +160,10 @@ impl ListenState {
     /// Somebody wants updates of a resource; a verdict follows.
     pub(super) fn want(&mut self, uri: &str) -> Vec<Effect> {
         match self.wanted.get(uri) {
-            Some(true) => return vec![Effect::Verdict { uri: uri.to_owned(), accepted: true }],
+            Some(true) => return vec![Effect::Verdict { uri: uri.to_owned(), verdict: Verdict::Accepted }],
             Some(false) => return Vec::new(),
             None if self.is_unknown => {
-                return vec![Effect::Verdict { uri: uri.to_owned(), accepted: false }];
+                return vec![Effect::Verdict { uri: uri.to_owned(), verdict: Verdict::Refused }];
             }
             None => {}
         }
@@ -192,10 +203,10 @@ impl ListenState {
         for uri in &opened.filter.uris {
             if let Some(accepted @ false) = self.wanted.get_mut(uri) {
                 *accepted = true;
-                effects.push(Effect::Verdict { uri: uri.clone(), accepted: true });
+                effects.push(Effect::Verdict { uri: uri.clone(), verdict: Verdict::Accepted });
             }
         }
-        self.refuse(missing, &mut effects);
+        self.give_up(missing, Verdict::Refused, &mut effects);
         self.overlap.join(stream);
         if !missed.is_empty() {
             effects.push(Effect::LookAt(missed));
@@ -221,12 +232,12 @@ impl ListenState {
         self.owes_updates |= was_current;
         if let Some(opening) = self.opening.take_if(|opening| opening.number == stream) {
             match ending {
-                Ending::Over(_) => {}
-                Ending::Refused => self.refuse_new(opening.filter.uris, &mut effects),
+                Ending::Over(_) => self.give_up_new(opening.filter.uris, Verdict::Unreachable, &mut effects),
+                Ending::Refused => self.give_up_new(opening.filter.uris, Verdict::Refused, &mut effects),
                 Ending::Unknown => {
                     self.is_unknown = true;
                     let all = std::mem::take(&mut self.wanted).into_keys();
-                    effects.extend(all.map(|uri| Effect::Verdict { uri, accepted: false }));
+                    effects.extend(all.map(|uri| Effect::Verdict { uri, verdict: Verdict::Refused }));
                     return effects;
                 }
             }
@@ -275,16 +286,16 @@ impl ListenState {
         }
     }
 
-    /// Those that were asked for the first time, when a refusal does not say which it is about.
-    fn refuse_new(&mut self, uris: BTreeSet<String>, effects: &mut Vec<Effect>) {
+    /// Those that were asked for the first time: what was told before is asked for again.
+    fn give_up_new(&mut self, uris: BTreeSet<String>, verdict: Verdict, effects: &mut Vec<Effect>) {
         let new = uris.into_iter().filter(|uri| self.wanted.get(uri) == Some(&false)).collect();
-        self.refuse(new, effects);
+        self.give_up(new, verdict, effects);
     }
 
-    fn refuse(&mut self, uris: BTreeSet<String>, effects: &mut Vec<Effect>) {
+    fn give_up(&mut self, uris: BTreeSet<String>, verdict: Verdict, effects: &mut Vec<Effect>) {
         for uri in uris {
             if self.wanted.remove(&uri).is_some() {
-                effects.push(Effect::Verdict { uri, accepted: false });
+                effects.push(Effect::Verdict { uri, verdict });
             }
         }
     }
@@ -338,7 +349,8 @@ mod tests {
     }
 
     fn verdict(uri: &str, accepted: bool) -> Effect {
-        Effect::Verdict { uri: uri.to_owned(), accepted }
+        let verdict = if accepted { Verdict::Accepted } else { Verdict::Refused };
+        Effect::Verdict { uri: uri.to_owned(), verdict }
     }
 
     const TOOLS: &[ListKind] = &[ListKind::Tools];
@@ -453,6 +465,21 @@ mod tests {
         assert_eq!(effects[0], verdict("x:1", false));
         assert!(state.hears_lists(), "the one before still stands");
         assert_eq!(state.due(Wake::Retry), [], "it is what is wanted now");
+    }
+
+    #[test]
+    fn s_sub_05_who_asks_an_upstream_that_cannot_be_asked_is_told_so_and_what_stood_is_asked_for_again() {
+        let mut state = standing();
+        state.want("x:1");
+        state.due(Wake::Batch);
+        state.acknowledged(2, &filter(TOOLS, &["x:1"]));
+        state.ended(2, Ending::Over(GOOD_AFTER));
+        state.want("x:2");
+        assert_eq!(state.due(Wake::Retry), [open(3, filter(TOOLS, &["x:1", "x:2"]))]);
+        let effects = state.ended(3, Ending::Over(Duration::ZERO));
+        let given_up = Effect::Verdict { uri: "x:2".to_owned(), verdict: Verdict::Unreachable };
+        assert_eq!(effects[0], given_up);
+        assert_eq!(state.due(Wake::Retry), [open(4, filter(TOOLS, &["x:1"]))]);
     }
 
     #[test]
