@@ -22,6 +22,7 @@ mod initialize;
 mod input_required;
 mod large_body;
 mod listen;
+mod parking;
 mod pipe;
 mod pump;
 mod request_body;
