@@ -300,6 +300,17 @@ impl ListenState {
         }
     }
 
+    /// Everything that is wanted is told.
+    fn accept_all(&mut self) -> Vec<Effect> {
+        let unsettled = self.wanted.iter_mut().filter(|(_, accepted)| !**accepted);
+        let verdict = Verdict::Accepted;
+        let accepted = unsettled.map(|(uri, accepted)| {
+            *accepted = true;
+            Effect::Verdict { uri: uri.clone(), verdict }
+        });
+        accepted.collect()
+    }
+
     fn batch(&mut self) -> Vec<Effect> {
         let is_first = !std::mem::replace(&mut self.batch_is_due, true);
         is_first.then_some(Effect::WakeAfter(Wake::Batch, BATCH)).into_iter().collect()
@@ -314,7 +325,8 @@ impl ListenState {
         // Lists that the upstream would not honour are no reason to ask again and again.
         let stands = |current: &Stream| current.filter.uris == desired.uris;
         match &self.current {
-            Some(current) if stands(current) && !desired.is_empty() => Vec::new(),
+            // Let go and wanted again before anything came of it: it was told all the while.
+            Some(current) if stands(current) && !desired.is_empty() => self.accept_all(),
             None if desired.is_empty() => Vec::new(),
             Some(current) if desired.is_empty() => {
                 let number = current.number;
@@ -401,6 +413,24 @@ mod tests {
         assert_eq!(state.unwant("x:1"), []);
         assert_eq!(state.due(Wake::Batch), [Effect::Close(1)], "nothing is left to listen to");
         assert_eq!(state.ended(1, Ending::Over(GOOD_AFTER)), [], "its end is no loss");
+    }
+
+    #[test]
+    fn s_sub_06_what_is_wanted_again_at_once_was_never_let_go_and_whoever_waits_is_told() {
+        let mut state = standing();
+        state.want("x:1");
+        state.due(Wake::Batch);
+        state.acknowledged(2, &filter(TOOLS, &["x:1"]));
+        assert_eq!(state.unwant("x:1"), [Effect::WakeAfter(Wake::Batch, BATCH)]);
+        assert_eq!(state.want("x:1"), []);
+        assert_eq!(state.due(Wake::Batch), [verdict("x:1", true)]);
+        state.unwant("x:1");
+        assert_eq!(state.due(Wake::Batch), [open(3, filter(TOOLS, &[]))]);
+        state.want("x:1");
+        assert_eq!(state.due(Wake::Batch), [], "one is opened at a time");
+        let left = state.acknowledged(3, &filter(TOOLS, &[]));
+        assert_eq!(left, [Effect::WakeAfter(Wake::Leave(2), GRACE), open(4, filter(TOOLS, &["x:1"]))]);
+        assert!(state.acknowledged(4, &filter(TOOLS, &["x:1"])).contains(&verdict("x:1", true)));
     }
 
     #[test]
