@@ -21,6 +21,10 @@ use crate::protocol::json::Object;
 /// Where the answer of a call arrives; closed without one when the link ends.
 pub(super) type Reply = oneshot::Receiver<Result<Answer, UpstreamError>>;
 
+/// How long an upstream may take to answer, if it does, a call that was cancelled, before calls leave the connection on
+/// which nobody knows any longer whom a question is for.
+pub(super) const SETTLING: Duration = Duration::from_secs(3);
+
 /// Calls without an answer that are remembered after nobody waits for them any longer.
 const GIVEN_UP: usize = 1_024;
 
@@ -238,10 +242,22 @@ impl CallTable {
         }
     }
 
-    /// Whether something that names no call can be of one that was given up.
+    /// Whether something that names no call can be of one that was given up, where one call is made at a time: a server
+    /// that asked nothing for a while between two calls has heeded the cancellation.
     pub(super) fn is_doubtful(&self) -> bool {
-        let table = self.lock();
+        let mut table = self.lock();
+        if table.pending.values().all(|call| call.caller.is_none()) {
+            table.given_up.callers.retain(|_, (_, since)| since.elapsed() < SETTLING);
+        }
         table.given_up.too_many.is_some() || !table.given_up.callers.is_empty()
+    }
+
+    /// Something came that can only be of a call that was given up: the server is at work on it still.
+    pub(super) fn doubt_anew(&self) {
+        let now = Instant::now();
+        for (_, since) in self.lock().given_up.callers.values_mut() {
+            *since = now;
+        }
     }
 
     /// The only request of all that an answer can be to.

@@ -88,8 +88,15 @@ impl Pool {
         may_ask.then(|| declared(&client.capabilities, self.ask)).filter(|set| **set != *b"{}")
     }
 
-    /// A connection for this call: alone where that is asked for, as soon as one is free.
-    pub(super) async fn take(&self, caller: &Client, set: Bytes, alone: bool) -> Seat<'_> {
+    /// A connection for this call: alone where that is asked for, as soon as one is free. One that is in `doubt` is taken
+    /// only where there is no room for another.
+    pub(super) async fn take(
+        &self,
+        caller: &Client,
+        set: Bytes,
+        alone: bool,
+        doubt: impl Fn(Affinity) -> bool,
+    ) -> Seat<'_> {
         let key = (caller.principal, set);
         let room = match alone {
             true => {
@@ -98,7 +105,7 @@ impl Pool {
             }
             false => None,
         };
-        let client = self.lock().seat(&key, caller, self.per_key, alone);
+        let client = self.lock().seat(&key, caller, self.per_key, alone, doubt);
         Seat { pool: self, key, client, _room: room }
     }
 
@@ -134,9 +141,21 @@ impl Table {
     }
 
     /// The first that is free, or a new one.
-    fn seat(&mut self, key: &Key, caller: &Client, room: usize, alone: bool) -> Arc<Client> {
-        let mut seats = self.group(key, room).seats.iter_mut();
-        if let Some(place) = seats.find(|place| !alone || place.calls == 0) {
+    fn seat(
+        &mut self,
+        key: &Key,
+        caller: &Client,
+        room: usize,
+        alone: bool,
+        doubt: impl Fn(Affinity) -> bool,
+    ) -> Arc<Client> {
+        let seats = &mut self.group(key, room).seats;
+        let is_full = seats.len() >= room;
+        let is_free = |place: &Place| !alone || place.calls == 0;
+        let certain =
+            seats.iter().position(|place| is_free(place) && !(alone && doubt(place.client.affinity)));
+        let at = certain.or_else(|| seats.iter().position(is_free).filter(|_| is_full));
+        if let Some(place) = at.and_then(|at| seats.get_mut(at)) {
             place.calls += 1;
             return Arc::clone(&place.client);
         }
@@ -171,7 +190,7 @@ mod tests {
     /// A seat that is to be had at once.
     fn seat(pool: &Pool, set: Bytes, alone: bool) -> Option<Seat<'_>> {
         let caller = client(Affinity::of_one_call());
-        pool.take(&caller, set, alone).now_or_never()
+        pool.take(&caller, set, alone, |_| false).now_or_never()
     }
 
     #[test]
@@ -203,13 +222,28 @@ mod tests {
         let pool = pool(1);
         let held = seat(&pool, form(), true).expect("free");
         let (one, two) = (client(Affinity::of_one_call()), client(Affinity::of_one_call()));
-        let mut first = Box::pin(pool.take(&one, form(), true));
-        let mut second = Box::pin(pool.take(&two, form(), true));
+        let mut first = Box::pin(pool.take(&one, form(), true, |_| false));
+        let mut second = Box::pin(pool.take(&two, form(), true, |_| false));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(held);
         assert!(second.as_mut().now_or_never().is_none(), "it is the other's turn");
         drop(first.await);
         assert!(second.now_or_never().is_some());
+    }
+
+    #[test]
+    fn s_elic_11_a_connection_in_doubt_is_left_alone_while_there_is_room() {
+        let pool = pool(2);
+        let first = seat(&pool, form(), true).expect("free").client().affinity;
+        let caller = client(Affinity::of_one_call());
+        let take = |doubtful: fn(Affinity, Affinity) -> bool| {
+            let taken = pool.take(&caller, form(), true, |of| doubtful(of, first)).now_or_never();
+            taken.expect("free").client().affinity
+        };
+        let other = take(|of, first| of == first);
+        assert_ne!(other, first);
+        assert_eq!(take(|_, _| false), first, "it is taken again when the doubt is over");
+        assert_eq!(take(|_, _| true), first, "there is no room for a third");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::arrivals::Origin;
 use super::call::{Activity, Affinity, ClientPort};
+use super::calls::SETTLING;
 use super::link::Link;
 use super::messages::{AskClient, Question, QuestionRefused};
 use super::open_questions::NotOpened;
@@ -26,10 +27,6 @@ use crate::protocol::json::{Object, quote};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::{Asker, Expecting, answer, is_accepted, progress_token};
-
-/// How long an upstream may take to answer, if it does, a call that was cancelled, before calls leave the connection on
-/// which nobody knows any longer whom a question is for.
-const SETTLING: Duration = Duration::from_secs(3);
 
 const NOBODY: &str = "nobody can be asked";
 const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
@@ -89,6 +86,9 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let origin = link.origin(cause);
     if origin.in_doubt.is_some_and(|age| age >= SETTLING) {
         link.report_doubt();
+    }
+    if link.is_pooled() && origin.calls.is_empty() {
+        link.calls.doubt_anew();
     }
     if !has_share_left(link, &origin) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));

@@ -179,9 +179,10 @@ impl UpstreamHandle {
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let is_exclusive = !self.shared.questions_name_their_call();
-        let seat = self.shared.pool.take(&call.circumstances.client, set, is_exclusive).await;
+        let doubt = |affinity| self.shared.open_link(affinity).is_some_and(|link| link.calls.is_doubtful());
+        let seat = self.shared.pool.take(&call.circumstances.client, set, is_exclusive, doubt).await;
         let affinity = seat.client().affinity;
-        // What an earlier caller left there may still ask, and must not ask this one.
+        // What an earlier caller left there may still ask, and must not ask this one; there was no room for another.
         if is_exclusive
             && let Some(link) = self.shared.open_link(affinity).filter(|link| link.calls.is_doubtful())
         {

@@ -402,12 +402,12 @@ async fn s_mrtr_12_other_methods_take_no_notice() {
 #[tokio::test]
 async fn s_mrtr_17_waiting_for_a_person_is_no_silence_of_the_server() {
     let upstream = stdio_upstream("one").asking().start().await;
-    let gateway = gateway().with_more("one", &upstream, json!({ "timeout": "600ms" })).start().await;
+    let gateway = gateway().with_more("one", &upstream, json!({ "timeout": "4s" })).start().await;
     let client = Client::stateless(&gateway.endpoint, able());
     client.until_tools(&[TOOL]).await;
     let arguments = question(ELICIT, &form("who?"));
     let required = Required::of(&client.call(TOOL, arguments.clone()).await);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     let done = answer(&client, &arguments, &required, i_am("slow")).await;
     assert!(done.text().contains("slow"), "{}", done.raw);
 }

@@ -448,6 +448,8 @@ async fn s_prog_05_stateless_clients_report_nothing_and_are_asked_for_nothing() 
             client.notify("notifications/progress", json!({ "progressToken": token, "progress": 1 })).await;
         assert_eq!(status, 202, "taken and ignored");
     }
-    client.call("one__echo", json!({})).await.text();
+    let asked = client.call("one__echo", json!({})).await;
+    assert_eq!(asked.result()["resultType"], "input_required", "{}", asked.raw);
+    assert!(!asked.raw.contains("marker-token"), "tokens stay on their hop: {}", asked.raw);
     assert_eq!(upstream.received("notifications/progress").len(), 0);
 }

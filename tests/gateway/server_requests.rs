@@ -220,7 +220,7 @@ async fn s_root_02_changed_roots_are_told_to_the_client_s_own_upstream_sessions(
 }
 
 #[tokio::test]
-async fn questions_across_eras_end_in_a_clear_error_and_never_hang() {
+async fn questions_that_nobody_declared_end_in_a_clear_error_in_every_pairing() {
     let handshake = upstream("old", HANDSHAKE, Transport::Http)
         .on("tools/call", |mut call| async move {
             let answer = call.ask(questions()[1].0, questions()[1].1.clone()).await;
@@ -238,7 +238,7 @@ async fn questions_across_eras_end_in_a_clear_error_and_never_hang() {
         .start()
         .await;
     let gateway = gateway().with("old", &handshake).with("new", &modern).start().await;
-    let stateless = Client::stateless(&gateway.endpoint, json!({ "elicitation": {} }));
+    let stateless = Client::stateless(&gateway.endpoint, json!({ "sampling": {} }));
     stateless.until_tools(&["old__echo", "new__echo"]).await;
     let answer = stateless.call("old__echo", json!({})).await;
     let text = answer.text();
@@ -248,10 +248,10 @@ async fn questions_across_eras_end_in_a_clear_error_and_never_hang() {
         answer.raw
     );
 
-    let client = gateway.handshake_with(HANDSHAKE, able()).await;
+    let client = gateway.handshake_with(HANDSHAKE, json!({ "sampling": {} })).await;
     let answer = client.call("new__echo", json!({})).await;
     let failed = answer.json.get("error").is_some() || answer.result()["isError"] == true;
-    assert!(failed, "rounds for handshake clients are not served yet, and that is said: {}", answer.raw);
+    assert!(failed, "it was told, and insists (era-bridge §9.4): {}", answer.raw);
 }
 
 #[tokio::test]
