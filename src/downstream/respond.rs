@@ -88,8 +88,8 @@ fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObjec
         // The gateway as a whole has the method.
         METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
         RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
-        // Reserved there, and without a meaning yet (S-ERR-01).
-        -32099..=-32023 if stateless => (INTERNAL_ERROR, StatusCode::OK),
+        // Reserved, and without a meaning yet (S-ERR-01).
+        -32099..=-32023 => (INTERNAL_ERROR, StatusCode::OK),
         MISSING_CAPABILITY => return missing_capability(to, error),
         kept => (kept, StatusCode::OK),
     };

@@ -39,7 +39,7 @@ impl Client {
 
     /// Whether an upstream could ask it anything.
     pub fn can_be_asked(&self) -> bool {
-        self.port.is_some() && !self.capabilities.is_none()
+        self.port.is_some() && self.capabilities.can_be_asked()
     }
 }
 
