@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::era::{NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
+use super::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
 use super::json::{Limits, Object};
 use super::message::one_line;
 
@@ -79,7 +79,10 @@ impl ClientCapabilities {
         let sampling = raw.object("sampling");
         let elicitation = raw.object("elicitation").filter(|_| revision >= Revision::V2025_06_18);
         ClientCapabilities {
-            roots: roots.map(|roots| Roots { list_changed: roots.get("listChanged") == Some(b"true") }),
+            roots: roots.map(|roots| Roots {
+                // Without a session there is no later, in which they could change.
+                list_changed: revision.era() == Era::Handshake && roots.get("listChanged") == Some(b"true"),
+            }),
             sampling: sampling.map(|sampling| Sampling {
                 tools: parts && has(&sampling, "tools"),
                 context: parts && has(&sampling, "context"),
