@@ -40,6 +40,7 @@ mod incoming;
 pub mod input;
 mod levels;
 mod link;
+mod listens;
 pub mod messages;
 mod negotiation;
 mod open_questions;
