@@ -1,17 +1,19 @@
-//! Tools that a server shows only to clients with certain capabilities: in no merged list, yet callable in the session
-//! that declared them (era-bridge §9.10).
+//! Tools that a server shows only to clients with certain capabilities: in no merged list, yet callable by the session
+//! or the stateless client that declared them (era-bridge §9.10).
 //!
 //! The merged list is made with the gateway's own connection, which can be asked nothing; some servers register a tool
-//! only where they could ask. When such a name is called, the session's own connection is listed once, and what it shows
+//! only where they could ask. When such a name is called, the caller's own connection is listed once, and what it shows
 //! is remembered for a while. Profiles narrow what their endpoint shows, so they have no such tools.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::{Call, Switchboard};
+use crate::auth::principal::Principal;
 use crate::catalog::fetch::{FetchLimits, fetch};
 use crate::catalog::listing::ListKind;
 use crate::catalog::namespace::Namespace;
@@ -22,7 +24,7 @@ use crate::protocol::method::Method;
 use crate::upstream::call::Affinity;
 use crate::upstream::handle::UpstreamHandle;
 
-/// A tool of one session.
+/// A tool that is shown to some callers alone.
 pub(super) struct SessionTool {
     pub(super) upstream: UpstreamName,
     pub(super) local: LocalName,
@@ -30,17 +32,25 @@ pub(super) struct SessionTool {
 
 type Names = Arc<HashMap<PublicName, LocalName>>;
 
-/// What sessions' own connections showed.
+/// Whom a list was made for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Audience {
+    Session(SessionId),
+    /// Every stateless caller of a principal that declares the same.
+    Alike(Principal, Bytes),
+}
+
+/// What callers' own connections showed.
 #[derive(Debug)]
 pub struct SessionTools {
     names: NameSettings,
     pub(super) limits: FetchLimits,
-    seen: Cache<(SessionId, UpstreamName), Names>,
+    seen: Cache<(Audience, UpstreamName), Names>,
 }
 
-/// How long a session's list is believed.
+/// How long such a list is believed.
 const BELIEVED: Duration = Duration::from_secs(30);
-/// Lists remembered over all sessions.
+/// Lists remembered over all callers.
 const REMEMBERED: u64 = 10_000;
 
 impl SessionTools {
@@ -55,10 +65,15 @@ impl SessionTools {
 }
 
 impl Switchboard {
-    /// Finds a tool that the merged list does not have in the connections of the caller's session.
+    /// Finds a tool that the merged list does not have in the caller's own connections.
     pub(super) async fn session_tool(&self, call: &Call, view: &View, name: &str) -> Option<SessionTool> {
-        let Affinity::Session(session) = call.client.affinity else { return None };
-        if view.profile().is_some() || &*call.client.capabilities.to_upstream() == b"{}" {
+        let declared = call.client.capabilities.to_upstream();
+        let audience = match call.client.affinity {
+            Affinity::Session(session) => Audience::Session(session),
+            Affinity::Caller(_) => Audience::Alike(call.client.principal, declared.clone()),
+            _ => return None,
+        };
+        if view.profile().is_some() || &*declared == b"{}" {
             return None;
         }
         for upstream in view.upstreams().iter().filter_map(|name| self.upstreams.get(name)) {
@@ -66,24 +81,24 @@ impl Switchboard {
             if !prefix.is_empty() && !name.starts_with(prefix.as_str()) {
                 continue;
             }
-            if let Some(local) = self.names_in_session(call, session, upstream).await.get(name) {
+            if let Some(local) = self.names_shown_to(&audience, call, upstream).await.get(name) {
                 return Some(SessionTool { upstream: upstream.name().clone(), local: local.clone() });
             }
         }
         None
     }
 
-    async fn names_in_session(&self, call: &Call, session: SessionId, upstream: &UpstreamHandle) -> Names {
-        let key = (session, upstream.name().clone());
+    async fn names_shown_to(&self, audience: &Audience, call: &Call, upstream: &UpstreamHandle) -> Names {
+        let key = (audience.clone(), upstream.name().clone());
         if let Some(known) = self.session_tools.seen.get(&key) {
             return known;
         }
-        let names = Arc::new(self.list_in_session(call, upstream).await.unwrap_or_default());
+        let names = Arc::new(self.list_for_caller(call, upstream).await.unwrap_or_default());
         self.session_tools.seen.insert(key, Arc::clone(&names));
         names
     }
 
-    async fn list_in_session(
+    async fn list_for_caller(
         &self,
         call: &Call,
         upstream: &UpstreamHandle,

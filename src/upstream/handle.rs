@@ -171,7 +171,10 @@ impl UpstreamHandle {
         let own = || Some(self.shared.open_link(client.affinity)?.facts().ok()?.revision);
         let revision = self.shared.facts().map(|facts| facts.revision).or_else(own);
         self.shared.settings.share != Share::All
-            && revision.is_some_and(|revision| self.shared.affinity_for(client, revision) != Affinity::Shared)
+            && revision.is_some_and(|revision| {
+                let is_pooled = revision.era() == Era::Handshake && self.shared.pool.set_of(client).is_some();
+                is_pooled || self.shared.affinity_for(client, revision) != Affinity::Shared
+            })
     }
 
     /// Whether updates of resources would reach this client: it can be told, and the upstream offers subscriptions.

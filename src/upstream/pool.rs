@@ -80,12 +80,20 @@ impl Pool {
     /// What is declared for this call; `None` where nothing is, so that the connection for all does: the caller can be
     /// asked nothing, this server may ask nothing, or this method cannot be answered by a question (S-MRTR-01).
     pub(super) fn set_for(&self, call: &UpstreamCall<'_>) -> Option<Bytes> {
-        let client = &call.circumstances.client;
-        let may_ask = matches!(client.affinity, Affinity::Caller(_))
+        // What such a caller lists itself are tools that are shown only where they may ask (era-bridge §9.10).
+        let may_ask = matches!(
+            call.method,
+            Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::ListTools
+        );
+        may_ask.then(|| self.set_of(&call.circumstances.client)).flatten()
+    }
+
+    /// What is declared for calls of this caller that can be answered by a question.
+    pub(super) fn set_of(&self, client: &Client) -> Option<Bytes> {
+        let may_be_asked = matches!(client.affinity, Affinity::Caller(_))
             && client.can_be_asked()
-            && self.share != Share::All
-            && matches!(call.method, Method::CallTool | Method::GetPrompt | Method::ReadResource);
-        may_ask.then(|| declared(&client.capabilities, self.ask)).filter(|set| **set != *b"{}")
+            && self.share != Share::All;
+        may_be_asked.then(|| declared(&client.capabilities, self.ask)).filter(|set| **set != *b"{}")
     }
 
     /// A connection for this call: alone where that is asked for, as soon as one is free. One that is in `doubt` is taken

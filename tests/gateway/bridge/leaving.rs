@@ -10,6 +10,8 @@ use super::questions::as_ada;
 use super::row;
 use super::stage::Stage;
 use crate::support::client::Exchange;
+use crate::support::gateway::is_running;
+use crate::support::processes::descendants;
 use crate::support::{eventually, within};
 
 /// A call that takes long and has begun.
@@ -21,10 +23,23 @@ async fn running(caller: &Caller, seconds: f64) -> Exchange {
     exchange
 }
 
-/// Wait until the server has counted this many cancelled calls.
-async fn until_cancelled(caller: &Caller, count: u64) {
+/// The children that may be put away after a cancellation.
+async fn put_away(cell: Cell, stage: &Stage) -> Vec<u32> {
+    match cell.has_stateless_client() && !cell.has_stateless_upstream() && cell.is_stdio() {
+        true => descendants(stage.gateway.pid()).await,
+        false => Vec::new(),
+    }
+}
+
+/// Wait until the server has counted a cancelled call. A child process on which one was cancelled may be put away for
+/// good; then its end, long before that of the call, shows that the call is over.
+async fn until_cancelled(caller: &Caller, children: &[u32]) {
     let cancelled = eventually("the server to be told of the cancellation", || async {
-        (caller.counters().await["cancelled"] == count).then_some(())
+        let mut is_over = caller.counters().await["cancelled"] == 1;
+        for child in children {
+            is_over |= !is_running(*child).await;
+        }
+        is_over.then_some(())
     });
     within(Duration::from_secs(5), "a cancellation within its time (F25)", cancelled).await;
 }
@@ -61,6 +76,7 @@ async fn cancel_during(cell: Cell) {
     let stage = Stage::set(cell).await;
     let caller = forms(&stage).await;
     let exchange = running(&caller, 30.0).await;
+    let children = put_away(cell, &stage).await;
     if cell.has_stateless_client() {
         drop(exchange);
     } else {
@@ -68,7 +84,7 @@ async fn cancel_during(cell: Cell) {
         caller.client.notify("notifications/cancelled", json!({ "requestId": id })).await;
         assert!(exchange.ends_without_response().await, "a cancelled request gets no response");
     }
-    until_cancelled(&caller, 1).await;
+    until_cancelled(&caller, &children).await;
     assert_eq!(caller.converse("ask", json!({}), as_ada).await.answer.text(), "Hello, Ada!");
 }
 
@@ -119,13 +135,13 @@ async fn disconnect(cell: Cell) {
     let stage = Stage::set(cell).await;
     let caller = forms(&stage).await;
     match cell.has_stateless_client() {
-        true => leave_in_a_later_round(&caller).await,
+        true => leave_in_a_later_round(cell, &stage, &caller).await,
         false => leave_and_come_back(&caller).await,
     }
 }
 
 /// Stateless era: who leaves cancels, and cannot come back.
-async fn leave_in_a_later_round(caller: &Caller) {
+async fn leave_in_a_later_round(cell: Cell, stage: &Stage, caller: &Caller) {
     let mut params = tool("interview", json!({ "seconds": 30 }));
     params["_meta"] = json!({ "progressToken": "p" });
     let mut round = caller.first_round("tools/call", &params).await;
@@ -140,8 +156,9 @@ async fn leave_in_a_later_round(caller: &Caller) {
     }
     let mut last = caller.open_retry("tools/call", &params, answers(&round), round.state.as_deref()).await;
     last.until_method("notifications/progress").await;
+    let children = put_away(cell, stage).await;
     drop(last);
-    until_cancelled(caller, 1).await;
+    until_cancelled(caller, &children).await;
 }
 
 /// Handshake era: who leaves cancels nothing, and finds the rest of the stream, and a question on it, on coming back.
