@@ -21,7 +21,6 @@ use crate::config::bounds::Bounds;
 use crate::config::servers::TransportSettings;
 use crate::names::UpstreamName;
 use crate::policy::Policy;
-use crate::protocol::era::Era;
 use crate::protocol::json::Object;
 use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
@@ -109,7 +108,9 @@ impl Refresher {
         let silent: Vec<UpstreamName> = self
             .fleet
             .iter()
-            .filter(|upstream| !upstream.is_idle() && upstream.facts().is_some_and(|facts| !notifies(&facts)))
+            .filter(|upstream| {
+                !upstream.is_idle() && upstream.facts().is_some_and(|facts| !notifies(upstream, &facts))
+            })
             .map(|upstream| upstream.name().clone())
             .collect();
         for upstream in silent {
@@ -118,12 +119,12 @@ impl Refresher {
     }
 }
 
-fn notifies(facts: &Facts) -> bool {
+fn notifies(upstream: &UpstreamHandle, facts: &Facts) -> bool {
     let all = ["tools", "prompts", "resources"].into_iter().all(|feature| {
         !facts.capabilities.offers(feature) || facts.capabilities.flag(feature, "listChanged")
     });
-    // The stateless era tells changes on a listen stream, which this release does not open.
-    all && facts.revision.era() == Era::Handshake
+    // One that is not heard now, or does not honour what it declared, has nobody to tell.
+    all && upstream.hears_lists()
 }
 
 /// The lists, and the kinds that could not be fetched; `None` when the upstream could not be asked at all.

@@ -52,7 +52,7 @@ impl PagesVisited {
     }
 
     /// Tells of the pages that are asked for no longer: those not among `requests`, or all.
-    pub(super) fn left_behind(
+    pub(super) async fn left_behind(
         &mut self,
         port: &ClientPort,
         upstream: &UpstreamName,
@@ -73,6 +73,10 @@ impl PagesVisited {
             let notification = Notification { method: "notifications/elicitation/complete".into(), params };
             let upstream = upstream.clone();
             port.tell(TellClient { upstream, in_loggers: false, is_expected: true, notification });
+        }
+        if !left.is_empty() {
+            // On the stream of the call, before its answer.
+            port.settled().await;
         }
     }
 

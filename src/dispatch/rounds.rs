@@ -97,11 +97,11 @@ impl Switchboard {
             waited += started.elapsed();
             match ended {
                 Err(Failure::NeedsInput { asked: next, .. }) => {
-                    asking.pages.left_behind(port, &upstream, Some(&next.requests));
+                    asking.pages.left_behind(port, &upstream, Some(&next.requests)).await;
                     asked = next;
                 }
                 ended => {
-                    asking.pages.left_behind(port, &upstream, None);
+                    asking.pages.left_behind(port, &upstream, None).await;
                     return ended;
                 }
             }

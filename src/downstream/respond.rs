@@ -43,9 +43,14 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
             result(to, &answer, Some(&uris))
         }
         Ok(Outcome::Relayed { answer: Answer::Error(error), upstream, .. }) => match error.code {
-            // Nothing was offered that would need a URL; an upstream that insists has not understood us.
+            // Pages that can be shown were asked for already (`parking`), and clients of sessions are told otherwise.
             URL_ELICITATION_REQUIRED => {
-                let error = UpstreamError::protocol("it asks for a URL to be opened, which was not offered");
+                let opens_urls =
+                    (to.declared)().object("elicitation").is_some_and(|modes| modes.object("url").is_some());
+                if !opens_urls {
+                    return undeclared(to, r#"{"elicitation":{"url":{}}}"#);
+                }
+                let error = UpstreamError::protocol("it asks for a URL to be opened that cannot be shown");
                 failed(to, &Failure::Upstream { upstream, error })
             }
             _ => relayed_error(to, &upstream, &error),
@@ -60,6 +65,25 @@ pub(super) fn result(to: &Addressee<'_>, result: &Object, uris: Option<&UriMap<'
     translate::result(to.view, to.kind, result, uris, &mut text);
     text.push(b'}');
     Finished::Response { status: StatusCode::OK, text }
+}
+
+/// The result that asks for input, under the gateway's own state (S-MRTR-01).
+pub(super) fn input_required(to: &Addressee<'_>, requests: &[u8], state: &str) -> Finished {
+    let mut text = Vec::with_capacity(requests.len() + state.len() + 96);
+    text.extend_from_slice(br#"{"resultType":"input_required","inputRequests":"#);
+    text.extend_from_slice(requests);
+    text.extend_from_slice(format!(r#","requestState":{}}}"#, quote(state)).as_bytes());
+    match Object::parse(text.into(), Limits::NONE) {
+        Ok(object) => result(to, &object, None),
+        Err(fault) => error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &fault.to_string(), None),
+    }
+}
+
+/// The server insists on what it was told the client cannot do: a `ClientCapabilities` object (era-bridge §9.4).
+pub(super) fn undeclared(to: &Addressee<'_>, needed: &str) -> Finished {
+    let data = format!(r#"{{"requiredCapabilities":{needed}}}"#);
+    let text = "the server needs a capability that this request did not declare";
+    error(Some(to.id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
 }
 
 /// A result object of the gateway's own, without members of this hop.
@@ -145,6 +169,9 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::UnknownResource { uri } => {
             let code = if stateless { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
             (code, StatusCode::OK, Some(format!(r#"{{"uri":{}}}"#, quote(uri))))
+        }
+        Failure::NotSubscribable { uri } => {
+            (INVALID_PARAMS, StatusCode::OK, Some(format!(r#"{{"uri":{}}}"#, quote(uri))))
         }
         Failure::UnknownEndpoint => (INVALID_REQUEST, StatusCode::NOT_FOUND, None),
         Failure::NotOffered(_) => {

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod batch;
 pub mod capability;
 pub mod code;
+pub mod covering;
 pub mod digest;
 pub mod era;
 pub mod failure;

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use smallvec::smallvec;
 
-use super::call::{CallEvent, ClientPort, EventSink};
+use super::call::{Affinity, CallEvent, ClientPort, EventSink};
 use super::calls::{Caller, Suspects};
 use super::link::{Link, Wire};
+use super::listens::{Heard, subscription_of};
 use super::messages::{ListKind, TellClient};
 use super::open_questions::Causes;
 use super::questions;
+use super::subscriptions::Subscriptions;
+use crate::names::UpstreamName;
+use crate::protocol::era::Era;
 use crate::protocol::frame::{Frame, Notification, RequestId};
 
 /// Whose something is that arrived.
@@ -69,14 +73,14 @@ impl Link {
     }
 
     /// Whose it is that arrived: of the call that the wire names, or of those of the only client that can be meant. A
-    /// standing stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
-    /// (S-HTTPC-06, S-ELIC-11).
+    /// standing stream of HTTP names none because it belongs to none, so that where sessions share it, nobody is meant
+    /// (S-HTTPC-06, S-ELIC-11); where callers without a session do, the only call under way is (era-bridge §4.3).
     pub(super) fn origin(&self, cause: Option<u64>) -> Origin {
         if let Some(call) = cause {
             let (calls, caller) = (smallvec![call], self.calls.caller(call));
             return Origin { calls, caller, in_doubt: None };
         }
-        if matches!(self.wire, Wire::Http(_)) && self.is_shared() {
+        if matches!(self.wire, Wire::Http(_)) && self.is_shared() && !self.is_pooled() {
             return Origin::default();
         }
         match self.calls.suspects() {
@@ -86,7 +90,23 @@ impl Link {
         }
     }
 
+    /// Of the call for which the link was opened, as soon as that is on its way.
+    pub(super) async fn origin_of_first(&self) -> Origin {
+        let (call, caller) = self.calls.first_caller().await;
+        Origin { calls: smallvec![call], caller: Some(caller), in_doubt: None }
+    }
+
     fn notified(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {
+        if let Some(request) = subscription_of(&notification)
+            && self.facts().is_ok_and(|facts| facts.revision.era() == Era::Stateless)
+        {
+            match self.reports.listen.hear_on_pipe(request, notification) {
+                Heard::Nothing => {}
+                Heard::Changed(list) => self.list_changed(list),
+                Heard::Updated(notification) => self.updated(&notification),
+            }
+            return;
+        }
         match &*notification.method {
             "notifications/progress" => {
                 let token = notification.params.get("progressToken");
@@ -135,12 +155,7 @@ impl Link {
 
     /// Everybody who follows the resource is told, over whatever connection it is.
     pub(super) fn updated(&self, notification: &Notification) {
-        let Some(uri) = notification.params.text("uri") else { return };
-        for follower in self.reports.followers.followers(self.affinity(), &uri) {
-            if let Some(port) = &follower.port {
-                self.tell(port, notification.clone());
-            }
-        }
+        tell_followers(&self.upstream, &self.reports.followers, self.affinity(), notification);
     }
 
     fn tell(&self, port: &ClientPort, notification: Notification) {
@@ -149,6 +164,27 @@ impl Link {
             TellClient { upstream: self.upstream.clone(), in_loggers, is_expected: false, notification };
         if !port.tell(news) {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
+        }
+    }
+}
+
+/// Tells everybody who follows the resource over a connection that it was updated.
+pub(super) fn tell_followers(
+    upstream: &UpstreamName,
+    followers: &Subscriptions,
+    connection: Affinity,
+    notification: &Notification,
+) {
+    let Some(uri) = notification.params.text("uri") else { return };
+    for follower in followers.followers(connection, &uri) {
+        let news = TellClient {
+            upstream: upstream.clone(),
+            in_loggers: false,
+            is_expected: false,
+            notification: notification.clone(),
+        };
+        if follower.port.as_ref().is_some_and(|port| !port.tell(news)) {
+            tracing::debug!(%upstream, "a follower took no notification");
         }
     }
 }

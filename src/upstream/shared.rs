@@ -20,6 +20,8 @@ use super::era_check::EraCheck;
 use super::http::{HttpLimits, HttpTarget};
 use super::http_wire::Endpoint;
 use super::link::{Link, Reports};
+use super::listens::{StandingListen, Way};
+use super::pool::Pool;
 use super::probe::Facts;
 use super::questions::QuestionRules;
 use super::stateless::StatelessHttp;
@@ -93,12 +95,15 @@ pub(super) struct Shared {
     /// Open links, by their own affinity and by that of each session that uses them.
     pub(super) links: DashMap<Affinity, Arc<Link>>,
     pub(super) users: Users,
+    pub(super) pool: Pool,
     pub(super) address: Address,
     /// Method at which the actor panics; debug builds only (F56).
     #[cfg(debug_assertions)]
     pub(super) panic_at: Option<String>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) changes: Arc<Changes>,
+    /// What is listened to, where the upstream is stateless.
+    pub(super) listen: Arc<StandingListen>,
     /// Whatever must be over before the upstream may be called stopped: attempts, farewells, ends of processes.
     pub(super) errands: TaskTracker,
     pub(super) era_check: EraCheck,
@@ -136,8 +141,10 @@ impl Shared {
             closed: CancellationToken::new(),
         });
         let questions = QuestionRules::of(&settings, &bounds);
+        let waits = (bounds.backoff_first, bounds.backoff_longest);
         Ok(Arc::new(Shared {
             users: Users::new(settings.share, settings.ask, Arc::clone(&own_client)),
+            pool: Pool::new(settings.share, settings.ask, bounds.interactive_connections),
             settings,
             bounds,
             own_client,
@@ -146,6 +153,7 @@ impl Shared {
             panic_at: super::failpoint("panic_upstream"),
             subscriptions: Arc::default(),
             changes: Arc::default(),
+            listen: Arc::new(StandingListen::new(waits)),
             errands: TaskTracker::new(),
             era_check: EraCheck::default(),
             questions: Arc::new(questions),
@@ -161,7 +169,7 @@ impl Shared {
         // A session's connection goes the way the shared one found, without probing again.
         let found = match client.affinity {
             Affinity::Shared => None,
-            Affinity::Session(_) | Affinity::Principal(_) => self.facts().map(|facts| facts.revision),
+            _ => self.facts().map(|facts| facts.revision),
         };
         Attempt {
             upstream: self.settings.name.clone(),
@@ -204,9 +212,10 @@ impl Shared {
 
     /// Under which affinity the link that serves this client is found; its session may share that link.
     pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
-        match revision.era() {
-            Era::Stateless => Affinity::Shared,
-            Era::Handshake => client.affinity,
+        match (revision.era(), client.affinity) {
+            // Whether a caller is given one of the pool is decided where its call goes (`route`).
+            (Era::Stateless, _) | (_, Affinity::Listen(_) | Affinity::Caller(_)) => Affinity::Shared,
+            (Era::Handshake, affinity) => affinity,
         }
     }
 
@@ -240,11 +249,40 @@ impl Shared {
         }
     }
 
+    /// How the upstream is listened to, where that is possible now.
+    pub(super) fn way_to_listen(&self) -> Option<(Way, Arc<Facts>)> {
+        let facts = self.facts().filter(|facts| facts.revision.era() == Era::Stateless)?;
+        let way = match &self.address {
+            Address::Http { stateless, .. } => Way::Http(Arc::clone(stateless), facts.revision),
+            Address::Stdio(_) => Way::Pipe(self.open_link(Affinity::Shared)?),
+        };
+        Some((way, facts))
+    }
+
+    /// A resource was followed over a connection that is not there, or over a listening, and may be so no longer.
+    pub(super) fn stop_listening_to(&self, connection: Affinity, uri: &str) {
+        if connection == Affinity::Shared && !self.subscriptions.has_followers(connection, uri) {
+            self.listen.unwant(uri);
+        }
+        self.subscriptions.tidy(connection, uri);
+    }
+
     pub(super) fn idle_stop(&self) -> Option<Duration> {
         match &self.settings.transport {
             TransportSettings::Stdio(stdio) => Some(stdio.idle_stop),
             TransportSettings::Http(_) => None,
         }
+    }
+
+    /// For how long a connection of that affinity may be left unused.
+    pub(super) fn idle_stop_of(&self, affinity: Affinity) -> Option<Duration> {
+        let pooled = matches!(affinity, Affinity::Pooled(_)).then_some(self.bounds.interactive_idle);
+        self.idle_stop().or(pooled)
+    }
+
+    /// Whether a question of the upstream says by the way it comes which call caused it.
+    pub(super) fn questions_name_their_call(&self) -> bool {
+        matches!(self.address, Address::Http { .. }) && !self.is_over_sse()
     }
 
     pub(super) fn facts(&self) -> Option<Arc<Facts>> {
