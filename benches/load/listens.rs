@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::caller::Target;
 use crate::gateway::{Gateway, SOME, Server};
 use crate::report::Report;
 use crate::wire::Connection;
@@ -50,32 +53,67 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-async fn open(gateway: &Gateway, count: usize) -> Result<Vec<Connection>> {
+/// An open stream of changes.
+struct Stream(BufReader<TcpStream>);
+
+impl Stream {
+    /// Asks for it, and reads its head and its acknowledgement.
+    async fn open(target: &Target, id: usize) -> Result<Self> {
+        let request = request(target, id, "subscriptions/listen", "", LISTEN);
+        let mut stream = Stream(BufReader::with_capacity(1024, TcpStream::connect(target.address).await?));
+        stream.0.get_mut().write_all(request.as_bytes()).await?;
+        let status = stream.line().await?;
+        ensure!(status.contains(" 200 "), "refused: {status}");
+        while !stream.line().await?.is_empty() {}
+        let message = stream.next().await?;
+        ensure!(message.contains("subscriptions/acknowledged"), "instead of an acknowledgement: {message}");
+        Ok(stream)
+    }
+
+    /// The next chunk that says something.
+    async fn next(&mut self) -> Result<String> {
+        loop {
+            let size = usize::from_str_radix(&self.line().await?, 16)?;
+            ensure!(size > 0, "the stream has ended");
+            let mut chunk = vec![0; size];
+            self.0.read_exact(&mut chunk).await?;
+            self.line().await?;
+            if !chunk.starts_with(b":") {
+                return Ok(String::from_utf8(chunk)?);
+            }
+        }
+    }
+
+    async fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        timeout(PATIENCE, self.0.read_line(&mut line)).await.context("nothing came")??;
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+async fn open(gateway: &Gateway, count: usize) -> Result<Vec<Stream>> {
     let mut streams = Vec::with_capacity(count);
     for number in 0..count {
-        let mut stream = request(gateway, number, "subscriptions/listen", None, LISTEN).await?;
-        let message = next(&mut stream).await?;
-        ensure!(message.contains("subscriptions/acknowledged"), "instead of an acknowledgement: {message}");
-        streams.push(stream);
+        streams.push(Stream::open(&gateway.target, number).await?);
     }
     Ok(streams)
 }
 
 const LISTEN: &str = r#""notifications":{"toolsListChanged":true}"#;
+const CHANGE: &str = r#""name":"demo__change_tools","arguments":{}"#;
 
 /// Changes the list of tools, and gives the milliseconds until one stream, and until all of them, were told.
-async fn change(gateway: &Gateway, streams: &mut [Connection]) -> Result<(f64, f64)> {
+async fn change(gateway: &Gateway, streams: &mut [Stream]) -> Result<(f64, f64)> {
     let started = Instant::now();
-    let tool = "demo__change_tools";
-    let mut caller =
-        request(gateway, 0, "tools/call", Some(tool), &format!(r#""name":"{tool}","arguments":{{}}"#))
-            .await?;
+    let mut caller = Connection::open(gateway.target.address).await?;
+    let name = "Mcp-Name: demo__change_tools\r\n";
+    caller.send(request(&gateway.target, 0, "tools/call", name, CHANGE).as_bytes()).await?;
     let mut body = Vec::new();
     let head = caller.head().await?.context("the call was not answered")?;
     caller.body(&head, &mut body).await?;
     let mut first = None;
     for stream in streams {
-        let message = next(stream).await?;
+        let message = stream.next().await?;
         ensure!(message.contains("tools/list_changed"), "instead of a change: {message}");
         first.get_or_insert_with(|| started.elapsed());
     }
@@ -83,49 +121,21 @@ async fn change(gateway: &Gateway, streams: &mut [Connection]) -> Result<(f64, f
     Ok((millis(first.unwrap_or_default()), millis(started.elapsed())))
 }
 
-/// The next chunk of a stream that says something.
-async fn next(stream: &mut Connection) -> Result<String> {
-    let mut chunk = Vec::new();
-    loop {
-        timeout(PATIENCE, stream.chunk(&mut chunk)).await.context("nothing came")??;
-        if !chunk.starts_with(b":") {
-            return Ok(String::from_utf8(chunk)?);
-        }
-    }
-}
-
-/// Sends a request on a connection of its own; of a stream, the head is read already.
-async fn request(
-    gateway: &Gateway,
-    id: usize,
-    method: &str,
-    name: Option<&str>,
-    params: &str,
-) -> Result<Connection> {
+/// A request of the stateless era. `name` is a header line, or nothing.
+fn request(target: &Target, id: usize, method: &str, name: &str, params: &str) -> String {
+    let meta = format!(
+        r#""io.modelcontextprotocol/protocolVersion":"{STATELESS}","io.modelcontextprotocol/clientCapabilities":{{}}"#
+    );
     let body = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params},"_meta":{{{meta}}}}}}}"#
+    );
+    let (path, address, length) = (&target.path, target.address, body.len());
+    format!(
         concat!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params},"_meta":{{"#,
-            r#""io.modelcontextprotocol/protocolVersion":"{revision}","#,
-            r#""io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n",
+            "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: {}\r\n",
+            "Mcp-Method: {}\r\n{}Content-Length: {}\r\n\r\n{}"
         ),
-        id = id,
-        method = method,
-        params = params,
-        revision = STATELESS,
-    );
-    let name = name.map(|name| format!("Mcp-Name: {name}\r\n")).unwrap_or_default();
-    let text = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
-         MCP-Protocol-Version: {STATELESS}\r\nMcp-Method: {method}\r\n{name}Content-Length: {}\r\n\r\n{body}",
-        gateway.target.path,
-        gateway.target.address,
-        body.len()
-    );
-    let mut connection = Connection::open(gateway.target.address).await?;
-    connection.send(text.as_bytes()).await?;
-    if method == "subscriptions/listen" {
-        let head = connection.head().await?.context("closed instead of an answer")?;
-        ensure!(head.status() == 200 && head.event_stream, "refused: {}", head.first_line);
-    }
-    Ok(connection)
+        path, address, STATELESS, method, name, length, body
+    )
 }

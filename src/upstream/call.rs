@@ -29,13 +29,13 @@ pub enum Affinity {
     Session(SessionId),
     /// One for all sessions of a principal that can be asked the same; numbered by `users`.
     Principal(u64),
+    /// A stateless client's stream of changes, which follows resources over the gateway's own connection.
+    Listen(u64),
     /// Of nobody for longer than one call: a caller without a session that can be asked something.
     Caller(u64),
     /// One that such callers of a principal use one after the other, or at once where each question names its call;
     /// numbered by `pool`.
     Pooled(u64),
-    /// A stateless client's stream of changes, which follows resources over the gateway's own connection.
-    Listen(u64),
 }
 
 impl Affinity {

@@ -210,6 +210,13 @@ impl CallTable {
         }
     }
 
+    /// This request stays open as a matter of course.
+    pub(super) fn stands(&self, id: u64) {
+        if let Some(call) = self.lock().pending.get_mut(&id) {
+            call.stands = true;
+        }
+    }
+
     /// Whether no caller made a call yet.
     pub(super) fn is_uncalled(&self) -> bool {
         !self.lock().was_called
@@ -235,13 +242,6 @@ impl CallTable {
     pub(super) fn is_doubtful(&self) -> bool {
         let table = self.lock();
         table.given_up.too_many.is_some() || !table.given_up.callers.is_empty()
-    }
-
-    /// This request stays open as a matter of course.
-    pub(super) fn stands(&self, id: u64) {
-        if let Some(call) = self.lock().pending.get_mut(&id) {
-            call.stands = true;
-        }
     }
 
     /// The only request of all that an answer can be to.

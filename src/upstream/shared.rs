@@ -213,8 +213,9 @@ impl Shared {
     /// Under which affinity the link that serves this client is found; its session may share that link.
     pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
         match (revision.era(), client.affinity) {
-            // Whether a caller is given one of the pool is decided where its call goes (`route`).
-            (Era::Stateless, _) | (_, Affinity::Listen(_) | Affinity::Caller(_)) => Affinity::Shared,
+            (Era::Stateless, _) | (_, Affinity::Listen(_)) => Affinity::Shared,
+            // Whether it is given one of the pool is decided where its call goes (`route`).
+            (Era::Handshake, Affinity::Caller(_)) => Affinity::Shared,
             (Era::Handshake, affinity) => affinity,
         }
     }
