@@ -63,6 +63,10 @@ impl Link {
                     tracing::debug!(upstream = %self.upstream, "dropped an answer that nobody awaits");
                 }
             }
+            // A stateless server asks inside results, and nobody answers what it asks otherwise (S-STDIO-07).
+            Frame::Request(request) if self.is_stateless() => {
+                tracing::warn!(upstream = %self.upstream, method = %request.method, "ignored a server-initiated request");
+            }
             Frame::Request(request) => questions::serve(self, request, cause),
             Frame::Notification(notification) => self.notified(notification, cause),
         }

@@ -35,6 +35,7 @@ use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
 use crate::names::UpstreamName;
+use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
 use crate::protocol::message;
 
@@ -186,6 +187,11 @@ impl Link {
     /// What the upstream said when the link was opened.
     pub(super) fn facts(&self) -> Result<&Facts, UpstreamError> {
         self.facts.get().ok_or_else(|| UpstreamError::unavailable("still opening"))
+    }
+
+    /// Whether it was found to speak the stateless era.
+    pub(super) fn is_stateless(&self) -> bool {
+        self.facts.get().is_some_and(|facts| facts.revision.era() == Era::Stateless)
     }
 
     /// Notes what the handshake or probe brought; the link is open from now on.

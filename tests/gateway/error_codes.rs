@@ -102,6 +102,7 @@ fn expected(client_is_stateless: bool, upstream_is_stateless: bool, method: &str
         -32002 if client_is_stateless => (200, -32602),
         -32021 if client_is_stateless => (400, -32021),
         -32021 => (200, -32602),
+        -32042 if client_is_stateless => (400, -32021),
         -32042 => failure,
         -32099..=-32023 => (200, -32603),
         kept => (200, kept),
@@ -300,6 +301,46 @@ async fn s_err_04_the_id_comes_back_on_every_status_if_it_could_be_read() {
     let headers = client.headers("tools/list", &json!({}));
     let answer = client.endpoint.ask("POST", headers, b"{\"jsonrpc\":\"2.0\",\"id\":7,").await;
     assert_eq!((answer.status, &answer.json()["id"]), (400, &Value::Null), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn s_err_03_conditions_of_the_gateway_are_told_in_the_way_of_the_client_s_era() {
+    let upstream = http_upstream("one").start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let ask = async |client: &Client, params: Value, change: &dyn Fn(&mut crate::support::http::Headers)| {
+        let params = client.dress(params);
+        let mut headers = client.headers("tools/list", &params);
+        change(&mut headers);
+        let body = json!({ "jsonrpc": "2.0", "id": "mine", "method": "tools/list", "params": params });
+        client.endpoint.ask("POST", headers, body.to_string().as_bytes()).await
+    };
+    let legacy = gateway.handshake(HANDSHAKE).await;
+    legacy.until_tools(&["one__echo"]).await;
+    let status = ask(&legacy, json!({}), &|headers| headers.remove("Mcp-Session-Id")).await.status;
+    assert_eq!(status, 400, "no session");
+    let status = ask(&legacy, json!({}), &|headers| headers.set("Mcp-Session-Id", "nobody's")).await.status;
+    assert_eq!(status, 404, "an unknown session");
+    let status =
+        ask(&legacy, json!({}), &|headers| headers.set("MCP-Protocol-Version", "2019-01-01")).await.status;
+    assert_eq!(status, 400, "an unknown revision");
+    ask(&legacy, json!({ "cursor": "forged" }), &|_| {}).await.expect_error(200, -32602);
+
+    let modern = gateway.stateless();
+    for session in ["nobody's", legacy.session.as_deref().expect("a session")] {
+        let answer = ask(&modern, json!({}), &|headers| headers.set("Mcp-Session-Id", session)).await;
+        assert_eq!(answer.status, 200, "sessions are of the other era: {}", answer.body);
+        assert_eq!(answer.headers.get("mcp-session-id"), None);
+    }
+    ask(&modern, json!({ "cursor": "forged" }), &|_| {}).await.expect_error(200, -32602);
+    ask(&modern, json!({}), &|headers| headers.set("Mcp-Method", "x")).await.expect_error(400, -32020);
+    ask(&modern, json!({ "_meta": { "io.modelcontextprotocol/clientCapabilities": [] } }), &|_| {})
+        .await
+        .expect_error(400, -32602);
+    let forged =
+        json!({ "name": "one__echo", "arguments": {}, "inputResponses": {}, "requestState": "forged" });
+    let answer = modern.request("tools/call", forged).await;
+    assert_eq!(told(&answer), (200, -32602), "{}", answer.raw);
+    assert!(upstream.received("tools/call").is_empty(), "nothing is started with a forged state");
 }
 
 #[tokio::test]

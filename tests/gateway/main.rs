@@ -10,6 +10,7 @@ mod support;
 
 mod abandoned_sessions;
 mod absent_clients;
+mod asked_in_results;
 mod asking;
 mod attribution;
 mod bad_configuration;

@@ -193,6 +193,35 @@ async fn s_disc_01_02_what_is_discovered_is_what_is_served() {
 }
 
 #[tokio::test]
+async fn s_disc_03_a_server_is_discovered_once_and_may_say_who_it_is_in_the_older_form() {
+    for transport in TRANSPORTS {
+        let upstream = upstream("one", STATELESS, transport)
+            .lenient()
+            .on("server/discover", |mut call| async move {
+                call.result(json!({
+                    "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public",
+                    "supportedVersions": [STATELESS],
+                    "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
+                    "serverInfo": { "name": "older form", "version": "0.9" },
+                }))
+                .await;
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        for client in [gateway.stateless(), gateway.handshake(HANDSHAKE).await] {
+            client.until_tools(&["one__echo"]).await;
+            for _ in 0..3 {
+                assert_eq!(client.call("one__echo", json!({})).await.text(), "one echoes {}");
+            }
+            client.request("tools/list", json!({})).await.result();
+        }
+        assert_eq!(upstream.received("server/discover").len(), 1, "{transport:?}: once, for all of them");
+        assert!(upstream.received("initialize").is_empty());
+    }
+}
+
+#[tokio::test]
 async fn s_disc_05_discovery_asks_no_upstream() {
     let down = stateless_upstream("one").reserve();
     let gateway = gateway().with_server("one", down.settings()).start().await;
