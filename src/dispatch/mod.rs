@@ -9,6 +9,7 @@ mod forward;
 mod introduce;
 mod list;
 mod prompt;
+mod reading;
 mod resource;
 pub mod session_tools;
 mod tool;
@@ -28,6 +29,7 @@ use crate::catalog::listing::ListKind;
 use crate::catalog::snapshot::View;
 use crate::names::UpstreamName;
 use crate::policy::Policy;
+use crate::protocol::caching::Lifetime;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object};
@@ -114,8 +116,21 @@ pub enum Outcome {
         /// The view by which its URIs become public.
         view: Arc<View>,
     },
+    /// A resource, in its upstream's URIs: asked for now, or kept from before.
+    Read {
+        /// The upstream's result.
+        result: Object,
+        /// What clients are told of how long it is good.
+        lifetime: Lifetime,
+        /// Whose it is.
+        upstream: UpstreamName,
+        /// The view by which its URIs become public.
+        view: Arc<View>,
+    },
     /// A result object of the gateway's own.
     Own(bytes::Bytes),
+    /// As [`Outcome::Own`], of a kind that clients may keep: lists and discovery.
+    Lasting(bytes::Bytes, Lifetime),
     /// An error object for this caller, written already.
     Refused(bytes::Bytes),
 }

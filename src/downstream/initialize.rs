@@ -74,7 +74,7 @@ pub(super) fn initialize(
     let result = result(revision, introduction.instructions.as_deref());
     let view = client_view(revision);
     let to = Addressee { id: &request.id, view: &view, kind: ResultKind::Other, declares: &|_| false };
-    Ok((session, respond::own_result(&to, result.as_bytes())))
+    Ok((session, respond::own_result(&to, None, result.as_bytes())))
 }
 
 fn opening(
@@ -126,5 +126,5 @@ pub(super) fn server_info() -> &'static str {
 }
 
 pub(super) fn client_view(revision: Revision) -> ClientView {
-    ClientView { revision, server: Bytes::from_static(server_info().as_bytes()), list_ttl_ms: 0 }
+    ClientView { revision, server: Bytes::from_static(server_info().as_bytes()) }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
+use crate::protocol::caching::Lifetime;
 use crate::protocol::code::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY,
     PARSE_ERROR, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION, URL_ELICITATION_REQUIRED,
@@ -34,12 +35,20 @@ pub(super) struct Addressee<'a> {
 /// The response to a story's end.
 pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Finished {
     match ended {
-        Ok(Outcome::Own(object)) => own_result(to, &object),
+        Ok(Outcome::Own(object)) => own_result(to, None, &object),
+        Ok(Outcome::Lasting(object, lifetime)) => own_result(to, Some(lifetime), &object),
         Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
         Ok(Outcome::Relayed { answer: Answer::Result(result), upstream, view }) => {
             let mut text = result_head(to.id, result.as_bytes().len() + 256);
             let uris = view.hand_out_uris(CALLER, &upstream);
             translate::result(to.view, to.kind, &result, Some(&uris), &mut text);
+            text.push(b'}');
+            Finished::Response { status: StatusCode::OK, text }
+        }
+        Ok(Outcome::Read { result, lifetime, upstream, view }) => {
+            let mut text = result_head(to.id, result.as_bytes().len() + 256);
+            let uris = view.hand_out_uris(CALLER, &upstream);
+            translate::read_result(to.view, &result, lifetime, Some(&uris), &mut text);
             text.push(b'}');
             Finished::Response { status: StatusCode::OK, text }
         }
@@ -55,10 +64,10 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
     }
 }
 
-/// A result object of the gateway's own, without members of this hop.
-pub(super) fn own_result(to: &Addressee<'_>, object: &[u8]) -> Finished {
+/// A result object of the gateway's own, without members of this hop; with a lifetime where clients may keep it.
+pub(super) fn own_result(to: &Addressee<'_>, lifetime: Option<Lifetime>, object: &[u8]) -> Finished {
     let mut text = result_head(to.id, object.len() + 256);
-    translate::own_result(to.view, to.kind, object, &mut text);
+    translate::own_result(to.view, lifetime, object, &mut text);
     text.push(b'}');
     Finished::Response { status: StatusCode::OK, text }
 }

@@ -23,6 +23,7 @@ use super::telling::Telling;
 use crate::config::revisions::ServedRevisions;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::ProfileName;
+use crate::protocol::caching::Lifetime;
 use crate::protocol::code::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
 };
@@ -255,11 +256,7 @@ fn work(
             () = edge.until_stopped() => return respond::cut_short(&id, "the gateway stops"),
         };
         spans::record_ending(&call.span, ending(&ended));
-        let view = ClientView {
-            revision,
-            server: Bytes::from_static(server_info().as_bytes()),
-            list_ttl_ms: LIST_TTL_MS,
-        };
+        let view = ClientView { revision, server: Bytes::from_static(server_info().as_bytes()) };
         let declares = |capability: &str| capabilities.get(capability).is_some();
         let to = Addressee {
             id: &id,
@@ -279,9 +276,6 @@ async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> 
     }
 }
 
-/// How long stateless clients may keep a list: they are told of no changes in this release.
-const LIST_TTL_MS: u64 = 5_000;
-
 fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
     let introduction = edge.switchboard.introduce(call.client.profile.as_ref())?;
     let instructions = introduction.instructions.as_deref();
@@ -292,5 +286,6 @@ fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
         names_of(&edge.settings.revisions),
         instructions
     );
-    Ok(Outcome::Own(result.into()))
+    let ttl = edge.settings.bounds.list_ttl;
+    Ok(Outcome::Lasting(result.into(), Lifetime { ttl, ..Lifetime::NONE }))
 }

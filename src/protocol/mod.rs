@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod batch;
+pub mod caching;
 pub mod capability;
 pub mod code;
 pub mod era;

@@ -74,6 +74,8 @@ impl UpstreamActor {
                     });
                 }
                 Effect::Up => {
+                    // What it told while it was away is not known.
+                    self.shared.reads.revoke_all(&self.shared.settings.name);
                     self.shared.set_state(State::Ready);
                     self.tell(NewsKind::Connected);
                 }
@@ -98,6 +100,7 @@ impl UpstreamActor {
             news: self.news.clone(),
             changes: Arc::clone(&self.shared.changes),
             followers: Arc::clone(&self.shared.subscriptions),
+            reads: Arc::clone(&self.shared.reads),
         };
         let attempt = self.shared.attempt(number, client, reports);
         let own = ctx.address();

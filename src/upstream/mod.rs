@@ -7,7 +7,7 @@
 //! `arrivals`, `changes`, `questions`, `open_questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
 //! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming`, `oversized` and
 //! `background` (reading and writing them), `http` (below both), `stateless` (calls
-//! that need no connection), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError`
+//! that need no connection), `era_check` and `pings` (doubts), `kept_reads` and `read_turns` (what need not be asked again). Always: a call ends with one answer or one `UpstreamError`
 //! that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
 
@@ -36,6 +36,7 @@ mod http_streams;
 mod http_wire;
 pub mod identity;
 mod incoming;
+pub mod kept_reads;
 mod levels;
 mod link;
 pub mod messages;
@@ -47,6 +48,7 @@ mod pings;
 pub mod probe;
 mod questions;
 pub mod rate;
+mod read_turns;
 mod route;
 mod shared;
 mod sse_endpoint;

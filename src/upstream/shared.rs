@@ -19,6 +19,7 @@ use super::connect::{Address, Attempt, Expected};
 use super::era_check::EraCheck;
 use super::http::{HttpLimits, HttpTarget};
 use super::http_wire::Endpoint;
+use super::kept_reads::KeptReads;
 use super::link::{Link, Reports};
 use super::probe::Facts;
 use super::questions::QuestionRules;
@@ -99,12 +100,16 @@ pub(super) struct Shared {
     pub(super) panic_at: Option<String>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) changes: Arc<Changes>,
+    /// Of all upstreams.
+    pub(super) reads: Arc<KeptReads>,
     /// Whatever must be over before the upstream may be called stopped: attempts, farewells, ends of processes.
     pub(super) errands: TaskTracker,
     pub(super) era_check: EraCheck,
     /// What its questions have to keep to.
     pub(super) questions: Arc<QuestionRules>,
     facts: ArcSwapOption<Facts>,
+    /// What it said last, whether or not it is there.
+    known: ArcSwapOption<Facts>,
     state: Mutex<State>,
     process: Mutex<Option<ProcessControl>>,
     /// The shared connection is over HTTP+SSE.
@@ -113,7 +118,11 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Prepares what every connection needs; fails on an address that cannot be one.
-    pub(super) fn new(settings: ServerSettings, bounds: Bounds) -> Result<Arc<Shared>, String> {
+    pub(super) fn new(
+        settings: ServerSettings,
+        bounds: Bounds,
+        reads: Arc<KeptReads>,
+    ) -> Result<Arc<Shared>, String> {
         let address = match &settings.transport {
             TransportSettings::Stdio(stdio) => {
                 Address::Stdio(ProcessSettings::new(settings.name.clone(), stdio, &bounds))
@@ -146,11 +155,13 @@ impl Shared {
             panic_at: super::failpoint("panic_upstream"),
             subscriptions: Arc::default(),
             changes: Arc::default(),
+            reads,
             errands: TaskTracker::new(),
             era_check: EraCheck::default(),
             questions: Arc::new(questions),
             address,
             facts: ArcSwapOption::empty(),
+            known: ArcSwapOption::empty(),
             state: Mutex::new(State::Starting),
             process: Mutex::new(None),
             found_sse: AtomicBool::new(false),
@@ -251,8 +262,15 @@ impl Shared {
         self.facts.load_full()
     }
 
+    /// What it said of itself when it was last heard of.
+    pub(super) fn known_facts(&self) -> Option<Arc<Facts>> {
+        self.known.load_full()
+    }
+
     pub(super) fn set_facts(&self, facts: Facts) {
-        self.facts.store(Some(Arc::new(facts)));
+        let facts = Arc::new(facts);
+        self.known.store(Some(Arc::clone(&facts)));
+        self.facts.store(Some(facts));
     }
 
     pub(super) fn forget_facts(&self) {
