@@ -79,6 +79,12 @@ pub struct Bounds {
     pub session_calls: usize,
     /// Waiting for a client's answer to a server-initiated request, 10 min; `cancel` towards the upstream.
     pub input_timeout: Duration,
+    /// Rounds of questions that one call of the stateless era may take, 16; `upstream_protocol_error`.
+    pub input_rounds: usize,
+    /// A `requestState` handed out, 8 KiB; what an upstream wants kept beyond that stays in the gateway.
+    pub request_state: usize,
+    /// For how long an upstream's state is kept for a call, 1 h; `-32602`.
+    pub state_age: Duration,
     /// Questions of one server to one session in a minute, 120; the server gets the answer of one nobody answers.
     pub question_rate: usize,
     /// Questions that one call may cause, 64; the same.
@@ -145,6 +151,9 @@ impl Default for Bounds {
             sessions: 10_000,
             session_calls: 256,
             input_timeout: seconds(10 * 60),
+            input_rounds: 16,
+            request_state: 8 * 1024,
+            state_age: seconds(60 * 60),
             question_rate: 120,
             call_questions: 64,
             backoff_first: seconds(1),

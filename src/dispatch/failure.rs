@@ -1,9 +1,11 @@
 //! Why a story ended without an answer of an upstream.
 
+use super::request_state::NotValid;
 use crate::catalog::pages::BadCursor;
 use crate::names::UpstreamName;
 use crate::protocol::translate::question::UrlsNeeded;
 use crate::upstream::error::UpstreamError;
+use crate::upstream::input::InputRequired;
 
 /// Each variant has one wire form per era, in `downstream::respond`.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,9 @@ pub enum Failure {
     /// Parameters that no upstream could understand.
     #[error("invalid params: {0}")]
     InvalidParams(&'static str),
+    /// A request state that was not handed out here for this, or is too old.
+    #[error("{0}")]
+    BadRequestState(#[from] NotValid),
     /// A cursor that was not handed out here, or whose list has changed since.
     #[error("invalid cursor")]
     BadCursor(#[from] BadCursor),
@@ -42,6 +47,14 @@ pub enum Failure {
         upstream: UpstreamName,
         /// What it says they are for.
         needed: UrlsNeeded,
+    },
+    /// The upstream asks something before it answers, and the caller is to call again with what it is asked for.
+    #[error("{upstream} asks for input")]
+    NeedsInput {
+        /// Which.
+        upstream: UpstreamName,
+        /// What it asks.
+        asked: Box<InputRequired>,
     },
     /// The upstream did not answer.
     #[error("{upstream}: {error}")]

@@ -1,10 +1,12 @@
 //! The last steps of every story that ends at an upstream: permit, span, call.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use tracing::Instrument;
 
+use super::request_state::NotValid;
 use super::{Call, Failure, Switchboard};
 use crate::config::servers::TransportSettings;
 use crate::names::UpstreamName;
@@ -16,6 +18,7 @@ use crate::telemetry::spans::{self, Ending, Peer, Target, Transport};
 use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::call::{Circumstances, UpstreamCall};
 use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::input::{Input, Reply};
 
 /// What tells an upstream who is behind a call (S-LIFE-08).
 const CLIENT_KEY: &str = "switchyard/client";
@@ -58,22 +61,38 @@ impl Switchboard {
             log_level: call.log_level,
             trace: trace_members(&spans::outgoing(&span, &call.trace)),
             events: call.events.clone(),
+            input: input_for(call, name)?,
         };
         let upstream_call =
             UpstreamCall { method, params, target: local, param_headers, circumstances: &circumstances };
-        let answer = upstream.forward(permit, &upstream_call).instrument(span.clone()).await;
+        let reply = upstream.forward(permit, &upstream_call).instrument(span.clone()).await;
         if !span.is_disabled() {
-            spans::record_ending(&span, ending(&answer));
+            spans::record_ending(&span, ending(&reply));
         }
-        answer.map_err(failed)
+        match reply.map_err(failed)? {
+            Reply::Final(answer) => Ok(answer),
+            Reply::NeedsInput(asked) => Err(Failure::NeedsInput { upstream: name.clone(), asked }),
+        }
     }
 }
 
-fn ending(answer: &Result<Answer, crate::upstream::error::UpstreamError>) -> Ending {
-    match answer {
-        Ok(Answer::Result(result)) if result.get("isError") == Some(b"true") => Ending::ToolError,
-        Ok(Answer::Result(_)) => Ending::Result,
-        Ok(Answer::Error(error)) => Ending::RpcError(error.code),
+/// What the caller answers to an earlier round. What one upstream asked is never told to another (S-MRTR-04).
+fn input_for(call: &Call, upstream: &UpstreamName) -> Result<Option<Arc<Input>>, Failure> {
+    match &call.input {
+        Some(given) if given.upstream.as_ref().is_some_and(|asked| asked != upstream) => {
+            Err(Failure::BadRequestState(NotValid::Unknown))
+        }
+        given => Ok(given.as_ref().map(|given| Arc::clone(&given.input))),
+    }
+}
+
+fn ending(reply: &Result<Reply, crate::upstream::error::UpstreamError>) -> Ending {
+    match reply {
+        Ok(Reply::Final(Answer::Result(result))) if result.get("isError") == Some(b"true") => {
+            Ending::ToolError
+        }
+        Ok(Reply::Final(Answer::Result(_)) | Reply::NeedsInput(_)) => Ending::Result,
+        Ok(Reply::Final(Answer::Error(error))) => Ending::RpcError(error.code),
         Err(error) => Ending::Failure(error.reason().text()),
     }
 }

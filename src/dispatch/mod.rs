@@ -10,6 +10,7 @@ mod introduce;
 mod list;
 mod prompt;
 mod reading;
+pub mod request_state;
 mod resource;
 pub mod session_tools;
 mod tool;
@@ -22,6 +23,7 @@ use tracing::Span;
 
 pub use failure::Failure;
 pub use introduce::Introduction;
+use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
 
 use crate::catalog::handle::CatalogueHandle;
@@ -41,6 +43,7 @@ use crate::upstream::call::{Client, EventSink};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::input::Input;
 use crate::upstream::messages::NewsRecipient;
 
 /// What every story works with.
@@ -57,6 +60,8 @@ pub struct Switchboard {
     pub session_tools: session_tools::SessionTools,
     /// Until when requests wait for upstreams that were never heard of: once after the start, not once per request.
     pub first_lists_until: Instant,
+    /// What stateless clients hold between the rounds of a call.
+    pub request_states: RequestStates,
     /// How long a request waits for the first lists of an upstream that may have what it names.
     pub list_budget: Duration,
 }
@@ -78,6 +83,8 @@ pub struct Call {
     pub trace: TraceContext,
     /// Where its events go.
     pub events: Option<EventSink>,
+    /// What the client answers to what it was asked in an earlier round.
+    pub input: Option<GivenInput>,
     /// Its span.
     pub span: Span,
 }
@@ -97,15 +104,22 @@ impl Call {
     }
 }
 
+/// Answers to an earlier round of a call.
+#[derive(Debug, Clone)]
+pub struct GivenInput {
+    /// Whose questions they answer, where the client's request state says so; otherwise they go where the call goes.
+    pub upstream: Option<UpstreamName>,
+    /// What that upstream is told.
+    pub input: Arc<Input>,
+    /// Rounds so far, as far as they can be counted.
+    pub round: u32,
+}
+
 /// Characters of a client's name that are told to anybody.
 pub const LONGEST_CLIENT_NAME: usize = 64;
 
 /// How a story ended well.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the usual one, and a box would be an allocation per call"
-)]
 pub enum Outcome {
     /// An upstream's answer, in its own URIs: result or JSON-RPC error.
     Relayed {

@@ -78,7 +78,8 @@ fn says_how_long(upstream: &UpstreamHandle) -> bool {
 
 /// `None` where what was read before can be no answer: to a request that depends on more than its URI.
 fn key(call: &Call, leg: &Leg<'_>) -> Option<ReadKey> {
-    let is_plain = call.params.iter().all(|(name, _)| matches!(&*name, "uri" | "_meta"));
+    let is_plain =
+        call.input.is_none() && call.params.iter().all(|(name, _)| matches!(&*name, "uri" | "_meta"));
     is_plain.then(|| ReadKey {
         upstream: leg.upstream.clone(),
         method: leg.method,

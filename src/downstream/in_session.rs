@@ -23,7 +23,7 @@ use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, Notification, Request, RequestId, Response};
-use crate::protocol::json::Object;
+use crate::protocol::json::{Limits, Object};
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::translate::ResultKind;
@@ -123,6 +123,8 @@ pub(super) async fn begin(
         log_level: session.wants_logs(),
         trace,
         events: streams.then_some(sink),
+        // Clients of this era are asked by requests.
+        input: None,
         span: span.clone(),
     };
     let counted = Edge::count_request(edge);
@@ -202,13 +204,11 @@ async fn story(
     spans::record_ending(&call.span, ending(&ended));
     let ended = url_required::relay(edge, session, ended).await;
     let view = client_view(revision);
-    let declares = |capability: &str| match capability {
-        "sampling" => call.client.capabilities.sampling(),
-        "roots" => call.client.capabilities.roots(),
-        "elicitation" => call.client.capabilities.elicitation(),
-        _ => false,
+    let declared = || {
+        let declared = call.client.capabilities.to_upstream();
+        Object::parse(declared, Limits::NONE).unwrap_or_else(|_| Object::empty())
     };
-    let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declares: &declares };
+    let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declared: &declared };
     respond::respond(&to, ended)
 }
 

@@ -73,7 +73,7 @@ pub(super) fn initialize(
     };
     let result = result(revision, introduction.instructions.as_deref());
     let view = client_view(revision);
-    let to = Addressee { id: &request.id, view: &view, kind: ResultKind::Other, declares: &|_| false };
+    let to = Addressee { id: &request.id, view: &view, kind: ResultKind::Other, declared: &Object::empty };
     Ok((session, respond::own_result(&to, None, result.as_bytes())))
 }
 

@@ -19,6 +19,7 @@ mod handshake;
 mod http;
 mod in_session;
 mod initialize;
+mod input_required;
 mod large_body;
 mod pipe;
 mod pump;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
 use crate::protocol::caching::Lifetime;
+use crate::protocol::capability::includes;
 use crate::protocol::code::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY,
     PARSE_ERROR, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION, URL_ELICITATION_REQUIRED,
@@ -16,7 +17,7 @@ use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, 
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
 use crate::protocol::translate::question::UrlsNeeded;
-use crate::protocol::translate::{self, ClientView, ResultKind};
+use crate::protocol::translate::{self, ClientView, ResultKind, UriMap};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::identity::MARK_KEY;
 
@@ -28,8 +29,8 @@ pub(super) struct Addressee<'a> {
     pub(super) id: &'a RequestId,
     pub(super) view: &'a ClientView,
     pub(super) kind: ResultKind,
-    /// Whether this request declared the capability that an upstream may say is missing.
-    pub(super) declares: &'a dyn Fn(&str) -> bool,
+    /// What was declared of the client: a `ClientCapabilities` object.
+    pub(super) declared: &'a dyn Fn() -> Object,
 }
 
 /// The response to a story's end.
@@ -38,12 +39,9 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
         Ok(Outcome::Own(object)) => own_result(to, None, &object),
         Ok(Outcome::Lasting(object, lifetime)) => own_result(to, Some(lifetime), &object),
         Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
-        Ok(Outcome::Relayed { answer: Answer::Result(result), upstream, view }) => {
-            let mut text = result_head(to.id, result.as_bytes().len() + 256);
+        Ok(Outcome::Relayed { answer: Answer::Result(answer), upstream, view }) => {
             let uris = view.hand_out_uris(CALLER, &upstream);
-            translate::result(to.view, to.kind, &result, Some(&uris), &mut text);
-            text.push(b'}');
-            Finished::Response { status: StatusCode::OK, text }
+            result(to, &answer, Some(&uris))
         }
         Ok(Outcome::Read { result, lifetime, upstream, view }) => {
             let mut text = result_head(to.id, result.as_bytes().len() + 256);
@@ -62,6 +60,14 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
         },
         Err(failure) => failed(to, &failure),
     }
+}
+
+/// A result as the client may see it, its URIs made public by `uris`.
+pub(super) fn result(to: &Addressee<'_>, result: &Object, uris: Option<&UriMap<'_>>) -> Finished {
+    let mut text = result_head(to.id, result.as_bytes().len() + 256);
+    translate::result(to.view, to.kind, result, uris, &mut text);
+    text.push(b'}');
+    Finished::Response { status: StatusCode::OK, text }
 }
 
 /// A result object of the gateway's own, without members of this hop; with a lifetime where clients may keep it.
@@ -106,14 +112,13 @@ fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
 /// `-32021` passes to stateless clients with its status, unless the gateway itself withheld what the client declared.
 fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
     let required = error.object.object("data").and_then(|data| data.object("requiredCapabilities"));
-    let withheld =
-        required.as_ref().is_some_and(|required| required.iter().any(|(name, _)| (to.declares)(&name)));
+    let withheld = required.as_ref().is_some_and(|required| includes(&(to.declared)(), required));
     let message = quote(&error.message());
     if to.view.revision.era() == Era::Stateless && !withheld {
         return error_response(Some(to.id), StatusCode::BAD_REQUEST, error.object.as_bytes());
     }
     if withheld {
-        let text = quote("the server needs a capability that this gateway cannot carry yet");
+        let text = quote("the server needs a capability that it is not allowed to use");
         return error_response(
             Some(to.id),
             StatusCode::OK,
@@ -135,6 +140,7 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         | Failure::UnknownPrompt
         | Failure::UnknownReference
         | Failure::InvalidParams(_)
+        | Failure::BadRequestState(_)
         | Failure::BadCursor(_) => (INVALID_PARAMS, StatusCode::OK, None),
         Failure::UnknownResource { uri } => {
             let code = if stateless { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
@@ -143,6 +149,11 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::UnknownEndpoint => (INVALID_REQUEST, StatusCode::NOT_FOUND, None),
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
+        }
+        // The adapter of each era puts what it asks before it comes here.
+        Failure::NeedsInput { upstream, .. } => {
+            let error = UpstreamError::protocol("it asks for input that cannot be given");
+            return failed(to, &Failure::Upstream { upstream: upstream.clone(), error });
         }
         Failure::Upstream { upstream, error } => {
             let record = error.record(upstream).json();

@@ -18,12 +18,15 @@ use super::exchange::{Becomes, Exchange, Finished, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
 use super::initialize::server_info;
+use super::input_required::{self, Asked};
 use super::respond::{self, Addressee};
 use super::telling::Telling;
 use crate::config::revisions::ServedRevisions;
+use crate::dispatch::request_state::Binding;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::ProfileName;
 use crate::protocol::caching::Lifetime;
+use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::code::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
 };
@@ -36,6 +39,7 @@ use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::telemetry::spans::{self, Target, Transport};
+use crate::upstream::call::Client;
 use crate::upstream::events::event_queue;
 use crate::upstream::identity::{MARK_KEY, is_own};
 
@@ -223,11 +227,15 @@ fn work(
     checked: Checked,
     arrival: Arrival,
 ) -> Result<Begun, Finished> {
-    let Some(client) = edge.stateless_client(profile).map(Arc::clone) else {
+    let Checked { revision, method, capabilities, log_level } = checked;
+    let Some(client) = edge.stateless_client(profile).map(|client| with(client, &capabilities)) else {
         let text = "no such endpoint";
         return Err(respond::error(Some(&request.id), StatusCode::NOT_FOUND, INVALID_REQUEST, text, None));
     };
-    let Checked { revision, method, capabilities, log_level } = checked;
+    let states = &edge.switchboard.request_states;
+    let binding = || Binding::of(client.principal, profile, method, &request.params);
+    let input = input_required::given(states, method, &request.params, binding)
+        .map_err(|failure| refused(&request.id, &failure))?;
     let Arrival { trace, transport, streams } = arrival;
     let span = spans::request_span(method.name(), Target::None, revision.text(), transport);
     spans::set_parent(&span, &trace);
@@ -244,6 +252,7 @@ fn work(
         log_level,
         trace,
         events: streams.then_some(sink),
+        input,
         span: span.clone(),
     };
     let counted = Edge::count_request(edge);
@@ -257,16 +266,45 @@ fn work(
         };
         spans::record_ending(&call.span, ending(&ended));
         let view = ClientView { revision, server: Bytes::from_static(server_info().as_bytes()) };
-        let declares = |capability: &str| capabilities.get(capability).is_some();
         let to = Addressee {
             id: &id,
             view: &view,
             kind: ResultKind::of_method(method.name()),
-            declares: &declares,
+            declared: &|| capabilities.clone(),
         };
-        respond::respond(&to, ended)
+        match ended {
+            Err(Failure::NeedsInput { upstream, asked }) => {
+                let (client, states) = (&call.client, &edge.switchboard.request_states);
+                let round = call.input.as_ref().map_or(0, |given| given.round);
+                let binding = || Binding::of(client.principal, client.profile.as_ref(), method, &call.params);
+                Asked { to: &to, capabilities: &client.capabilities, states, round }
+                    .result(&upstream, &asked, binding)
+            }
+            ended => respond::respond(&to, ended),
+        }
     };
     Ok(Begun { work: Box::pin(work.instrument(span)), telling: Telling::of(events, writer) })
+}
+
+/// The caller of one request: nothing of it is remembered, and what it can be asked it says each time (S-SESS-07).
+fn with(client: &Arc<Client>, capabilities: &Object) -> Arc<Client> {
+    let capabilities = ClientCapabilities::new_stateless(capabilities);
+    if capabilities.is_none() {
+        return Arc::clone(client);
+    }
+    Arc::new(Client {
+        principal: client.principal,
+        affinity: client.affinity,
+        profile: client.profile.clone(),
+        capabilities,
+        port: None,
+        closed: client.closed.clone(),
+    })
+}
+
+/// Parameters that bring what was not asked for in this form.
+fn refused(id: &RequestId, failure: &Failure) -> Finished {
+    respond::error(Some(id), StatusCode::OK, INVALID_PARAMS, &failure.to_string(), None)
 }
 
 async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> Result<Outcome, Failure> {

@@ -12,6 +12,7 @@ use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
 use crate::dispatch::Switchboard;
+use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
 use crate::downstream::Edge;
 use crate::policy::Policy;
@@ -43,7 +44,7 @@ impl Assembly {
         let sealer = Arc::new(Sealer::ephemeral().context("no randomness for keys")?);
         let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer));
         let fleet = Arc::new(fleet(&settings)?);
-        let (catalogue, news) = start_catalogue(&engine, &settings, sealer, &sessions, &fleet)?;
+        let (catalogue, news) = start_catalogue(&engine, &settings, Arc::clone(&sealer), &sessions, &fleet)?;
         let switchboard = Arc::new(Switchboard {
             catalogue: catalogue.clone(),
             policy: Policy::default(),
@@ -53,6 +54,7 @@ impl Assembly {
                 settings.names.clone(),
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
+            request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
         });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::era::{NEWEST_HANDSHAKE, Revision};
+use super::era::{NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
 use super::json::{Limits, Object};
 
 /// Capabilities a client declared, as far as its revision has them and the gateway can carry questions for them. Tasks,
@@ -12,6 +12,19 @@ pub struct ClientCapabilities {
     roots: Option<Roots>,
     sampling: Option<Sampling>,
     elicitation: Option<Elicitation>,
+}
+
+/// Kinds of questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kinds {
+    /// `roots/list`
+    pub roots: bool,
+    /// `sampling/createMessage`
+    pub sampling: bool,
+    /// That with the client's context.
+    pub context: bool,
+    /// `elicitation/create`
+    pub elicitation: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +55,11 @@ impl ClientCapabilities {
     /// Reads the `capabilities` member of a request of the newest handshake revision.
     pub fn new(raw: Object) -> Self {
         Self::of(&raw, NEWEST_HANDSHAKE)
+    }
+
+    /// Reads what a stateless request declares.
+    pub fn new_stateless(raw: &Object) -> Self {
+        Self::of(raw, NEWEST_STATELESS)
     }
 
     /// Reads the `capabilities` member of a client that speaks `revision`: what that revision does not have, the client
@@ -111,6 +129,27 @@ impl ClientCapabilities {
         self.elicitation.as_ref().is_some_and(|modes| modes.url)
     }
 
+    /// What of it a server may use.
+    pub fn narrowed(&self, to: Kinds) -> ClientCapabilities {
+        ClientCapabilities {
+            roots: self.roots.clone().filter(|_| to.roots),
+            sampling: self
+                .sampling
+                .clone()
+                .filter(|_| to.sampling)
+                .map(|sampling| Sampling { context: sampling.context && to.context, ..sampling }),
+            elicitation: self.elicitation.clone().filter(|_| to.elicitation),
+        }
+    }
+
+    /// The set as a stateless request declares it (S-META-06): there is nobody who could be told of changes.
+    pub fn per_request(mut self) -> Bytes {
+        if let Some(roots) = &mut self.roots {
+            roots.list_changed = false;
+        }
+        self.to_upstream()
+    }
+
     /// The set as an `initialize` towards an upstream declares it (S-LIFE-07).
     pub fn to_upstream(&self) -> Bytes {
         let mut members = Vec::new();
@@ -128,6 +167,16 @@ impl ClientCapabilities {
         }
         format!("{{{}}}", members.join(",")).into()
     }
+}
+
+/// Whether everything that `required` names was declared: the members of both are capabilities, and parts of them.
+pub fn includes(declared: &Object, required: &Object) -> bool {
+    required.iter().all(|(name, _)| {
+        let (Some(has), Some(needs)) = (declared.object(&name), required.object(&name)) else { return false };
+        // `elicitation: {}` means forms.
+        let means_forms = name == "elicitation" && has.is_empty();
+        needs.iter().all(|(part, _)| has.get(&part).is_some() || (means_forms && part == "form"))
+    })
 }
 
 /// `{"a":{},…}` of those that are there.

@@ -91,6 +91,11 @@ impl Method {
         self.row().name
     }
 
+    /// Whether its result may ask for input, and its parameters bring some (S-MRTR-01, S-MRTR-12).
+    pub fn takes_input(self) -> bool {
+        matches!(self, Method::CallTool | Method::GetPrompt | Method::ReadResource)
+    }
+
     /// The parameter that names its target: `name` or `uri`.
     pub fn target(self) -> Option<&'static str> {
         self.row().target

@@ -17,6 +17,7 @@ use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
     RequireUrls, StopFollowing, StoppedFollowing, StreamTaken, Subscribed, Unsubscribed,
 };
+use super::port::SessionPort;
 use super::state::State;
 use super::stream::{Stream, StreamReader};
 use super::streams::Streams;
@@ -166,14 +167,8 @@ impl SessionHandle {
         let actor = SessionActor::create(|ctx: &mut Context<SessionActor>| {
             // Before anybody has the address, or the default bound would hold.
             ctx.set_mailbox_capacity(MAILBOX);
-            let address = ctx.address();
             let logs = Arc::new(LogGate::new(bounds.event_rate));
-            let port = ClientPort {
-                ask: address.clone().recipient(),
-                withdraw: address.clone().recipient(),
-                tell: address.recipient(),
-                logs: Arc::clone(&logs),
-            };
+            let port = ClientPort::new(SessionPort { actor: ctx.address(), logs: Arc::clone(&logs) });
             let state = State::new(
                 opening.revision,
                 opening.capabilities.clone(),
@@ -424,7 +419,7 @@ mod tests {
     use crate::session::questions::tests::asked;
     use crate::session::stream::Next;
     use crate::session::streams::tests::streams;
-    use crate::upstream::messages::{TellClient, WithdrawQuestion};
+    use crate::upstream::messages::TellClient;
 
     fn object(text: &'static str) -> Object {
         Object::parse(Bytes::from_static(text.as_bytes()), Limits::NONE).expect("valid")
@@ -452,7 +447,7 @@ mod tests {
             is_expected: false,
             notification: Notification { method: "notifications/unknown".into(), params: Object::empty() },
         };
-        while port.tell.try_send(news()).is_ok() {}
+        while port.tell(news()) {}
     }
 
     #[test]
@@ -462,11 +457,10 @@ mod tests {
             let port = session.client().port.clone().expect("it has one");
             session.client_is_ready().await;
             let mut stream = session.open_stream(None).await.expect("it lives").expect("free");
-            let question = port.ask.send(asked("calm", "roots/list", "{}")).await;
-            let question = question.expect("it lives").expect("declared");
+            let question = port.ask(asked("calm", "roots/list", "{}")).await.expect("declared");
             fill(&port);
             session.lists_changed(ListsChanged { tools: true, ..ListsChanged::default() });
-            port.withdraw.do_send(WithdrawQuestion { number: question.number });
+            port.withdraw(question.number);
             // Handled behind all that waits.
             session.withdraw_questions_on(crate::upstream::events::event_queue(1).0).await;
             let mut told = Vec::new();

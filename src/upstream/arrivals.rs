@@ -121,7 +121,7 @@ impl Link {
         }
         match origin.port(self) {
             // Before the mailbox, which others need as well (F11).
-            Some(port) if port.logs.admits(&self.upstream, &notification.params) => {
+            Some(port) if port.admits_log(&self.upstream, &notification.params) => {
                 self.tell(port, notification);
             }
             Some(_) => {}
@@ -145,7 +145,7 @@ impl Link {
         let in_loggers = self.question_rules.asker.title_in_message;
         let news =
             TellClient { upstream: self.upstream.clone(), in_loggers, is_expected: false, notification };
-        if port.tell.try_send(news).is_err() {
+        if !port.tell(news) {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
         }
     }

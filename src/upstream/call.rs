@@ -1,7 +1,6 @@
 //! One call on its way to an upstream: era-neutral until an adapter writes it down.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,9 +9,9 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use super::client_port::ClientPort;
 pub use super::events::{CallEvent, EventSink};
-use super::messages::{QuestionRecipient, TellRecipient, WithdrawalRecipient};
-use super::rate::LogGate;
+use super::input::Input;
 use crate::auth::principal::Principal;
 use crate::names::{ProfileName, SessionId};
 use crate::protocol::capability::ClientCapabilities;
@@ -32,29 +31,10 @@ pub enum Affinity {
     Principal(u64),
 }
 
-/// How an upstream's questions and news reach the client behind a session.
-#[derive(Clone)]
-pub struct ClientPort {
-    /// Server-initiated requests.
-    pub ask: QuestionRecipient,
-    /// Questions the upstream no longer wants answered.
-    pub withdraw: WithdrawalRecipient,
-    /// Notifications that belong to no call.
-    pub tell: TellRecipient,
-    /// Which logs among them it takes.
-    pub logs: Arc<LogGate>,
-}
-
 impl Client {
     /// Whether an upstream could ask it anything.
     pub fn can_be_asked(&self) -> bool {
         self.port.is_some() && !self.capabilities.is_none()
-    }
-}
-
-impl fmt::Debug for ClientPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientPort")
     }
 }
 
@@ -88,6 +68,8 @@ pub struct Circumstances {
     pub trace: Vec<(&'static str, String)>,
     /// Where its events go.
     pub events: Option<EventSink>,
+    /// What the client answers to an earlier round.
+    pub input: Option<Arc<Input>>,
 }
 
 /// A call in the upstream's own names, its other parameters still raw.

@@ -3,39 +3,29 @@
 use bytes::Bytes;
 
 use crate::config::servers::AskSettings;
-use crate::protocol::capability::ClientCapabilities;
-use crate::protocol::json::{Limits, Object};
-use crate::protocol::splice::Edit;
+use crate::protocol::capability::{ClientCapabilities, Kinds};
 
 /// Capabilities for `initialize`; two clients whose sets mean the same have the same text (S-LIFE-07).
 pub(super) fn declared(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
-    let whole = capabilities.to_upstream();
-    let Ok(set) = Object::parse(whole.clone(), Limits::NONE) else { return whole };
-    let mut narrowed = Edit::of(&set);
-    for (capability, may) in
-        [("roots", ask.roots), ("sampling", ask.sampling), ("elicitation", ask.elicitation)]
-    {
-        if !may {
-            narrowed.remove(capability);
-        }
-    }
-    if let Some(sampling) = set.object("sampling").filter(|_| ask.sampling && !ask.context) {
-        let mut without = Edit::of(&sampling);
-        without.remove("context");
-        narrowed.set("sampling", written(&without));
-    }
-    written(&narrowed).into()
+    capabilities.narrowed(kinds(ask)).to_upstream()
 }
 
-fn written(edit: &Edit<'_>) -> Vec<u8> {
-    let mut text = Vec::new();
-    edit.write(&mut text);
-    text
+/// Capabilities for the `_meta` of one request (S-META-06).
+pub(super) fn declared_per_request(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
+    if capabilities.is_none() {
+        return Bytes::from_static(b"{}");
+    }
+    capabilities.narrowed(kinds(ask)).per_request()
+}
+
+fn kinds(ask: AskSettings) -> Kinds {
+    Kinds { roots: ask.roots, sampling: ask.sampling, context: ask.context, elicitation: ask.elicitation }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::json::{Limits, Object};
 
     const ALL: AskSettings = AskSettings { roots: true, sampling: true, elicitation: true, context: true };
 
@@ -66,5 +56,18 @@ mod tests {
         assert_eq!(shown("{}", ALL), "{}", "nothing is declared that the client cannot do");
         let sampling = AskSettings { context: false, ..ALL };
         assert_eq!(shown(r#"{"sampling":{"context":{}}}"#, sampling), r#"{"sampling":{}}"#);
+    }
+
+    #[test]
+    fn s_meta_06_a_request_declares_its_own_client_and_no_changes_of_roots() {
+        let raw = |text: &'static str| {
+            let raw = Object::parse(Bytes::from_static(text.as_bytes()), Limits::NONE).expect("valid");
+            declared_per_request(&ClientCapabilities::new(raw), ALL)
+        };
+        assert_eq!(raw("{}"), "{}");
+        assert_eq!(
+            raw(r#"{"roots":{"listChanged":true},"elicitation":{}}"#),
+            r#"{"roots":{},"elicitation":{}}"#
+        );
     }
 }

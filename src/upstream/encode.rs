@@ -5,14 +5,18 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use super::call::UpstreamCall;
+use super::declared::declared_per_request;
 use super::identity::{MARK_KEY, mark};
+use crate::config::servers::AskSettings;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::quote;
 use crate::protocol::message::one_line;
 use crate::protocol::translate::HOP_META;
 
-/// Parameters that ask for what this release does not carry: tasks and answers to input requests.
+/// Parameters of one hop. What is said in their place is the gateway's to decide; tasks are not carried yet.
 const HOP_PARAMS: [&str; 3] = ["task", "inputResponses", "requestState"];
 
 /// The gateway as a client names itself, in every revision (S-LIFE-08: no extended fields).
@@ -22,7 +26,11 @@ fn client_info() -> &'static str {
 
 impl UpstreamCall<'_> {
     /// The whole request under `id`, as one line without its newline.
-    pub(super) fn encode(&self, id: u64, revision: Revision) -> Vec<u8> {
+    pub(super) fn encode(&self, id: u64, revision: Revision, ask: AskSettings) -> Vec<u8> {
+        let capabilities = match revision.era() {
+            Era::Stateless => declared_per_request(&self.circumstances.client.capabilities, ask),
+            Era::Handshake => Bytes::new(),
+        };
         let mut params = self.params.clone();
         for key in HOP_META {
             params.remove_meta(key);
@@ -36,9 +44,17 @@ impl UpstreamCall<'_> {
         if revision.era() == Era::Stateless {
             params.set_meta("io.modelcontextprotocol/protocolVersion", quote(revision.text()).into_bytes());
             params.set_meta("io.modelcontextprotocol/clientInfo", client_info().as_bytes());
-            params.set_meta("io.modelcontextprotocol/clientCapabilities", &b"{}"[..]);
+            params.set_meta("io.modelcontextprotocol/clientCapabilities", &capabilities[..]);
             if let Some(level) = self.circumstances.log_level {
                 params.set_meta("io.modelcontextprotocol/logLevel", quote(level.text()).into_bytes());
+            }
+            if let Some(input) = &self.circumstances.input {
+                if let Some(responses) = &input.responses {
+                    params.set("inputResponses", &responses[..]);
+                }
+                if let Some(state) = &input.state {
+                    params.set_text("requestState", state);
+                }
             }
         }
         if revision < Revision::V2025_06_18 {

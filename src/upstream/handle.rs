@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::actor::UpstreamActor;
 use super::call::{Affinity, Circumstances, Client, UpstreamCall};
 use super::error::UpstreamError;
+use super::input::Reply;
 use super::kept_reads::KeptReads;
 use super::link::Link;
 use super::messages::{LinkProgress, OpenLink, ReleaseLink, Retire, UpstreamNews};
@@ -222,6 +223,7 @@ impl UpstreamHandle {
             log_level: None,
             trace: Vec::new(),
             events: None,
+            input: None,
         };
         let call = UpstreamCall {
             method,
@@ -231,11 +233,12 @@ impl UpstreamHandle {
             circumstances: &circumstances,
         };
         match self.forward(permit, &call).await? {
-            Answer::Result(result) => Ok(result),
-            Answer::Error(error) if error.code == METHOD_NOT_FOUND => {
+            Reply::Final(Answer::Result(result)) => Ok(result),
+            Reply::NeedsInput(_) => Err(UpstreamError::protocol("a list needs no input")),
+            Reply::Final(Answer::Error(error)) if error.code == METHOD_NOT_FOUND => {
                 Err(UpstreamError::NotOffered(method.name()))
             }
-            Answer::Error(error) => {
+            Reply::Final(Answer::Error(error)) => {
                 Err(UpstreamError::protocol(format!("it refused {}: {}", method.name(), error.message())))
             }
         }

@@ -144,6 +144,7 @@ pub struct KeptReads {
 /// Kept no longer than it is fresh. By the clock of the machine: whether it is fresh is judged again when it is found.
 struct WhileFresh;
 
+#[expect(clippy::disallowed_types, reason = "the trait names the type; nothing is decided by it")]
 impl Expiry<Slot, Arc<Kept>> for WhileFresh {
     fn expire_after_create(&self, _: &Slot, kept: &Arc<Kept>, _: std::time::Instant) -> Option<Duration> {
         Some(kept.ttl)
@@ -232,6 +233,10 @@ impl KeptReads {
         if index.told != asked.0 {
             return Lifetime { ttl: Duration::ZERO, ..lifetime };
         }
+        if index.by_uri.len() >= index.sweep_at.max(SWEEP_LEAST) {
+            self.kept.run_pending_tasks();
+            index.sweep();
+        }
         index.note(&slot, &kept);
         self.kept.insert(slot, kept);
         lifetime
@@ -279,14 +284,16 @@ impl KeptReads {
 }
 
 impl Index {
+    /// Forgets what is no longer there; seldom enough that it costs each entry little.
+    fn sweep(&mut self) {
+        self.by_uri.retain(|_, slots| {
+            slots.retain(|(_, kept)| kept.strong_count() > 0);
+            !slots.is_empty()
+        });
+        self.sweep_at = self.by_uri.len() * 2;
+    }
+
     fn note(&mut self, slot: &Slot, kept: &Arc<Kept>) {
-        if self.by_uri.len() >= self.sweep_at.max(SWEEP_LEAST) {
-            self.by_uri.retain(|_, slots| {
-                slots.retain(|(_, kept)| kept.strong_count() > 0);
-                !slots.is_empty()
-            });
-            self.sweep_at = self.by_uri.len() * 2;
-        }
         let slots = self.by_uri.entry(Arc::clone(&slot.uri)).or_default();
         slots.retain(|(other, kept)| other != slot && kept.strong_count() > 0);
         slots.push((slot.clone(), Arc::downgrade(kept)));

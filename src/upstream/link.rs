@@ -285,7 +285,7 @@ impl Link {
         let opened = self.calls.open(caller, activity);
         let (id, mut answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
         let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
-        let text = Bytes::from(call.encode(id, revision));
+        let text = Bytes::from(call.encode(id, revision, self.question_rules.ask));
         let answered = match &self.wire {
             Wire::Pipe(pipe) => {
                 pipe.send(text)?;

@@ -23,12 +23,6 @@ pub type NewsRecipient = Recipient<UpstreamNews>;
 pub(super) type EndRecipient = Recipient<LinkEnded>;
 /// Takes doubts about links.
 pub(super) type DoubtRecipient = Recipient<LinkDoubted>;
-/// Takes questions for one client.
-pub type QuestionRecipient = Recipient<AskClient>;
-/// Takes withdrawals of questions.
-pub type WithdrawalRecipient = Recipient<WithdrawQuestion>;
-/// Takes notifications for one client.
-pub type TellRecipient = Recipient<TellClient>;
 
 /// How far a connection is. Watched by every call that waits for it.
 #[derive(Debug, Clone)]
@@ -189,6 +183,9 @@ pub enum QuestionRefused {
     /// Too many questions in a short time.
     #[error("too many questions in a short time")]
     TooOften,
+    /// The client is there no longer.
+    #[error("nobody is there to be asked")]
+    Gone,
 }
 
 /// The upstream no longer waits for an answer (S-CANC-04).
@@ -207,7 +204,7 @@ pub struct TellClient {
     pub upstream: UpstreamName,
     /// Whether loggers name it.
     pub in_loggers: bool,
-    /// Whether it is about something that this client is being told of, and may come before that.
+    /// Whether it is about something that this client is being told of, and may come before that; it is never dropped.
     pub is_expected: bool,
     /// The upstream's notification.
     pub notification: Notification,

@@ -1,6 +1,6 @@
 //! Connections to MCP servers: how they are opened, kept, used and closed.
 //!
-//! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `events`, `rate` and `error` (what
+//! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `input`, `client_port`, `events`, `rate` and `error` (what
 //! passes through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
 //! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared`,
 //! `encode` and `identity` (what is said of clients, for them, and of the gateway), `link`, `calls`, `asking` and `levels` (an open connection),
@@ -19,6 +19,7 @@ mod backoff;
 pub mod call;
 mod calls;
 mod changes;
+pub mod client_port;
 mod connect;
 mod connect_http;
 mod connections;
@@ -36,6 +37,7 @@ mod http_streams;
 mod http_wire;
 pub mod identity;
 mod incoming;
+pub mod input;
 pub mod kept_reads;
 mod levels;
 mod link;

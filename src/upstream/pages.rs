@@ -48,7 +48,7 @@ impl Pages {
 
     /// One question less about this page.
     fn forget(&mut self, id: &str, of: &ClientPort) {
-        let at = self.open.iter().rposition(|(page, port)| page == id && port.tell == of.tell);
+        let at = self.open.iter().rposition(|(page, port)| page == id && port.is(of));
         if let Some(at) = at {
             self.open.remove(at);
         }
@@ -60,7 +60,7 @@ impl Pages {
         let mut shown_to: Vec<ClientPort> = Vec::new();
         self.open.retain(|(page, port)| {
             let is_over = *page == id;
-            if is_over && shown_to.iter().all(|other| other.tell != port.tell) {
+            if is_over && shown_to.iter().all(|other| !other.is(port)) {
                 shown_to.push(port.clone());
             }
             !is_over
@@ -124,13 +124,12 @@ impl Link {
             notification: notification.clone(),
         };
         if let (true, Some(port)) = (shown_to.is_empty(), &self.client.port)
-            && port.tell.try_send(news(false)).is_err()
+            && !port.tell(news(false))
         {
             tracing::debug!(upstream = %self.upstream, "the session did not take that a page was completed");
         }
         for port in shown_to {
-            // However full the mailbox is: a page is completed once, and pages are counted.
-            port.tell.do_send(news(true));
+            port.tell(news(true));
         }
     }
 }

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::arrivals::Origin;
 use super::call::{Activity, Affinity, ClientPort};
 use super::link::Link;
-use super::messages::{AskClient, Question, QuestionRefused, WithdrawQuestion};
+use super::messages::{AskClient, Question, QuestionRefused};
 use super::open_questions::NotOpened;
 use super::pages::Proposed;
 use crate::config::bounds::Bounds;
-use crate::config::servers::ServerSettings;
+use crate::config::servers::{AskSettings, ServerSettings};
 use crate::names::UpstreamName;
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, USER_REJECTED};
 use crate::protocol::era::{NEWEST_HANDSHAKE, Revision};
@@ -38,6 +38,7 @@ const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
 #[derive(Debug)]
 pub(super) struct QuestionRules {
     pub(super) asker: Arc<Asker>,
+    pub(super) ask: AskSettings,
     /// How long a client may be silent.
     wait: Duration,
     /// How long it may take, whatever progress it tells of.
@@ -59,6 +60,7 @@ impl QuestionRules {
         let per_minute = u32::try_from(bounds.question_rate).ok().and_then(NonZeroU32::new);
         QuestionRules {
             asker: Arc::new(asker),
+            ask: settings.ask,
             wait: bounds.input_timeout,
             maximum: bounds.input_timeout.max(bounds.call_maximum),
             per_minute: per_minute.unwrap_or(NonZeroU32::MIN),
@@ -152,15 +154,15 @@ async fn put(
         stream: origin.stream().cloned(),
         otherwise: origin.some_stream().cloned(),
     };
-    let question = match port.ask.send(asked).await {
-        Ok(Ok(question)) => question,
-        Ok(Err(QuestionRefused::Refused(code, text))) => return error(&id, code, text),
-        Ok(Err(QuestionRefused::Answered(result))) => {
+    let question = match port.ask(asked).await {
+        Ok(question) => question,
+        Err(QuestionRefused::Refused(code, text)) => return error(&id, code, text),
+        Err(QuestionRefused::Answered(result)) => {
             tracing::info!(upstream = %link.upstream, %method, "a question that the client could not be shown was cancelled");
             return message::result(&id, result);
         }
-        Ok(Err(QuestionRefused::TooOften)) => return unanswerable(&id, &method, TOO_OFTEN),
-        Ok(Err(QuestionRefused::TooMany)) | Err(_) => return unanswerable(&id, &method, NOBODY),
+        Err(QuestionRefused::TooOften) => return unanswerable(&id, &method, TOO_OFTEN),
+        Err(QuestionRefused::TooMany | QuestionRefused::Gone) => return unanswerable(&id, &method, NOBODY),
     };
     let _held: Vec<_> = link.calls.activities(&origin.calls).into_iter().map(Activity::hold).collect();
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
@@ -252,8 +254,7 @@ struct WithdrawOnDrop {
 impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
         if !self.settled {
-            // However full the mailbox is: there is one for each question, and those are counted.
-            self.port.withdraw.do_send(WithdrawQuestion { number: self.number });
+            self.port.withdraw(self.number);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::connect::Address;
 use super::era_check::{doubts_handshake, doubts_stateless};
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
+use super::input::{InputRequired, Reply};
 use super::messages::EraMistaken;
 use super::stateless::StatelessHttp;
 use crate::policy::Permit;
@@ -26,9 +27,9 @@ const ERA_CHECK: Duration = Duration::from_secs(1);
 impl UpstreamHandle {
     /// Makes a call and waits for its answer, at most as long as the server's deadline allows.
     ///
-    /// Dropping the future cancels the call upstream. The answer is the upstream's own, with names and URIs as it wrote
-    /// them; a result that a stateless upstream did not complete is an error in this release.
-    pub async fn forward(&self, permit: Permit, call: &UpstreamCall<'_>) -> Result<Answer, UpstreamError> {
+    /// Dropping the future cancels the call upstream. The reply is the upstream's own, with names and URIs as it wrote
+    /// them; a result of a type that was not offered is an error.
+    pub async fn forward(&self, permit: Permit, call: &UpstreamCall<'_>) -> Result<Reply, UpstreamError> {
         debug_assert_eq!(permit.upstream(), self.name(), "a permit is for one upstream");
         let (quiet, maximum) = (self.shared.settings.timeout, self.shared.bounds.call_maximum);
         let sent = AtomicBool::new(false);
@@ -55,7 +56,7 @@ impl UpstreamHandle {
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
         sent: &AtomicBool,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<Reply, UpstreamError> {
         #[cfg(debug_assertions)]
         if self.shared.panic_at.as_deref() == Some(call.method.name()) {
             let _ = self.actor()?.send(super::messages::PanicNow).await;
@@ -77,10 +78,10 @@ impl UpstreamHandle {
                 _ => self.call_on_link(affinity, call, activity, sent).await?,
             },
         };
-        if revision.era() == Era::Stateless {
-            completed(&answer)?;
+        match revision.era() {
+            Era::Stateless => read(answer, call.method),
+            Era::Handshake => Ok(Reply::Final(answer)),
         }
-        Ok(answer)
     }
 
     /// The shared connection, which finds out the era, is not there: a session whose own connection stands does without
@@ -160,11 +161,15 @@ impl UpstreamHandle {
     }
 }
 
-/// Only complete results can be carried on in this release: nothing else was offered (S-BASE-09).
-fn completed(answer: &Answer) -> Result<(), UpstreamError> {
-    let Answer::Result(result) = answer else { return Ok(()) };
+/// What an answer of the stateless era is: its type says so, and without one it is complete (S-BASE-09, S-MRTR-01).
+fn read(answer: Answer, method: Method) -> Result<Reply, UpstreamError> {
+    let Answer::Result(result) = answer else { return Ok(Reply::Final(answer)) };
     match result.get("resultType") {
-        None | Some(b"\"complete\"") => Ok(()),
+        None | Some(b"\"complete\"") => Ok(Reply::Final(Answer::Result(result))),
+        Some(b"\"input_required\"") if method.takes_input() => match InputRequired::of(result) {
+            Ok(asked) => Ok(Reply::NeedsInput(Box::new(asked))),
+            Err(fault) => Err(UpstreamError::protocol(fault)),
+        },
         Some(other) => {
             let kind = string(other).unwrap_or_default();
             Err(UpstreamError::protocol(format!(

@@ -131,7 +131,7 @@ impl Shared {
                 let endpoint = endpoint(http, &bounds)?;
                 let logger_name = (!settings.prefix.is_empty()).then(|| settings.name.clone());
                 Address::Http {
-                    stateless: Arc::new(StatelessHttp::new(logger_name, endpoint.clone())),
+                    stateless: Arc::new(StatelessHttp::new(logger_name, settings.ask, endpoint.clone())),
                     endpoint,
                 }
             }

@@ -15,6 +15,7 @@ use super::error::UpstreamError;
 use super::http::{self as client, AnswerBody, EventReader, HttpFailure};
 use super::http_wire::{Endpoint, Headers, VERSION_HEADER, bad_status, seconds, trace_headers};
 use super::oversized::Oversized;
+use crate::config::servers::AskSettings;
 use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
@@ -28,6 +29,8 @@ const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 #[derive(Debug)]
 pub(super) struct StatelessHttp {
     logger_name: Option<UpstreamName>,
+    /// What it may ask of clients, which is what they are said to be able to do.
+    ask: AskSettings,
     endpoint: Endpoint,
     next: AtomicU64,
 }
@@ -40,8 +43,8 @@ pub(super) struct Answered {
 
 impl StatelessHttp {
     /// `logger_name` is the name that loggers of this upstream begin with, if they do.
-    pub(super) fn new(logger_name: Option<UpstreamName>, endpoint: Endpoint) -> Self {
-        StatelessHttp { logger_name, endpoint, next: AtomicU64::new(0) }
+    pub(super) fn new(logger_name: Option<UpstreamName>, ask: AskSettings, endpoint: Endpoint) -> Self {
+        StatelessHttp { logger_name, ask, endpoint, next: AtomicU64::new(0) }
     }
 
     /// Makes a call and waits for its answer.
@@ -52,7 +55,7 @@ impl StatelessHttp {
         activity: Option<Arc<Activity>>,
     ) -> Result<Answered, UpstreamError> {
         let id = self.next_id();
-        let text = Bytes::from(call.encode(id, revision));
+        let text = Bytes::from(call.encode(id, revision, self.ask));
         let mut headers = base_headers(revision, call.method.name());
         if let Some(target) = &call.target {
             headers.push((NAME_HEADER, header_text::value(target)));

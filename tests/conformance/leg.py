@@ -78,7 +78,7 @@ def main(name: str) -> None:
             else:
                 arguments = ["demo-server", "--tools", "conformance", "--protocol", leg.revision]
                 upstream = {"command": "${exe}", "args": arguments}
-            servers = {"fixture": {**upstream, "prefix": ""}}
+            servers = {"fixture": {**upstream, "prefix": "", "ask": {"roots": True}}}
             if leg.beside:
                 servers["beside"] = {"command": "${exe}", "args": ["demo-server"]}
             front = gateway.Gateway(Path(folder), servers, logs, bounds=leg.bounds)

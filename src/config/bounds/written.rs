@@ -118,6 +118,15 @@ section! {
         /// Waiting for a client's answer to a server-initiated request; `cancel` towards the upstream.
         #[schemars(extend("default" = "10m"))]
         "input_timeout" input_timeout: TimeSpan,
+        /// Rounds of questions that one call of the stateless era may take; `upstream_protocol_error`.
+        #[schemars(extend("default" = 16))]
+        "input_rounds" input_rounds: u64,
+        /// A `requestState` handed out; what an upstream wants kept beyond that stays in the gateway.
+        #[schemars(extend("default" = "8KiB"))]
+        "request_state" request_state: ByteSize,
+        /// For how long an upstream's state is kept for a call; `-32602`.
+        #[schemars(extend("default" = "1h"))]
+        "state_age" state_age: TimeSpan,
         /// Questions of one server to one session in a minute; the server is told `cancel`.
         #[schemars(extend("default" = 120))]
         "question_rate" question_rate: u64,
@@ -207,6 +216,9 @@ impl Bounds {
             sessions,
             session_calls,
             input_timeout,
+            input_rounds,
+            request_state,
+            state_age,
             question_rate,
             call_questions,
             backoff_first,

@@ -6,6 +6,7 @@
 
 mod answer;
 mod elicitation;
+mod inside;
 mod sampling;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use crate::protocol::json::{Object, quote};
 use crate::protocol::splice::Edit;
 
 pub use answer::{Expecting, answer};
+pub use inside::{NotPut, puttable};
 pub use url_required::{UrlsNeeded, url_required, urls_needed};
 
 /// The server that asks, as its settings present it.

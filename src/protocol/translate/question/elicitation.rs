@@ -68,7 +68,7 @@ pub(super) fn mapped_id(elicitation: &Object, mint: &mut Mint<'_>) -> Result<Str
 }
 
 /// Only what a browser shows as a page: other schemes run programs or reach into the client's machine (S-ELIC-07).
-fn is_web_address(url: &str) -> bool {
+pub(super) fn is_web_address(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else { return false };
     let web = ["https", "http"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     let plain = !url.chars().any(|c| c.is_control() || c.is_whitespace());

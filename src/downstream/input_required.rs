@@ -1,0 +1,123 @@
+//! Questions inside results, towards stateless clients: what goes out with a result, and what comes back with a retry
+//! (S-MRTR).
+//!
+//! Always: keys and requests pass as their upstream wrote them, and nothing passes that the request did not declare; the
+//! upstream's state never shows. Not here: what a request state holds (`dispatch::request_state`).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+
+use super::exchange::Finished;
+use super::respond::{self, Addressee};
+use crate::dispatch::request_state::{Binding, NotValid, RequestState, RequestStates};
+use crate::dispatch::{Failure, GivenInput};
+use crate::names::UpstreamName;
+use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::code::MISSING_CAPABILITY;
+use crate::protocol::json::{Limits, Object, string};
+use crate::protocol::method::Method;
+use crate::protocol::splice::Edit;
+use crate::protocol::translate::question::{NotPut, puttable};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::input::{Input, InputRequired};
+
+const SHAPE: &str = "inputResponses must be an object of objects";
+
+/// What a request brings besides what it asks for. Only three methods can bring anything; elsewhere it is ignored
+/// (S-MRTR-12).
+pub(super) fn given(
+    states: &RequestStates,
+    method: Method,
+    params: &Object,
+    binding: impl FnOnce() -> Binding,
+) -> Result<Option<GivenInput>, Failure> {
+    if !method.takes_input() {
+        return Ok(None);
+    }
+    let responses = match params.share("inputResponses") {
+        None => None,
+        Some(raw) => Some(responses(raw)?),
+    };
+    let Some(raw) = params.get("requestState") else {
+        let input = responses.map(|responses| Input { responses: Some(responses), state: None });
+        return Ok(input.map(|input| GivenInput { upstream: None, input: Arc::new(input), round: 0 }));
+    };
+    let text = string(raw).ok_or(NotValid::Unknown)?;
+    match states.open(&binding(), &text, SystemTime::now())? {
+        RequestState::Relay { upstream, state, round } => Ok(Some(GivenInput {
+            upstream: Some(UpstreamName::new(&*upstream)),
+            input: Arc::new(Input { responses, state: Some(state) }),
+            round,
+        })),
+        RequestState::Parked { .. } | RequestState::Restart { .. } => Err(NotValid::Unknown.into()),
+    }
+}
+
+/// Answers are objects by key; whatever else stands there is no answer (S-MRTR-09).
+fn responses(raw: Bytes) -> Result<Bytes, Failure> {
+    let object = Object::parse(raw.clone(), Limits::NONE).map_err(|_| Failure::InvalidParams(SHAPE))?;
+    match object.iter().all(|(_, value)| value.starts_with(b"{")) {
+        true => Ok(raw),
+        false => Err(Failure::InvalidParams(SHAPE)),
+    }
+}
+
+/// Who is asked.
+pub(super) struct Asked<'a> {
+    pub(super) to: &'a Addressee<'a>,
+    /// What this request declared.
+    pub(super) capabilities: &'a ClientCapabilities,
+    pub(super) states: &'a RequestStates,
+    /// Rounds so far.
+    pub(super) round: u32,
+}
+
+impl Asked<'_> {
+    /// The result that asks.
+    pub(super) fn result(
+        &self,
+        upstream: &UpstreamName,
+        asked: &InputRequired,
+        binding: impl FnOnce() -> Binding,
+    ) -> Finished {
+        let failed = |why: String| {
+            let error = UpstreamError::protocol(why);
+            respond::respond(self.to, Err(Failure::Upstream { upstream: upstream.clone(), error }))
+        };
+        for (_, request) in asked.requests.iter() {
+            match puttable(self.capabilities, request) {
+                Ok(()) => {}
+                Err(NotPut::Undeclared(needed)) => return self.missing(needed),
+                Err(NotPut::Faulty(why)) => return failed(why.to_owned()),
+            }
+        }
+        let round = self.round.saturating_add(1);
+        if round > self.states.rounds {
+            return failed(format!("it asked for input more than {} times", self.states.rounds));
+        }
+        let mut edit = Edit::of(&asked.result);
+        if let Some(state) = &asked.state {
+            let state = RequestState::Relay { upstream: upstream.to_string(), state: state.clone(), round };
+            match self.states.seal(&binding(), state, SystemTime::now()) {
+                Ok(sealed) => edit.set_text("requestState", &sealed),
+                Err(fault) => return failed(fault.to_string()),
+            };
+        }
+        let mut text = Vec::with_capacity(asked.result.as_bytes().len() + 512);
+        edit.write(&mut text);
+        match Object::parse(text.into(), Limits::NONE) {
+            Ok(result) => respond::result(self.to, &result, None),
+            Err(fault) => failed(fault.to_string()),
+        }
+    }
+
+    /// The upstream insists on what it was told the client cannot do (era-bridge §9.4).
+    fn missing(&self, needed: &str) -> Finished {
+        let data = format!(r#"{{"requiredCapabilities":{needed}}}"#);
+        let text = "the server needs a capability that this request did not declare";
+        respond::error(Some(self.to.id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
+    }
+}
