@@ -186,8 +186,13 @@ impl Settled {
 
 impl Errand {
     /// The lists, and which could not be fetched; `None` when the upstream could not be asked at all.
-    async fn run(self, upstream: &UpstreamHandle) -> Option<(FetchedLists, Settled)> {
-        let facts = upstream.connected().await.ok()?;
+    async fn run(mut self, upstream: &UpstreamHandle) -> Option<(FetchedLists, Settled)> {
+        let before = upstream.known_facts();
+        let facts = upstream.rediscovered().await.ok()?;
+        if before.is_some_and(|before| offered(&before) != offered(&facts)) {
+            // What it did not offer before was never asked for.
+            self.wanted = ListKind::ALL.to_vec();
+        }
         let limits = self.limits(&facts);
         let policy = Policy::default();
         let mirrors = matches!(upstream.settings().transport, TransportSettings::Http(_));
@@ -248,6 +253,10 @@ fn kinds(changed: ChangedList) -> &'static [ListKind] {
         ChangedList::Prompts => &[ListKind::Prompts],
         ChangedList::Resources => &[ListKind::Resources, ListKind::Templates],
     }
+}
+
+fn offered(facts: &Facts) -> [bool; 4] {
+    ListKind::ALL.map(|kind| facts.capabilities.offers(feature(kind)))
 }
 
 fn feature(kind: ListKind) -> &'static str {

@@ -62,8 +62,13 @@ pub struct Switchboard {
     pub first_lists_until: Instant,
     /// What stateless clients hold between the rounds of a call.
     pub request_states: RequestStates,
-    /// How long a request waits for the first lists of an upstream that may have what it names.
+    /// How long a request waits for the first lists of an upstream that may have what it names, and for lists that are no
+    /// longer good.
     pub list_budget: Duration,
+    /// `bounds.list_ttl`: how long that is good of which an upstream does not say.
+    pub unsaid_ttl: Duration,
+    /// `bounds.cache_age`: the longest that anything is called good.
+    pub longest_kept: Duration,
 }
 
 /// A request of a client, era-neutral.

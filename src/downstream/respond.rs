@@ -147,6 +147,9 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
             (code, StatusCode::OK, Some(format!(r#"{{"uri":{}}}"#, quote(uri))))
         }
         Failure::UnknownEndpoint => (INVALID_REQUEST, StatusCode::NOT_FOUND, None),
+        Failure::NotDeclared => {
+            (METHOD_NOT_FOUND, if stateless { StatusCode::NOT_FOUND } else { StatusCode::OK }, None)
+        }
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }

@@ -17,7 +17,7 @@ use super::events::{EventWriter, LevelWanted};
 use super::exchange::{Becomes, Exchange, Finished, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
-use super::initialize::server_info;
+use super::initialize::{instructions, server_info};
 use super::input_required::{self, Asked};
 use super::respond::{self, Addressee};
 use super::telling::Telling;
@@ -25,7 +25,6 @@ use crate::config::revisions::ServedRevisions;
 use crate::dispatch::request_state::Binding;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::ProfileName;
-use crate::protocol::caching::Lifetime;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::code::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
@@ -308,22 +307,38 @@ fn refused(id: &RequestId, failure: &Failure) -> Finished {
 }
 
 async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> Result<Outcome, Failure> {
-    match method {
-        Method::Discover => discover(edge, call),
+    let is_declared = || edge.switchboard.offers(call.client.profile.as_ref(), method);
+    let told = match method {
+        Method::Discover => return discover(edge, call, revision),
+        Method::ListTools
+        | Method::ListPrompts
+        | Method::ListResources
+        | Method::ListTemplates
+        | Method::Complete
+            if !is_declared() =>
+        {
+            Err(Failure::NotDeclared)
+        }
         method => edge.switchboard.tell(method, call, revision).await,
+    };
+    match told {
+        // What found something is of a feature that somebody offers.
+        Err(Failure::UnknownTool | Failure::UnknownPrompt | Failure::UnknownResource { .. })
+            if !is_declared() =>
+        {
+            Err(Failure::NotDeclared)
+        }
+        told => told,
     }
 }
 
-fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
+fn discover(edge: &Edge, call: &Call, revision: Revision) -> Result<Outcome, Failure> {
     let introduction = edge.switchboard.introduce(call.client.profile.as_ref())?;
-    let instructions = introduction.instructions.as_deref();
-    let instructions =
-        instructions.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default();
     let result = format!(
-        r#"{{"supportedVersions":{},"capabilities":{{"completions":{{}},"logging":{{}},"prompts":{{}},"resources":{{}},"tools":{{}}}}{}}}"#,
+        r#"{{"supportedVersions":{},"capabilities":{}{}}}"#,
         names_of(&edge.settings.revisions),
-        instructions
+        introduction.offered.text(revision),
+        instructions(&introduction),
     );
-    let ttl = edge.settings.bounds.list_ttl;
-    Ok(Outcome::Lasting(result.into(), Lifetime { ttl, ..Lifetime::NONE }))
+    Ok(Outcome::Lasting(result.into(), introduction.lifetime))
 }

@@ -57,6 +57,8 @@ impl Assembly {
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
+            unsaid_ttl: bounds.list_ttl,
+            longest_kept: bounds.cache_age,
         });
         let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions)));
         Ok(Assembly { settings, fleet, catalogue, sessions, edge, engine })

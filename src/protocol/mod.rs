@@ -17,6 +17,7 @@ pub mod json;
 pub mod log_level;
 pub mod message;
 pub mod method;
+pub mod offered;
 pub mod param_headers;
 pub mod redact;
 mod scan;

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `input`, `client_port`, `events`, `rate` and `error` (what
 //! passes through), `shared`, `users`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
-//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared`,
+//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting`, `probe` and `rediscovery` (opening), `declared`,
 //! `encode` and `identity` (what is said of clients, for them, and of the gateway), `link`, `calls`, `asking` and `levels` (an open connection),
 //! `arrivals`, `changes`, `questions`, `open_questions`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
 //! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming`, `oversized` and
@@ -51,6 +51,7 @@ pub mod probe;
 mod questions;
 pub mod rate;
 mod read_turns;
+mod rediscovery;
 mod route;
 mod shared;
 mod sse_endpoint;

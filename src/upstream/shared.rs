@@ -273,6 +273,17 @@ impl Shared {
         self.facts.store(Some(facts));
     }
 
+    /// Puts `news` in the place of `before`, unless it is gone by now; gives what stands there.
+    pub(super) fn renew_facts(&self, before: &Arc<Facts>, news: Facts) -> Arc<Facts> {
+        match self.facts() {
+            Some(current) if Arc::ptr_eq(&current, before) => {
+                self.set_facts(news);
+                self.facts().unwrap_or(current)
+            }
+            current => current.unwrap_or_else(|| Arc::clone(before)),
+        }
+    }
+
     pub(super) fn forget_facts(&self) {
         self.facts.store(None);
     }

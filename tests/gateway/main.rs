@@ -19,6 +19,7 @@ mod batch_items;
 mod batches;
 mod beyond_bounds;
 mod broken_answers;
+mod caching;
 mod cancel_races;
 mod commands;
 mod content;
