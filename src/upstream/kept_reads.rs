@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -101,7 +101,7 @@ struct Index {
     told: u64,
     /// Its last answer was not to be kept.
     is_unpromising: bool,
-    by_uri: BTreeMap<Arc<str>, Vec<(Slot, Weak<Kept>)>>,
+    by_uri: BTreeMap<Arc<str>, Vec<Slot>>,
     /// Entries at which those that are gone are swept out.
     sweep_at: usize,
 }
@@ -235,9 +235,9 @@ impl KeptReads {
         }
         if index.by_uri.len() >= index.sweep_at.max(SWEEP_LEAST) {
             self.kept.run_pending_tasks();
-            index.sweep();
+            index.sweep(|slot| self.kept.contains_key(slot));
         }
-        index.note(&slot, &kept);
+        index.note(&slot);
         self.kept.insert(slot, kept);
         lifetime
     }
@@ -253,16 +253,14 @@ impl KeptReads {
         self.let_go(upstream, |index| std::mem::take(&mut index.by_uri).into_values().flatten().collect());
     }
 
-    fn let_go(&self, upstream: &UpstreamName, take: impl FnOnce(&mut Index) -> Vec<(Slot, Weak<Kept>)>) {
+    fn let_go(&self, upstream: &UpstreamName, take: impl FnOnce(&mut Index) -> Vec<Slot>) {
         let mut indexes = self.lock();
         let index = indexes.entry(upstream.clone()).or_default();
         index.told += 1;
         let taken = take(index);
-        for (slot, kept) in taken {
-            if kept.strong_count() > 0 {
-                self.counters.revoked.fetch_add(1, Ordering::Relaxed);
-                self.kept.invalidate(&slot);
-            }
+        for slot in taken.iter().filter(|slot| self.kept.contains_key(slot)) {
+            self.counters.revoked.fetch_add(1, Ordering::Relaxed);
+            self.kept.invalidate(slot);
         }
     }
 
@@ -285,22 +283,23 @@ impl KeptReads {
 
 impl Index {
     /// Forgets what is no longer there; seldom enough that it costs each entry little.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, is_there: impl Fn(&Slot) -> bool) {
         self.by_uri.retain(|_, slots| {
-            slots.retain(|(_, kept)| kept.strong_count() > 0);
+            slots.retain(&is_there);
             !slots.is_empty()
         });
         self.sweep_at = self.by_uri.len() * 2;
     }
 
-    fn note(&mut self, slot: &Slot, kept: &Arc<Kept>) {
+    fn note(&mut self, slot: &Slot) {
         let slots = self.by_uri.entry(Arc::clone(&slot.uri)).or_default();
-        slots.retain(|(other, kept)| other != slot && kept.strong_count() > 0);
-        slots.push((slot.clone(), Arc::downgrade(kept)));
+        if !slots.contains(slot) {
+            slots.push(slot.clone());
+        }
     }
 
     /// What is kept of `uri`, of what begins with it, and of what it begins with up to a slash.
-    fn take_around(&mut self, uri: &str) -> Vec<(Slot, Weak<Kept>)> {
+    fn take_around(&mut self, uri: &str) -> Vec<Slot> {
         let below = self.by_uri.range::<str, _>((Bound::Included(uri), Bound::Unbounded));
         let mut around: Vec<Arc<str>> = below
             .map(|(below, _)| below)
