@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::freshness::TermLimits;
-use super::listing::{ContentHash, ListKind, Listing};
+use super::listing::{ContentHash, LeftOut, ListKind, Listing, Partial};
 use super::merge::{Source, ViewParts, merged_terms, view};
 use super::namespace::Namespace;
 use super::pages::Pages;
@@ -156,11 +156,10 @@ impl CatalogueState {
                 }
                 Fetched::Unsupported => source.set(kind, None),
                 Fetched::Listed(listing) => {
-                    let (partial, left_out) = (listing.partial, listing.left_out.len());
+                    let (partial, left_out) = (listing.partial, listing.left_out.clone());
                     let changed = source.set(kind, Some(listing));
-                    if changed && (partial.is_some() || left_out > 0) {
-                        let partial = partial.map(tracing::field::display);
-                        tracing::warn!(%upstream, list = kind.member(), left_out, partial, "a list is not shown whole");
+                    if changed && (partial.is_some() || !left_out.is_empty()) {
+                        tell_not_whole(upstream, kind, partial, &left_out);
                     }
                     changed
                 }
@@ -268,4 +267,17 @@ impl CatalogueState {
 
 fn hashes(view: &Arc<View>) -> [ContentHash; 4] {
     ListKind::ALL.map(|kind| view.list(kind).hash)
+}
+
+/// Items that are named in the log each time a list is not shown whole.
+const NAMED_AT_MOST: usize = 50;
+
+/// For operators: the specification wants the name of what is left out, and the reason (S-HDR-09).
+fn tell_not_whole(upstream: &UpstreamName, kind: ListKind, partial: Option<Partial>, left_out: &[LeftOut]) {
+    let partial = partial.map(tracing::field::display);
+    let count = left_out.len();
+    tracing::warn!(%upstream, list = kind.member(), left_out = count, partial, "a list is not shown whole");
+    for item in left_out.iter().take(NAMED_AT_MOST) {
+        tracing::warn!(%upstream, list = kind.member(), name = ?item.name, reason = ?item.reason, "not shown");
+    }
 }

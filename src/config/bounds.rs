@@ -107,6 +107,9 @@ pub struct Bounds {
     pub drain: Duration,
     /// Slow request heads, 10 s; the connection is closed.
     pub head_timeout: Duration,
+    /// Bytes of a request's body that have to come in a second, once `head_timeout` has passed, 1 KiB; HTTP 408, and the
+    /// connection is closed.
+    pub body_rate: usize,
     /// Client connections per worker thread, 25,000.
     pub connections: usize,
 }
@@ -165,6 +168,7 @@ impl Default for Bounds {
             ping_every: seconds(30),
             drain: seconds(30),
             head_timeout: seconds(10),
+            body_rate: 1024,
             connections: 25_000,
         }
     }

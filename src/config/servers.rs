@@ -34,6 +34,8 @@ pub struct ServerSettings {
     pub ask: AskSettings,
     /// Whether calls tell it the name of the client behind them (S-LIFE-08).
     pub tell_client: bool,
+    /// How far it is trusted.
+    pub trust: Trust,
     /// Era and revision: found out, or pinned.
     pub protocol: ProtocolChoice,
     /// Prefix of public names; `""` shows original names.
@@ -83,6 +85,17 @@ pub enum Share {
     Principal,
     /// One for all; the server can ask nothing then.
     All,
+}
+
+/// Whose a server is, and so what it is told beside the calls themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Of the same house: it gets what travels with a trace (S-EXT-02).
+    Internal,
+    /// Of somebody known.
+    Vendor,
+    /// Of anybody.
+    Untrusted,
 }
 
 /// Checked: an HTTP endpoint.
@@ -188,6 +201,7 @@ fn one(
         share,
         ask,
         tell_client: given(&written.tell_client).is_some_and(|tell| tell.value),
+        trust: given(&written.trust).map_or(Trust::Vendor, |trust| trust.value.0),
         protocol: given(&written.protocol)
             .map_or(ProtocolChoice::Auto, |protocol| protocol.value.0.revision()),
         prefix: prefix?,

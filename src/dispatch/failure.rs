@@ -59,6 +59,14 @@ pub enum Failure {
         /// What it asks.
         asked: Box<InputRequired>,
     },
+    /// The client did not give what the upstream asked for, and there is no way to tell the upstream so.
+    #[error("{upstream} was not given what it asked for: {why}")]
+    InputRefused {
+        /// Which.
+        upstream: UpstreamName,
+        /// Why not.
+        why: &'static str,
+    },
     /// The upstream did not answer.
     #[error("{upstream}: {error}")]
     Upstream {

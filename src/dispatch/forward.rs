@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::request_state::NotValid;
 use super::{Call, Failure, Switchboard};
-use crate::config::servers::TransportSettings;
+use crate::config::servers::{TransportSettings, Trust};
 use crate::names::UpstreamName;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::quote;
@@ -59,7 +59,7 @@ impl Switchboard {
             client: call.client.clone(),
             progress: call.progress,
             log_level: call.log_level,
-            trace: trace_members(&spans::outgoing(&span, &call.trace)),
+            trace: trace_members(&told(upstream.settings().trust, spans::outgoing(&span, &call.trace))),
             events: call.events.clone(),
             input: input_for(call, name)?,
         };
@@ -103,6 +103,14 @@ fn peer(upstream: &UpstreamHandle) -> Peer<'_> {
         TransportSettings::Http(_) => Transport::Http,
     };
     Peer { upstream: upstream.name().as_str(), transport, address: None }
+}
+
+/// Properties that travel with a trace are for the own house alone (S-EXT-02).
+fn told(trust: Trust, context: TraceContext) -> TraceContext {
+    match trust {
+        Trust::Internal => context,
+        Trust::Vendor | Trust::Untrusted => context.without_baggage(),
+    }
 }
 
 /// The context as `_meta` members: only what is there costs anything.

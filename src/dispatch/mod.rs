@@ -8,10 +8,12 @@ mod failure;
 mod forward;
 mod introduce;
 mod list;
+mod pages_visited;
 mod prompt;
 mod reading;
 pub mod request_state;
 mod resource;
+mod rounds;
 pub mod session_tools;
 mod tool;
 
@@ -25,6 +27,7 @@ pub use failure::Failure;
 pub use introduce::Introduction;
 use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
+pub use rounds::RoundRules;
 
 use crate::catalog::handle::CatalogueHandle;
 use crate::catalog::listing::ListKind;
@@ -60,6 +63,8 @@ pub struct Switchboard {
     pub session_tools: session_tools::SessionTools,
     /// Until when requests wait for upstreams that were never heard of: once after the start, not once per request.
     pub first_lists_until: Instant,
+    /// What bounds the rounds that are made for clients of the handshake era.
+    pub rounds: RoundRules,
     /// What stateless clients hold between the rounds of a call.
     pub request_states: RequestStates,
     /// How long a request waits for the first lists of an upstream that may have what it names, and for lists that are no
@@ -95,6 +100,21 @@ pub struct Call {
 }
 
 impl Call {
+    /// The same call, which brings this.
+    fn with_input(&self, input: GivenInput) -> Call {
+        Call {
+            client: Arc::clone(&self.client),
+            client_name: self.client_name.clone(),
+            params: self.params.clone(),
+            progress: self.progress,
+            log_level: self.log_level,
+            trace: self.trace.clone(),
+            events: self.events.clone(),
+            input: Some(input),
+            span: self.span.clone(),
+        }
+    }
+
     /// What the client calls itself, as far as it says so.
     fn client_name(&self) -> Option<String> {
         let name = match &self.client_name {
@@ -164,8 +184,19 @@ impl std::fmt::Debug for Switchboard {
 }
 
 impl Switchboard {
-    /// Tells the story of a method that every era has; `revision` is the one in which a list is written.
+    /// Tells the story of a method that every era has; `revision` is the one in which a list is written. A client that is
+    /// asked by requests is asked on the way; any other is told what is asked ([`Failure::NeedsInput`]).
     pub async fn tell(&self, method: Method, call: &Call, revision: Revision) -> Result<Outcome, Failure> {
+        match self.story(method, call, revision).await {
+            Err(Failure::NeedsInput { upstream, asked }) if call.client.is_asked_by_requests() => {
+                // Rare, and on the heap so that not every call carries the room for it.
+                Box::pin(self.make_rounds(method, call, revision, upstream, asked)).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn story(&self, method: Method, call: &Call, revision: Revision) -> Result<Outcome, Failure> {
         match method {
             Method::CallTool => self.call_tool(call).await,
             Method::ListTools => self.list(call, ListKind::Tools, revision).await,

@@ -34,7 +34,7 @@ type Names = Arc<HashMap<PublicName, LocalName>>;
 #[derive(Debug)]
 pub struct SessionTools {
     names: NameSettings,
-    limits: FetchLimits,
+    pub(super) limits: FetchLimits,
     seen: Cache<(SessionId, UpstreamName), Names>,
 }
 

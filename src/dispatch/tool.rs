@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use super::forward::Leg;
 use super::{Call, Failure, Outcome, Switchboard};
+use crate::catalog::fetch::fetch;
 use crate::catalog::listing::ListKind;
-use crate::names::UpstreamName;
+use crate::names::{LocalName, UpstreamName};
 use crate::protocol::code::{HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND};
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
@@ -13,6 +14,7 @@ use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::Target;
+use crate::upstream::error::UpstreamError;
 use crate::upstream::messages::{self, NewsKind, UpstreamNews};
 
 impl Switchboard {
@@ -42,12 +44,52 @@ impl Switchboard {
             target: Target::Tool(&name),
             param_headers: item.map(|tool| mirrored_parameters(tool, &call.params)).unwrap_or_default(),
         };
-        let answer = self.forward(call, leg).await?;
+        let answer = match self.forward(call, leg).await {
+            // Boxed: it is far from being the rule.
+            Err(Failure::Upstream { error: UpstreamError::HeadersRefused, .. }) => {
+                Box::pin(self.call_with_fresh_headers(call, &upstream, &local, &name)).await?
+            }
+            outcome => outcome?,
+        };
         if matches!(&answer, Answer::Error(error) if matches!(error.code, INVALID_PARAMS | METHOD_NOT_FOUND | HEADER_MISMATCH))
         {
             self.doubt_tools_of(&upstream);
         }
         Ok(Outcome::Relayed { answer, upstream, view })
+    }
+
+    /// The upstream refused the headers of a call unseen: perhaps its tool has other annotations than the catalogue knows.
+    /// Its list is read again, and the call made once more (S-HTTPC-10).
+    async fn call_with_fresh_headers(
+        &self,
+        call: &Call,
+        name: &UpstreamName,
+        local: &LocalName,
+        public: &str,
+    ) -> Result<Answer, Failure> {
+        self.doubt_tools_of(name);
+        let refused = || Failure::Upstream { upstream: name.clone(), error: UpstreamError::HeadersRefused };
+        let upstream = self.upstreams.get(name).ok_or_else(refused)?;
+        let page = |_, cursor| {
+            let permit = self.policy.authorise(call.client.principal, name);
+            upstream.list_page(permit, &call.client, Method::ListTools, cursor)
+        };
+        let listing = fetch(ListKind::Tools, self.session_tools.limits, &|_| Ok(()), page).await;
+        let listing = listing.map_err(|_| refused())?;
+        let tool = listing.items.iter().find(|item| item.local == *local).ok_or_else(refused)?;
+        let mut params = Edit::of(&call.params);
+        if public != local.as_str() {
+            params.set_text("name", local.as_str());
+        }
+        let leg = Leg {
+            upstream: name,
+            method: Method::CallTool,
+            params,
+            local: Some(Cow::Borrowed(local.as_str())),
+            target: Target::Tool(public),
+            param_headers: mirrored_parameters(&tool.object, &call.params),
+        };
+        self.forward(call, leg).await
     }
 
     /// Perhaps the upstream no longer has the tool: its own words pass on, and its list is looked at again (S-TOOL-14).

@@ -4,21 +4,19 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
 
 use super::edge::Edge;
 use super::exchange::json;
 use super::guard::AllowedOrigin;
+use super::request_body::read_json;
 use super::respond;
 use super::{batch, handshake, sse_transport, stateless};
 use crate::config::listen::ListenSettings;
 use crate::names::ProfileName;
-use crate::protocol::accept::{Accepts, is_json};
+use crate::protocol::accept::Accepts;
 use crate::protocol::batch::Batch;
 use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::era::{Era, Revision};
-use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::Frame;
 use crate::protocol::json::Object;
 use crate::telemetry::trace_context::TraceContext;
@@ -165,53 +163,6 @@ async fn post(inbound: &Inbound<'_>, payload: Payload) -> HttpResponse {
         Era::Stateless => stateless::serve(inbound, frame).await,
         Era::Handshake => handshake::serve(inbound, frame).await,
     }
-}
-
-/// Reads a body that says it is JSON.
-pub(super) async fn read_json(inbound: &Inbound<'_>, payload: Payload) -> Result<Bytes, HttpResponse> {
-    if !is_json(inbound.values("content-type")) {
-        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
-    }
-    read_body(inbound, payload).await
-}
-
-/// Reads the body within its limit. One that arrives in one piece, as most do, is not copied.
-async fn read_body(inbound: &Inbound<'_>, mut payload: Payload) -> Result<Bytes, HttpResponse> {
-    let limit = inbound.edge.settings.bounds.request_body;
-    let length = inbound.value("content-length").and_then(|raw| std::str::from_utf8(raw).ok()?.parse().ok());
-    if length.is_some_and(|length: usize| length > limit) {
-        return Err(too_large());
-    }
-    let unreadable = |_| plain(StatusCode::BAD_REQUEST, "the body could not be read");
-    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
-    let first = first.map_err(unreadable)?;
-    if first.len() > limit {
-        return Err(too_large());
-    }
-    if length == Some(first.len()) {
-        return Ok(first);
-    }
-    let mut body = BytesMut::with_capacity(length.unwrap_or(first.len()));
-    body.extend_from_slice(&first);
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(unreadable)?;
-        if body.len() + chunk.len() > limit {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-fn too_large() -> HttpResponse {
-    let data = FailureRecord::of_gateway(Reason::RequestTooLarge, false, None, Ran::NotSent).json();
-    json(respond::error(
-        None,
-        StatusCode::PAYLOAD_TOO_LARGE,
-        INVALID_REQUEST,
-        "the request is too large",
-        Some(&data),
-    ))
 }
 
 /// Which era a message belongs to: metadata in the body decides; a header that names a stateless revision announces

@@ -23,6 +23,7 @@ mod input_required;
 mod large_body;
 mod pipe;
 mod pump;
+mod request_body;
 mod respond;
 mod sse_transport;
 mod stateless;

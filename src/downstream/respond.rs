@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
+use crate::names::UpstreamName;
 use crate::protocol::caching::Lifetime;
 use crate::protocol::capability::includes;
 use crate::protocol::code::{
@@ -56,7 +57,7 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
                 let error = UpstreamError::protocol("it asks for a URL to be opened, which was not offered");
                 failed(to, &Failure::Upstream { upstream, error })
             }
-            _ => relayed_error(to, &error),
+            _ => relayed_error(to, &upstream, &error),
         },
         Err(failure) => failed(to, &failure),
     }
@@ -87,16 +88,17 @@ fn result_head(id: &RequestId, capacity: usize) -> Vec<u8> {
 }
 
 /// An upstream's JSON-RPC error, its code mapped where the client's era has another one (era-bridge §8).
-fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
     let stateless = to.view.revision.era() == Era::Stateless;
     let (code, status) = match error.code {
-        // The gateway's own message was refused: not the client's fault.
         PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH | UNSUPPORTED_VERSION => {
-            (INTERNAL_ERROR, StatusCode::OK)
+            return refused_message(to, upstream, error);
         }
         // The gateway as a whole has the method.
         METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
         RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
+        // Reserved there, and without a meaning yet (S-ERR-01).
+        -32099..=-32023 if stateless => (INTERNAL_ERROR, StatusCode::OK),
         MISSING_CAPABILITY => return missing_capability(to, error),
         kept => (kept, StatusCode::OK),
     };
@@ -107,6 +109,13 @@ fn relayed_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
     }
     edit.write(&mut object);
     error_response(Some(to.id), status, &object)
+}
+
+/// The gateway's own message was refused: not the client's fault.
+fn refused_message(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
+    let text = format!("The server \"{upstream}\" refused the gateway's request: {}", error.message());
+    let record = UpstreamError::protocol("it refused the request").record(upstream).json();
+    self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record))
 }
 
 /// `-32021` passes to stateless clients with its status, unless the gateway itself withheld what the client declared.
@@ -153,6 +162,19 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }
+        Failure::InputRefused { upstream, why } => {
+            let (reason, retryable) = (Reason::InputRefused, false);
+            let upstream = Some(upstream);
+            let record =
+                FailureRecord { reason, upstream, retryable, retry_after_ms: None, outcome: Ran::Unknown };
+            let record = record.json();
+            if to.kind == ResultKind::Call {
+                let text = format!("{failure}. The call was given up before it could end.");
+                return failed_call(to, &text, &record);
+            }
+            let text = format!("input was needed: {why}");
+            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
+        }
         // The adapter of each era puts what it asks before it comes here.
         Failure::NeedsInput { upstream, .. } => {
             let error = UpstreamError::protocol("it asks for input that cannot be given");
@@ -160,7 +182,8 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         }
         Failure::Upstream { upstream, error } => {
             let record = error.record(upstream).json();
-            if to.kind == ResultKind::Call {
+            // The headers are the gateway's own: nothing that a model could do better (era-bridge §8).
+            if to.kind == ResultKind::Call && !matches!(error, UpstreamError::HeadersRefused) {
                 return failed_call(to, &public_text(upstream.as_str(), error), &record);
             }
             (INTERNAL_ERROR, StatusCode::OK, Some(record))
@@ -228,6 +251,7 @@ fn public_text(upstream: &str, error: &UpstreamError) -> String {
         UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
             "answered with something that is not valid MCP"
         }
+        UpstreamError::HeadersRefused => "refuses the gateway's request",
         UpstreamError::AuthRequired => "asks for credentials that the gateway does not have",
         UpstreamError::TooLarge => "answered with more than the gateway passes on",
         UpstreamError::Overloaded { .. } => "is overloaded",

@@ -11,9 +11,9 @@ use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
-use crate::dispatch::Switchboard;
 use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
+use crate::dispatch::{RoundRules, Switchboard};
 use crate::downstream::Edge;
 use crate::policy::Policy;
 use crate::session::SessionTable;
@@ -54,6 +54,7 @@ impl Assembly {
                 settings.names.clone(),
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
+            rounds: RoundRules::of(bounds),
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,

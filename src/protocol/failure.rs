@@ -22,6 +22,8 @@ pub enum Reason {
     ResultTooLarge,
     /// The request is larger than the limit.
     RequestTooLarge,
+    /// What the upstream asked for before it could answer was not given.
+    InputRefused,
     /// The gateway, or the session of the call, came to its end.
     GatewayRestarted,
 }
@@ -38,6 +40,7 @@ impl Reason {
             Reason::Overloaded => "overloaded",
             Reason::ResultTooLarge => "result_too_large",
             Reason::RequestTooLarge => "request_too_large",
+            Reason::InputRefused => "input_refused",
             Reason::GatewayRestarted => "gateway_restarted",
         }
     }

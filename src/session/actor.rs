@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::handle::Session;
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
-    RequireUrls, StopFollowing, StreamTaken, Subscribed, Unsubscribed,
+    RequireUrls, Settle, StopFollowing, StreamTaken, Subscribed, Unsubscribed,
 };
 use super::state::State;
 use super::stream::StreamReader;
@@ -58,6 +58,12 @@ impl Handler<AskClient> for SessionActor {
         self.publish();
         question
     }
+}
+
+impl Handler<Settle> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Settle, _: &mut Self::Context) {}
 }
 
 impl Handler<WithdrawQuestion> for SessionActor {

@@ -128,6 +128,11 @@ pub struct ListsChanged {
     pub templates: bool,
 }
 
+/// Answered when everything that was sent before was handled.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settle;
+
 /// The session ends: by DELETE, idleness or drain.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

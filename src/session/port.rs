@@ -6,6 +6,7 @@ use actix::Addr;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 
 use super::actor::SessionActor;
+use super::messages::Settle;
 use crate::names::UpstreamName;
 use crate::protocol::json::Object;
 use crate::upstream::client_port::Reach;
@@ -35,6 +36,12 @@ impl Reach for SessionPort {
             return true;
         }
         self.actor.try_send(news).is_ok()
+    }
+
+    fn settled(&self) -> LocalBoxFuture<'_, ()> {
+        let handled = self.actor.send(Settle);
+        // A session that has ended tells nobody anything.
+        async move { handled.await.unwrap_or(()) }.boxed_local()
     }
 
     fn admits_log(&self, upstream: &UpstreamName, params: &Object) -> bool {

@@ -32,6 +32,11 @@ pub enum Affinity {
 }
 
 impl Client {
+    /// Whether it has a session, in which it is asked by requests of the gateway.
+    pub fn is_asked_by_requests(&self) -> bool {
+        self.port.is_some() && matches!(self.affinity, Affinity::Session(_))
+    }
+
     /// Whether an upstream could ask it anything.
     pub fn can_be_asked(&self) -> bool {
         self.port.is_some() && !self.capabilities.is_none()

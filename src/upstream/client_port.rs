@@ -28,6 +28,11 @@ pub trait Reach: Send + Sync {
     /// Tells the client something that belongs to no call; says whether it was taken. What is expected is always taken.
     fn tell(&self, news: TellClient) -> bool;
 
+    /// Resolves when everything that was told before stands where its client will read it.
+    fn settled(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Whether the client takes this log message, which belongs to no call. Asked before anything is queued (F11).
     fn admits_log(&self, upstream: &UpstreamName, params: &Object) -> bool;
 }

@@ -49,6 +49,9 @@ pub enum UpstreamError {
         /// Which limit.
         why: String,
     },
+    /// It found that headers and body of the request differ, and so did not look at the call (S-HTTPC-10).
+    #[error("protocol error: it refuses the headers of the request")]
+    HeadersRefused,
     /// It asks for credentials.
     #[error("authorization required")]
     AuthRequired,
@@ -85,6 +88,7 @@ impl UpstreamError {
             UpstreamError::Unavailable { .. }
             | UpstreamError::SessionForgotten
             | UpstreamError::NotOffered(_)
+            | UpstreamError::HeadersRefused
             | UpstreamError::AuthRequired
             | UpstreamError::Overloaded { .. } => Ran::NotSent,
             UpstreamError::Timeout(_)
@@ -103,9 +107,9 @@ impl UpstreamError {
             | UpstreamError::NotOffered(_) => Reason::UpstreamUnavailable,
             UpstreamError::Timeout(_) => Reason::UpstreamTimeout,
             UpstreamError::Lost { .. } | UpstreamError::SessionLost => Reason::UpstreamLost,
-            UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
-                Reason::UpstreamProtocolError
-            }
+            UpstreamError::Protocol { .. }
+            | UpstreamError::BeyondLimits { .. }
+            | UpstreamError::HeadersRefused => Reason::UpstreamProtocolError,
             UpstreamError::AuthRequired => Reason::UpstreamAuthRequired,
             UpstreamError::TooLarge => Reason::ResultTooLarge,
             UpstreamError::Overloaded { .. } => Reason::Overloaded,

@@ -73,6 +73,11 @@ impl UpstreamHandle {
         &self.shared.questions.asker
     }
 
+    /// How many questions a minute it may put to one client.
+    pub fn question_rate(&self) -> std::num::NonZeroU32 {
+        self.shared.questions.per_minute
+    }
+
     /// How it is.
     pub fn status(&self) -> Status {
         self.shared.status()
@@ -293,6 +298,7 @@ fn unsent(error: UpstreamError) -> UpstreamError {
         UpstreamError::Unavailable { .. }
         | UpstreamError::SessionForgotten
         | UpstreamError::NotOffered(_)
+        | UpstreamError::HeadersRefused
         | UpstreamError::AuthRequired
         | UpstreamError::Overloaded { .. } => error,
         UpstreamError::Lost { why }

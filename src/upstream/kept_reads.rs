@@ -258,7 +258,7 @@ impl KeptReads {
         let index = indexes.entry(upstream.clone()).or_default();
         index.told += 1;
         let taken = take(index);
-        for slot in taken.iter().filter(|slot| self.kept.contains_key(slot)) {
+        for slot in taken.iter().filter(|slot| self.kept.contains_key(*slot)) {
             self.counters.revoked.fetch_add(1, Ordering::Relaxed);
             self.kept.invalidate(slot);
         }

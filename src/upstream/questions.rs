@@ -43,7 +43,7 @@ pub(super) struct QuestionRules {
     wait: Duration,
     /// How long it may take, whatever progress it tells of.
     maximum: Duration,
-    per_minute: NonZeroU32,
+    pub(super) per_minute: NonZeroU32,
     per_call: usize,
 }
 

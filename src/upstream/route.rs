@@ -14,6 +14,7 @@ use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::input::{InputRequired, Reply};
 use super::messages::EraMistaken;
+use super::negotiation::{self, Settled, settle, settle_answer};
 use super::stateless::StatelessHttp;
 use crate::policy::Permit;
 use crate::protocol::era::{Era, Revision};
@@ -70,11 +71,14 @@ impl UpstreamHandle {
         let answer = match (&self.shared.address, revision.era()) {
             (Address::Http { stateless, .. }, Era::Stateless) => {
                 sent.store(true, Ordering::Relaxed);
-                self.call_stateless(stateless, revision, call, activity).await?
+                self.call_stateless(stateless, revision, call, activity.as_deref()).await?
             }
             _ => match call.method {
                 Method::Subscribe => Box::pin(self.subscribe(affinity, call, sent)).await?,
                 Method::Unsubscribe => Box::pin(self.unsubscribe(affinity, call, sent)).await?,
+                _ if revision.era() == Era::Stateless => {
+                    self.call_stateless_on_pipe(affinity, revision, call, activity, sent).await?
+                }
                 _ => self.call_on_link(affinity, call, activity, sent).await?,
             },
         };
@@ -98,18 +102,57 @@ impl UpstreamHandle {
     async fn call_stateless(
         &self,
         stateless: &StatelessHttp,
-        revision: Revision,
+        mut revision: Revision,
         call: &UpstreamCall<'_>,
-        activity: Option<Arc<Activity>>,
+        activity: Option<&Activity>,
     ) -> Result<Answer, UpstreamError> {
-        let answered = stateless.call(call, revision, activity).await;
-        if doubts_stateless(&answered)
-            && let Ok(actor) = self.actor()
+        for _ in 0..negotiation::ATTEMPTS {
+            let answered = stateless.call(call, revision, activity).await;
+            let doubtful = doubts_stateless(&answered);
+            let settled = answered.and_then(|answered| settle(answered, revision));
+            if let Ok(Settled::Again(named)) = settled {
+                revision = named;
+                continue;
+            }
+            if doubtful {
+                self.doubt_stateless();
+            }
+            if let Ok(Settled::Answered(answer)) = settled {
+                return Ok(answer);
+            }
+            return Err(settled.err().unwrap_or_else(negotiation::refused_too_often));
+        }
+        self.doubt_stateless();
+        Err(negotiation::refused_too_often())
+    }
+
+    /// Has the era looked at again; the call does not wait for that.
+    fn doubt_stateless(&self) {
+        if let Ok(actor) = self.actor()
             && actor.try_send(EraMistaken { believed: Era::Stateless }).is_err()
         {
             tracing::debug!(upstream = %self.name(), "the actor is busy; its era stays as it was");
         }
-        answered.map(|answered| answered.answer)
+    }
+
+    /// As `call_stateless`, of a child.
+    async fn call_stateless_on_pipe(
+        &self,
+        affinity: Affinity,
+        mut revision: Revision,
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
+        for _ in 0..negotiation::ATTEMPTS {
+            let answer = self.call_on_link(affinity, call, activity.clone(), sent).await?;
+            match settle_answer(answer, None, revision)? {
+                Settled::Answered(answer) => return Ok(answer),
+                // The link writes the revision that it was opened with: there is but one to choose from.
+                Settled::Again(named) => revision = named,
+            }
+        }
+        Err(negotiation::refused_too_often())
     }
 
     pub(super) async fn call_on_link(

@@ -3,7 +3,6 @@
 //! Always: headers are made from the body that is sent, never copied from a client (S-HDR-06); dropping a call closes its
 //! stream, which cancels it (S-HTTPC-13).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -52,7 +51,7 @@ impl StatelessHttp {
         &self,
         call: &UpstreamCall<'_>,
         revision: Revision,
-        activity: Option<Arc<Activity>>,
+        activity: Option<&Activity>,
     ) -> Result<Answered, UpstreamError> {
         let id = self.next_id();
         let text = Bytes::from(call.encode(id, revision, self.ask));
@@ -63,7 +62,7 @@ impl StatelessHttp {
         headers.extend(call.param_headers.iter().cloned());
         trace_headers(&mut headers, call);
         self.exchange(id, &headers, text, |event| {
-            if let (CallEvent::Progress(_), Some(activity)) = (&event, &activity) {
+            if let (CallEvent::Progress(_), Some(activity)) = (&event, activity) {
                 activity.touch();
             }
             if let Some(events) = &call.circumstances.events {

@@ -1,7 +1,10 @@
-"""Step `conformance-client-2025`: the official suite judges the gateway as a client, scenario by scenario, through `driver.py`.
+"""Steps `conformance-client-…`: the official suite judges the gateway as a client, scenario by scenario, through `driver.py`.
 
-Once with the suite's mock alone behind the gateway, once with another server beside it. A row fails on a failed check, on a
-warning, and when the driver did not come to its end. Scenarios of authorization are left out: the gateway has none yet.
+    python3 tests/conformance/client_leg.py 2025 | 2026
+
+Each scenario in several arrangements: the suite's mock alone behind the gateway, another server beside it, and, for the
+stateless revision, the mock's revision pinned and a client of the handshake era. A row fails on a failed check, on a warning,
+and when the driver did not come to its end. Scenarios of authorization are left out: the gateway has none yet.
 """
 
 import json
@@ -19,35 +22,60 @@ from gate import gateway, installs, processes, rows  # noqa: E402
 from gate.places import LOGS  # noqa: E402
 
 # The suite's own list is checked below: a scenario that is neither here nor of authorization is a failure.
-SCENARIOS = {
-    "2025-11-25": [
-        "initialize",
-        "tools_call",
-        "elicitation-sep1034-client-defaults",
-        "sse-retry",
-        "json-schema-2020-12-preservation",
-    ],
-    "2025-06-18": ["initialize", "tools_call"],
+LEGS = {
+    "2025": {
+        "2025-11-25": [
+            "initialize",
+            "tools_call",
+            "elicitation-sep1034-client-defaults",
+            "sse-retry",
+            "json-schema-2020-12-preservation",
+        ],
+        "2025-06-18": ["initialize", "tools_call"],
+    },
+    "2026": {
+        "2026-07-28": [
+            "tools_call",
+            "request-metadata",
+            "sep-2322-client-request-state",
+            "http-standard-headers",
+            "http-custom-headers",
+            "http-invalid-tool-headers",
+            "json-schema-ref-no-deref",
+            "json-schema-2020-12-preservation",
+        ],
+    },
+}
+# What the driver is told, and how a row says it.
+ARRANGEMENTS = {
+    "2025": {"": "", "--beside": " beside another server"},
+    "2026": {
+        "": "",
+        "--beside": " beside another server",
+        "--pinned": " with its revision pinned",
+        "--handshake": " for a client of the handshake era",
+    },
 }
 
 
-def main() -> None:
+def main(leg: str) -> None:
     processes.stop_on_signals()
     suite = Suite(installs.npm("conformance") / "node_modules")
-    logs = gateway.fresh(LOGS / "conformance-client-2025")
-    for revision, scenarios in SCENARIOS.items():
+    logs = gateway.fresh(LOGS / f"conformance-client-{leg}")
+    for revision, scenarios in LEGS[leg].items():
         listed = [name for name, _ in suite.list("--spec-version", revision)["Client"] if not name.startswith("auth/")]
         rows.tell(f"{revision}/all that need no authorization", sorted(listed) == sorted(scenarios), f"listed: {listed}")
         for scenario in scenarios:
-            for beside in (False, True):
-                run(suite, scenario, revision, beside, logs)
+            for option, words in ARRANGEMENTS[leg].items():
+                run(suite, scenario, revision, (option, words), logs)
 
 
-def run(suite: Suite, scenario: str, revision: str, beside: bool, logs: Path) -> None:
+def run(suite: Suite, scenario: str, revision: str, arrangement: tuple[str, str], logs: Path) -> None:
     """One scenario; the suite's own verdict is in its checks."""
-    name = f"{revision}/{scenario}{' beside another server' if beside else ''}"
-    results = logs / "results" / f"{revision}{'-beside' if beside else ''}"
-    driver = shlex.join([sys.executable, str(HERE / "driver.py"), *(["--beside"] if beside else [])])
+    option, words = arrangement
+    name = f"{revision}/{scenario}{words}"
+    results = logs / "results" / f"{revision}{option}"
+    driver = shlex.join([sys.executable, str(HERE / "driver.py"), *([option] if option else [])])
     words = ["client", "--command", driver, "--scenario", scenario, "--spec-version", revision, "--output-dir", str(results)]
     done = subprocess.run(
         [*suite.node, suite.program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False
@@ -70,4 +98,6 @@ def last_lines(file: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) != 2 or sys.argv[1] not in LEGS:
+        sys.exit(f"usage: client_leg.py {' | '.join(LEGS)}")
+    main(sys.argv[1])

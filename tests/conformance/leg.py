@@ -1,9 +1,10 @@
 """One leg of the official conformance suite: suite -> gateway (names as they are) -> the demo server's conformance set.
 
-    python3 tests/conformance/leg.py 2025-http | 2025-stdio | 2025-beside | 2025-polling | 2025-06-18 | 2025-03-26 | 2026-http
+    python3 tests/conformance/leg.py 2025-http | 2025-stdio | 2025-beside | 2025-polling | 2025-06-18 | 2025-03-26 |
+                                     2026-http | 2026-stdio | 2026-beside | 2025-crossed | 2026-crossed
 
-Prints a row per scenario. Those that the suite runs without scoring count here as well, except at 2026-07-28, where they are
-noted.
+Prints a row per scenario. Those that the suite runs without scoring count here as well, except the extensions of 2026-07-28
+that are not served: they are noted. In the crossed legs the fixture speaks the other era than the suite.
 """
 
 import json
@@ -40,6 +41,8 @@ class Leg:
     beside: bool = False
     # Settings of the gateway.
     bounds: dict[str, str] = field(default_factory=dict)
+    # What the fixture speaks, where that is not what the suite speaks.
+    fixture: str | None = None
 
 
 LEGS = {
@@ -56,6 +59,10 @@ LEGS = {
     "2025-06-18": Leg("2025-06-18", "http", "expected-2025-11-25.yml", frozen=False),
     "2025-03-26": Leg("2025-03-26", "http", "expected-2025-11-25.yml", frozen=False, also="2025-06-18"),
     "2026-http": Leg("2026-07-28", "http", "expected-2026-07-28.yml"),
+    "2026-stdio": Leg("2026-07-28", "stdio", "expected-2026-07-28.yml"),
+    "2026-beside": Leg("2026-07-28", "http", "expected-2026-07-28.yml", beside=True),
+    "2025-crossed": Leg("2025-11-25", "http", "expected-2025-crossed.yml", fixture="2026-07-28"),
+    "2026-crossed": Leg("2026-07-28", "http", "expected-2026-crossed.yml", fixture="2025-11-25"),
 }
 # Elicitation came with 2025-06-18: at 2025-03-26 there is nothing to judge.
 UNKNOWN_BEFORE = {"2025-03-26": ["tools-call-elicitation"]}
@@ -76,7 +83,7 @@ def main(name: str) -> None:
                 fixture, address = start_fixture(leg, logs)
                 upstream = {"url": address}
             else:
-                arguments = ["demo-server", "--tools", "conformance", "--protocol", leg.revision]
+                arguments = ["demo-server", "--tools", "conformance", "--protocol", leg.fixture or leg.revision]
                 upstream = {"command": "${exe}", "args": arguments}
             servers = {"fixture": {**upstream, "prefix": "", "ask": {"roots": True}}}
             if leg.beside:
@@ -101,6 +108,8 @@ def judge(name: str, leg: Leg, chosen: "Chosen", entries: dict[str, str], logs: 
     statuses = [status for scenario in chosen.scored for _, status, _ in results.get(scenario, [])]
     counted = ", ".join(f"{statuses.count(status)} {status}" for status in ("SUCCESS", "FAILURE", "WARNING", "SKIPPED"))
     rows.note(f"scored {passed} of {len(chosen.scored)} scenarios; checks: {counted}")
+    messages = [status for checks in results.values() for check, status, _ in checks if check.startswith("wire-schema-")]
+    rows.tell(f"{name}/messages were held against the schema", "SUCCESS" in messages, "no such check ran")
     for scenario in chosen.judged:
         row = baseline.unscored(scenario, results.get(scenario, []))
         rows.tell(f"{name}/{row.name}", row.ok, row.detail)
@@ -109,7 +118,7 @@ def judge(name: str, leg: Leg, chosen: "Chosen", entries: dict[str, str], logs: 
     for scenario in chosen.noted:
         row = baseline.unscored(scenario, results.get(scenario, []))
         rows.note(f"not scored: {scenario}: {row.detail[:300] or 'passes'}")
-    if leg.revision == "2025-11-25":
+    if name == "2025-http":
         listed = [line.split("\t") for line in (HERE / "shows.tsv").read_text(encoding="utf-8").splitlines()]
         unknown = [scenario for side, scenario, _ in listed if side == "server" and scenario not in results]
         rows.tell(f"{name}/shows.tsv speaks of scenarios that ran", not unknown, f"did not run: {unknown}")
@@ -162,9 +171,8 @@ def choose(suite: Suite, leg: Leg) -> Chosen:
         unscored = [scenario for scenario, side in listed["Run"] if side == "server"]
         if len(scored) < 30:
             raise RuntimeError(f"the suite lists only {len(scored)} server scenarios for {leg.revision}")
-        # Of 2026-07-28 the unscored scenarios are mostly of extensions that are not served.
-        older = leg.revision < "2026-07-28"
-        return Chosen(scored, unscored if older else [], [] if older else unscored, [])
+        extensions = [scenario for scenario in unscored if scenario.startswith("tasks-")]
+        return Chosen(scored, [scenario for scenario in unscored if scenario not in extensions], extensions, [])
     scored = [scenario for scenario, _ in suite.list("--spec-version", leg.revision)["Server"]]
     younger = [scenario for scenario, _ in suite.list("--spec-version", leg.also)["Server"]] if leg.also else []
     forced = [scenario for scenario in younger if scenario not in [*scored, *UNKNOWN_BEFORE.get(leg.revision, [])]]
@@ -174,8 +182,8 @@ def choose(suite: Suite, leg: Leg) -> Chosen:
 
 
 def start_fixture(leg: Leg, logs: Path) -> tuple[processes.Server, str]:
-    """The demo server over HTTP, pinned to the leg's revision."""
-    arguments = ["demo-server", "--tools", "conformance", "--protocol", leg.revision, "--http", "127.0.0.1:0"]
+    """The demo server over HTTP, pinned to one revision."""
+    arguments = ["demo-server", "--tools", "conformance", "--protocol", leg.fixture or leg.revision, "--http", "127.0.0.1:0"]
     server = processes.Server([str(GATEWAY), *arguments], logs / "fixture.log")
     try:
         return server, server.expect(r"^endpoint (http://\S+)", 20)

@@ -5,7 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{HANDSHAKE, gateway, http_upstream, stateless_upstream, within};
+use crate::support::{
+    HANDSHAKE, STATELESS, Transport, gateway, http_upstream, stateless_upstream, upstream, within,
+};
 
 #[tokio::test]
 async fn s_https_12_leaving_is_no_cancellation_in_the_handshake_era() {
@@ -63,6 +65,47 @@ async fn s_https_12_s_canc_05_leaving_is_cancellation_in_the_stateless_era() {
                 upstream.received("notifications/cancelled").is_empty(),
                 "over HTTP the closed stream says it all"
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn f25_a_stateless_client_that_leaves_in_a_call_has_it_cancelled_within_a_second() {
+    for (revision, transport) in [
+        (STATELESS, Transport::Http),
+        (STATELESS, Transport::Stdio),
+        (HANDSHAKE, Transport::Http),
+        (HANDSHAKE, Transport::Stdio),
+    ] {
+        let (tell, mut told) = tokio::sync::mpsc::channel(1);
+        let upstream = upstream("one", revision, transport)
+            .on("tools/call", move |mut call| {
+                let tell = tell.clone();
+                async move {
+                    if call.params()["arguments"]["streams"] == true {
+                        call.progress(1.0, 2.0).await;
+                    }
+                    call.cancelled().await;
+                    tell.send(()).await.ok();
+                }
+            })
+            .start()
+            .await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.stateless();
+        client.until_tools(&["one__echo"]).await;
+        for (count, streams) in [(1, false), (2, true)] {
+            let params = json!({
+                "name": "one__echo", "arguments": { "streams": streams }, "_meta": { "progressToken": "t" },
+            });
+            let mut running = client.open("tools/call", params).await;
+            upstream.until_received("tools/call", count).await;
+            if streams {
+                running.until_method("notifications/progress").await;
+            }
+            drop(running);
+            let awaited = format!("{revision} over {transport:?} to hear of it");
+            within(Duration::from_secs(1), &awaited, told.recv()).await;
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Whole};
+use crate::support::pipe_client::PipeClient;
 use crate::support::{
     HANDSHAKE, HANDSHAKE_REVISIONS, STATELESS, TRANSPORTS, gateway, http_upstream, stateless_upstream,
     upstream, within,
@@ -138,6 +139,32 @@ async fn s_meta_06_upstreams_are_told_this_request_s_capabilities_and_no_others(
             }
         }
     }
+}
+
+#[tokio::test]
+async fn s_meta_08_the_body_is_the_truth_and_a_pipe_needs_no_mirror() {
+    let upstream = stateless_upstream("one").start().await;
+    let plan = gateway().with("one", &upstream);
+    let mut pipe = PipeClient::with_file(&plan.file()).await;
+    let params = json!({ "name": "one__echo", "arguments": { "over": "a pipe" } });
+    // A call waits for the first list of a server that may have the tool.
+    let answer = pipe.stateless("tools/call", params).await;
+    assert_eq!(answer["result"]["content"][0]["text"], r#"one echoes {"over":"a pipe"}"#, "{answer}");
+
+    let gateway = plan.start().await;
+    let client = gateway.stateless();
+    client.until_tools(&["one__echo"]).await;
+    // A mirror that is in order says nothing that the body does not say, and headers of others are no mirrors.
+    let params = json!({ "name": "one__echo", "arguments": { "over": "HTTP" } });
+    let answer = ask(&client, "tools/call", params, |_, headers| {
+        headers.set("Mcp-Session-Id", "of another era");
+        headers.set("Last-Event-ID", "7");
+        headers.set("Mcp-Uri", "test://one/static");
+    })
+    .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let sent = upstream.received("tools/call").pop().expect("it arrived");
+    assert_eq!(sent.params()["arguments"]["over"], "HTTP", "{}", sent.raw);
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ fn result_definition(method: &str) -> Option<&'static str> {
         "resources/list" => "ListResourcesResult",
         "resources/templates/list" => "ListResourceTemplatesResult",
         "resources/read" => "ReadResourceResult",
+        "subscriptions/listen" => "SubscriptionsListenResult",
         "completion/complete" => "CompleteResult",
         "sampling/createMessage" => "CreateMessageResult",
         "elicitation/create" => "ElicitResult",
@@ -184,6 +185,11 @@ fn error_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<St
     faults
 }
 
+/// Whether a result asks for input instead of being final.
+fn asks(revision: &str, result: &Value) -> bool {
+    revision == super::STATELESS && result["resultType"] == "input_required"
+}
+
 fn result_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<String> {
     let mut faults = Vec::new();
     let Some(result) = message.get("result") else {
@@ -194,6 +200,12 @@ fn result_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<S
     }
     match answers {
         Answers::Unreadable => faults.push("a result to an unreadable request".to_owned()),
+        Answers::Method(method) if asks(revision, result) => {
+            if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+                faults.push(format!("{method} asks nothing (S-MRTR-01)"));
+            }
+            faults.extend(self::faults(revision, "InputRequiredResult", result));
+        }
         Answers::Method(method) => match result_definition(method) {
             Some("EmptyResult") if revision != super::STATELESS && *result != json!({}) => {
                 faults.push(format!("the result of {method} is not exactly {{}}"));

@@ -20,7 +20,7 @@ use crate::config::names::NameSettings;
 use crate::config::profiles::ProfileSettings;
 use crate::config::revisions::ServedRevisions;
 use crate::config::servers::{
-    AskSettings, HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings,
+    AskSettings, HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings, Trust,
 };
 use crate::config::telemetry::{LogForm, TelemetrySettings};
 use crate::names::{ProfileName, UpstreamName};
@@ -30,6 +30,7 @@ use crate::store::seal::Sealer;
 /// Settings with servers as `(key, prefix)`.
 fn settings(servers: &[(&str, &str)]) -> Settings {
     let server = |(name, prefix): &(&str, &str)| ServerSettings {
+        trust: Trust::Vendor,
         tell_client: false,
         name: UpstreamName::new(*name),
         title: (*name).into(),

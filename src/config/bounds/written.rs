@@ -160,6 +160,9 @@ section! {
         /// Slow request heads; the connection is closed.
         #[schemars(extend("default" = "10s"))]
         "head_timeout" head_timeout: TimeSpan,
+        /// Bytes of a request's body that have to come in a second, once `head_timeout` has passed; HTTP 408.
+        #[schemars(extend("default" = "1KiB"))]
+        "body_rate" body_rate: ByteSize,
         /// Client connections per worker thread.
         #[schemars(extend("default" = 25_000))]
         "connections" connections: u64,
@@ -230,6 +233,7 @@ impl Bounds {
             ping_every,
             drain,
             head_timeout,
+            body_rate,
             connections,
         );
         bounds.check_together(written, check);

@@ -1,7 +1,7 @@
 //! `servers` as the file writes them: what clients' `mcp.json` has, and more.
 
 use super::ask::WrittenAsk;
-use super::{ProtocolChoice, Share};
+use super::{ProtocolChoice, Share, Trust};
 use crate::config::quantity::{ByteSize, TimeSpan};
 use crate::config::section::{choice, section};
 use crate::config::written::{Given, Ignored, Table, Text};
@@ -45,6 +45,9 @@ section! {
         /// Whether calls tell it the name of the client behind them, in `_meta["switchyard/client"]`.
         #[schemars(extend("default" = false))]
         "tell_client" tell_client: bool,
+        /// How far it is trusted: `internal` servers are told the W3C `baggage` that came with a call, others are not.
+        #[schemars(extend("default" = "vendor"))]
+        "trust" trust: WrittenTrust,
         /// Protocol revision: found out, or pinned; `sse` pins the HTTP+SSE transport of 2024-11-05.
         #[schemars(extend("default" = "auto"))]
         "protocol" protocol: WrittenProtocol,
@@ -66,7 +69,7 @@ section! {
         /// Belongs to a client; ignored with a warning.
         "autoApprove" auto_approve: Ignored,
     }
-    not served: "auth", "trust";
+    not served: "auth";
     elsewhere:
         "serverUrl" => "write `url`",
         "httpUrl" => "write `url`",
@@ -103,6 +106,15 @@ choice! {
         "session" => Share::Session,
         "principal" => Share::Principal,
         "all" => Share::All,
+    }
+}
+
+choice! {
+    /// `trust`.
+    struct WrittenTrust(Trust) {
+        "internal" => Trust::Internal,
+        "vendor" => Trust::Vendor,
+        "untrusted" => Trust::Untrusted,
     }
 }
 

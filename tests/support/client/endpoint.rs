@@ -80,6 +80,11 @@ impl Connection {
         }
     }
 
+    /// The stream itself, to be read as it comes.
+    pub(crate) fn stream_mut(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.stream
+    }
+
     /// Close the sending direction alone.
     pub(crate) async fn finish_writing(&mut self) {
         patiently("half a close", self.stream.get_mut().shutdown()).await.expect("the connection is open");
