@@ -8,6 +8,7 @@
 //! Reading order: `namespace`, `listing`, `freshness`, `fetch`, `uris`, `merge`, `snapshot`, `pages`, `state`, `actor`.
 
 mod actor;
+mod errand;
 pub mod fetch;
 pub mod freshness;
 pub mod handle;

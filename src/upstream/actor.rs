@@ -100,7 +100,6 @@ impl UpstreamActor {
             news: self.news.clone(),
             changes: Arc::clone(&self.shared.changes),
             followers: Arc::clone(&self.shared.subscriptions),
-            reads: Arc::clone(&self.shared.reads),
         };
         let attempt = self.shared.attempt(number, client, reports);
         let own = ctx.address();

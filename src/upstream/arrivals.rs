@@ -132,8 +132,6 @@ impl Link {
     /// Everybody who follows the resource is told, over whatever connection it is.
     pub(super) fn updated(&self, notification: &Notification) {
         let Some(uri) = notification.params.text("uri") else { return };
-        // Before anybody is told, who may read it at once.
-        self.reports.reads.revoke(&self.upstream, &uri);
         for follower in self.reports.followers.followers(self.affinity(), &uri) {
             if let Some(port) = &follower.port {
                 self.tell(port, notification.clone());

@@ -56,9 +56,6 @@ impl Link {
             ListKind::Prompts => "prompts",
             ListKind::Resources => "resources",
         };
-        if kind == ListKind::Resources {
-            self.reports.reads.revoke_all(&self.upstream);
-        }
         let is_declared = self.facts().is_ok_and(|facts| facts.capabilities.flag(feature, "listChanged"));
         if is_declared && self.reports.changes.note(kind) {
             tokio::task::spawn_local(tell_changes(Arc::clone(self)));

@@ -21,7 +21,6 @@ use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::incoming::Unreadable;
-use super::kept_reads::KeptReads;
 use super::levels::Level;
 use super::messages::{DoubtRecipient, EndRecipient, LinkDoubted, LinkEnded, NewsRecipient};
 use super::open_questions::OpenQuestions;
@@ -58,8 +57,6 @@ pub(super) struct Reports {
     pub(super) changes: Arc<Changes>,
     /// Who is told of updates.
     pub(super) followers: Arc<Subscriptions>,
-    /// What is kept of its resources.
-    pub(super) reads: Arc<KeptReads>,
 }
 
 /// What a link is made of.

@@ -145,6 +145,7 @@ impl Shared {
             closed: CancellationToken::new(),
         });
         let questions = QuestionRules::of(&settings, &bounds);
+        let subscriptions = Arc::new(Subscriptions::of_upstream(settings.name.clone(), Arc::clone(&reads)));
         Ok(Arc::new(Shared {
             users: Users::new(settings.share, settings.ask, Arc::clone(&own_client)),
             settings,
@@ -153,7 +154,7 @@ impl Shared {
             links: DashMap::new(),
             #[cfg(debug_assertions)]
             panic_at: super::failpoint("panic_upstream"),
-            subscriptions: Arc::default(),
+            subscriptions,
             changes: Arc::default(),
             reads,
             errands: TaskTracker::new(),
