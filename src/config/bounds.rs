@@ -89,6 +89,19 @@ pub struct Bounds {
     pub question_rate: usize,
     /// Questions that one call may cause, 64; the same.
     pub call_questions: usize,
+    /// Connections of one caller without a session to one server on which one call at a time can be asked something, 4;
+    /// further calls wait, `upstream_unavailable`.
+    pub interactive_connections: usize,
+    /// Such a connection over HTTP without a call, 15 min; it is ended.
+    pub interactive_idle: Duration,
+    /// Questions of one call that come together reach a stateless client together, 25 ms.
+    pub gather: Duration,
+    /// Calls that wait for answers of stateless clients, 1,000; `overloaded`.
+    pub parked_calls: usize,
+    /// Those of one caller, 250; the same.
+    pub parked_calls_each: usize,
+    /// Wait for pages to be reported as completed before a call is made again, 5 s.
+    pub pages_wait: Duration,
     /// Child restart back-off: first, 1 s.
     pub backoff_first: Duration,
     /// Child restart back-off: longest, 60 s.
@@ -159,6 +172,12 @@ impl Default for Bounds {
             state_age: seconds(60 * 60),
             question_rate: 120,
             call_questions: 64,
+            interactive_connections: 4,
+            interactive_idle: seconds(15 * 60),
+            gather: Duration::from_millis(25),
+            parked_calls: 1_000,
+            parked_calls_each: 250,
+            pages_wait: seconds(5),
             backoff_first: seconds(1),
             backoff_longest: seconds(60),
             stop_eof: seconds(2),

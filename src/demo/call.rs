@@ -194,6 +194,21 @@ impl Call {
         Err(Stop::InputRequired { requests: missing, state })
     }
 
+    /// Stateless: stops the call until the client has come again this often, with the state that it is given each time.
+    pub(crate) fn come_again(&self, times: usize) -> Result<(), Stop> {
+        if !self.caller.is_stateless() {
+            return Ok(());
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.kept.len() >= times {
+            return Ok(());
+        }
+        let visit = format!("visit {}", answers.kept.len());
+        answers.kept.insert(visit, json!({}));
+        let state = Some(self.server.seal.close(&self.digest, &answers.kept)?);
+        Err(Stop::InputRequired { requests: Object::new(), state })
+    }
+
     async fn ask_session(&self, session: &Arc<Session>, inputs: &[(&str, Input)]) -> Result<Object, Stop> {
         let questions = inputs.iter().map(|(key, input)| async move {
             let params = input.params_for(self.caller.revision);

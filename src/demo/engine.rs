@@ -12,7 +12,7 @@ use super::call::{Call, Stop};
 use super::caller::Caller;
 use super::methods;
 use super::outlet::Outlet;
-use super::server::Server;
+use super::server::{Running, Server};
 use super::shape;
 use super::wire::{self, Fault, INTERNAL_ERROR, Object};
 
@@ -33,6 +33,7 @@ pub(crate) async fn serve(
     cancelled: CancellationToken,
 ) {
     let Admitted { caller, id, method, params } = request;
+    let _running = (method == "tools/call").then(|| Running::begin(&server));
     let work = respond(Arc::clone(&server), caller, outlet.clone(), id, &method, &params);
     tokio::select! {
         biased;
@@ -67,7 +68,9 @@ async fn respond(
         Err(Stop::InputRequired { requests, state }) => {
             let mut result = Object::new();
             result.insert("resultType".to_owned(), json!("input_required"));
-            result.insert("inputRequests".to_owned(), Value::Object(requests));
+            if !requests.is_empty() {
+                result.insert("inputRequests".to_owned(), Value::Object(requests));
+            }
             if let Some(state) = state {
                 result.insert("requestState".to_owned(), json!(state));
             }

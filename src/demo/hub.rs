@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::session::Session;
+use super::session::{Session, covers};
 use super::wire::{self, Fault, INTERNAL_ERROR, Object};
 
 const MAX_SESSIONS: usize = 4096;
@@ -42,7 +42,7 @@ impl Filter {
         match change {
             Change::Tools => self.tools,
             Change::Prompts => self.prompts,
-            Change::Resource(uri) => self.resources.contains(uri),
+            Change::Resource(uri) => covers(&self.resources, uri),
         }
     }
 

@@ -42,6 +42,25 @@ pub(crate) struct Server {
 pub(crate) struct Counted {
     pub(crate) calls: AtomicU64,
     pub(crate) cancelled: AtomicU64,
+    /// Calls that run now.
+    pub(crate) running: AtomicU64,
+}
+
+/// A call of a tool while it runs.
+#[derive(Debug)]
+pub(crate) struct Running(Arc<Server>);
+
+impl Running {
+    pub(crate) fn begin(server: &Arc<Server>) -> Running {
+        server.counted.running.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(server))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.counted.running.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Server {

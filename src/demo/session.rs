@@ -44,6 +44,8 @@ pub(crate) struct Session {
     next_number: AtomicU64,
     /// The client said that it is ready; before, it is told of no changes.
     ready: AtomicBool,
+    /// The page that the tool `visit_first` names was visited.
+    page_visited: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl Session {
             state: Mutex::new(state),
             next_number: AtomicU64::new(1),
             ready: AtomicBool::new(false),
+            page_visited: AtomicBool::new(false),
         })
     }
 
@@ -139,7 +142,16 @@ impl Session {
     }
 
     pub(crate) fn is_subscribed(&self, uri: &str) -> bool {
-        self.state().subscriptions.contains(uri)
+        covers(&self.state().subscriptions, uri)
+    }
+
+    /// The page was visited; good for one call.
+    pub(crate) fn visited(&self) {
+        self.page_visited.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn take_visit(&self) -> bool {
+        self.page_visited.swap(false, Ordering::AcqRel)
     }
 
     /// Enters a request; fails if its id is in use or too much runs already.
@@ -220,6 +232,11 @@ impl Session {
             log.finish();
         }
     }
+}
+
+/// Whether one of the resources subscribed to is this one, or one that it is a part of.
+pub(crate) fn covers(subscribed: &HashSet<String>, uri: &str) -> bool {
+    subscribed.contains(uri) || uri.rmatch_indices('/').any(|(end, _)| subscribed.contains(&uri[..end]))
 }
 
 fn forget_old_streams(streams: &mut VecDeque<Arc<EventLog>>) {

@@ -14,6 +14,8 @@ pub(crate) const INVALID_PARAMS: i64 = -32602;
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
 /// Handshake era: a resource that does not exist.
 pub(crate) const RESOURCE_NOT_FOUND: i64 = -32002;
+/// Handshake era, 2025-11-25: a page must be visited before the request can succeed.
+pub(crate) const URL_REQUIRED: i64 = -32042;
 /// Stateless era: a header is missing or says something else than the body.
 pub(crate) const HEADER_MISMATCH: i64 = -32020;
 /// Stateless era: the request needs a capability which it did not declare.

@@ -24,6 +24,8 @@ const REQUEST_STATE: Purpose = Purpose::new("request state");
 
 /// Bytes of states that are too large to be handed out, over all calls.
 const KEPT_BYTES: u64 = 32 * 1024 * 1024;
+/// For how long one that came too late is told so by the call it was for.
+const AFTERWARDS: Duration = Duration::from_secs(30);
 /// Longest state of an upstream that is remembered for it.
 const LONGEST: usize = 1024 * 1024;
 
@@ -156,7 +158,11 @@ impl RequestStates {
         mut state: RequestState,
         now: SystemTime,
     ) -> Result<String, StateTooLarge> {
-        let good_for = if matches!(state, RequestState::Relay { .. }) { self.age } else { self.wait };
+        // A call that waits knows itself when its time is over, and to the millisecond.
+        let good_for = match state {
+            RequestState::Relay { .. } => self.age,
+            RequestState::Parked { .. } | RequestState::Restart { .. } => self.wait + AFTERWARDS,
+        };
         let until = seconds(now).saturating_add(good_for.as_secs().max(1));
         let mut kept = false;
         if let RequestState::Relay { state: text, .. } = &mut state
@@ -284,7 +290,7 @@ mod tests {
         let parked = RequestState::Parked { call: "c".into(), round: 1 };
         let parked = states.seal(&bound, parked, at(100)).expect("small");
         let bounds = Bounds::default();
-        for (text, age) in [(relayed, bounds.state_age), (parked, bounds.input_timeout)] {
+        for (text, age) in [(relayed, bounds.state_age), (parked, bounds.input_timeout + AFTERWARDS)] {
             assert!(states.open(&bound, &text, at(100 + age.as_secs() - 1)).is_ok());
             let late = states.open(&bound, &text, at(100 + age.as_secs()));
             assert_eq!(late, Err(NotValid::Expired));

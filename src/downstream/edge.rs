@@ -13,6 +13,7 @@ use crate::auth::principal::Principal;
 use crate::config::Settings;
 use crate::dispatch::Switchboard;
 use crate::names::ProfileName;
+use crate::parked::{PagesToVisit, ParkedCalls};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::Limits;
 use crate::session::SessionTable;
@@ -27,6 +28,10 @@ pub struct Edge {
     pub(super) settings: Arc<Settings>,
     /// Callers without a session, by endpoint: nothing of one request is remembered for the next (S-SESS-07).
     stateless_clients: HashMap<Option<ProfileName>, Arc<Client>>,
+    /// Calls that wait for answers of clients without a session.
+    pub(super) parked: Arc<ParkedCalls>,
+    /// Calls to be made again once pages were visited.
+    pub(super) pages: PagesToVisit,
     /// Clients of HTTP+SSE.
     pub(super) pipes: Pipes,
     draining: CancellationToken,
@@ -48,6 +53,8 @@ impl Edge {
             sessions,
             guard: Guard::new(&settings.listen),
             stateless_clients,
+            parked: ParkedCalls::new(&settings.bounds),
+            pages: PagesToVisit::new(&settings.bounds),
             pipes: Pipes::default(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),

@@ -7,16 +7,16 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use actix_web::http::StatusCode;
 use bytes::Bytes;
 
 use super::exchange::Finished;
+use super::parking::Retry;
 use super::respond::{self, Addressee};
 use crate::dispatch::request_state::{Binding, NotValid, RequestState, RequestStates};
 use crate::dispatch::{Failure, GivenInput};
 use crate::names::UpstreamName;
+use crate::parked::Handle;
 use crate::protocol::capability::ClientCapabilities;
-use crate::protocol::code::MISSING_CAPABILITY;
 use crate::protocol::json::{Limits, Object, string};
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
@@ -26,16 +26,24 @@ use crate::upstream::input::{Input, InputRequired};
 
 const SHAPE: &str = "inputResponses must be an object of objects";
 
-/// What a request brings besides what it asks for. Only three methods can bring anything; elsewhere it is ignored
-/// (S-MRTR-12).
+/// What a request brings besides what it asks for.
+#[derive(Debug)]
+pub(super) enum Brought {
+    /// Nothing, or what goes to an upstream of the same era.
+    Input(Option<GivenInput>),
+    /// What goes on here.
+    Retry(Box<Retry>),
+}
+
+/// Reads that. Only three methods can bring anything; elsewhere it is ignored (S-MRTR-12).
 pub(super) fn given(
     states: &RequestStates,
     method: Method,
     params: &Object,
     binding: impl FnOnce() -> Binding,
-) -> Result<Option<GivenInput>, Failure> {
+) -> Result<Brought, Failure> {
     if !method.takes_input() {
-        return Ok(None);
+        return Ok(Brought::Input(None));
     }
     let responses = match params.share("inputResponses") {
         None => None,
@@ -43,17 +51,31 @@ pub(super) fn given(
     };
     let Some(raw) = params.get("requestState") else {
         let input = responses.map(|responses| Input { responses: Some(responses), state: None });
-        return Ok(input.map(|input| GivenInput { upstream: None, input: Arc::new(input), round: 0 }));
+        let input = input.map(|input| GivenInput { upstream: None, input: Arc::new(input), round: 0 });
+        return Ok(Brought::Input(input));
     };
     let text = string(raw).ok_or(NotValid::Unknown)?;
     match states.open(&binding(), &text, SystemTime::now())? {
-        RequestState::Relay { upstream, state, round } => Ok(Some(GivenInput {
+        RequestState::Relay { upstream, state, round } => Ok(Brought::Input(Some(GivenInput {
             upstream: Some(UpstreamName::new(&*upstream)),
             input: Arc::new(Input { responses, state: Some(state) }),
             round,
-        })),
-        RequestState::Parked { .. } | RequestState::Restart { .. } => Err(NotValid::Unknown.into()),
+        }))),
+        RequestState::Parked { call, round } => {
+            let call = Handle::of_text(&call).ok_or(NotValid::Unknown)?;
+            Ok(Brought::Retry(Box::new(Retry::Parked { call, round, responses: read(responses) })))
+        }
+        RequestState::Restart { upstream, pages, round } => {
+            let (upstream, pages) = (UpstreamName::new(&*upstream), Handle::of_text(&pages));
+            let (pages, responses) = (pages.ok_or(NotValid::Unknown)?, read(responses));
+            Ok(Brought::Retry(Box::new(Retry::Restart { upstream, pages, round, responses })))
+        }
     }
+}
+
+/// Answers that were looked at already.
+fn read(responses: Option<Bytes>) -> Option<Object> {
+    Object::parse(responses?, Limits::NONE).ok()
 }
 
 /// Answers are objects by key; whatever else stands there is no answer (S-MRTR-09).
@@ -116,8 +138,6 @@ impl Asked<'_> {
 
     /// The upstream insists on what it was told the client cannot do (era-bridge §9.4).
     fn missing(&self, needed: &str) -> Finished {
-        let data = format!(r#"{{"requiredCapabilities":{needed}}}"#);
-        let text = "the server needs a capability that this request did not declare";
-        respond::error(Some(self.to.id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
+        respond::undeclared(self.to, needed)
     }
 }

@@ -52,9 +52,14 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
             Finished::Response { status: StatusCode::OK, text }
         }
         Ok(Outcome::Relayed { answer: Answer::Error(error), upstream, .. }) => match error.code {
-            // Nothing was offered that would need a URL; an upstream that insists has not understood us.
+            // Pages that can be shown were asked for already (`parking`), and clients of sessions are told otherwise.
             URL_ELICITATION_REQUIRED => {
-                let error = UpstreamError::protocol("it asks for a URL to be opened, which was not offered");
+                let opens_urls =
+                    (to.declared)().object("elicitation").is_some_and(|modes| modes.object("url").is_some());
+                if !opens_urls {
+                    return undeclared(to, r#"{"elicitation":{"url":{}}}"#);
+                }
+                let error = UpstreamError::protocol("it asks for a URL to be opened that cannot be shown");
                 failed(to, &Failure::Upstream { upstream, error })
             }
             _ => relayed_error(to, &upstream, &error),
@@ -69,6 +74,25 @@ pub(super) fn result(to: &Addressee<'_>, result: &Object, uris: Option<&UriMap<'
     translate::result(to.view, to.kind, result, uris, &mut text);
     text.push(b'}');
     Finished::Response { status: StatusCode::OK, text }
+}
+
+/// The result that asks for input, under the gateway's own state (S-MRTR-01).
+pub(super) fn input_required(to: &Addressee<'_>, requests: &[u8], state: &str) -> Finished {
+    let mut text = Vec::with_capacity(requests.len() + state.len() + 96);
+    text.extend_from_slice(br#"{"resultType":"input_required","inputRequests":"#);
+    text.extend_from_slice(requests);
+    text.extend_from_slice(format!(r#","requestState":{}}}"#, quote(state)).as_bytes());
+    match Object::parse(text.into(), Limits::NONE) {
+        Ok(object) => result(to, &object, None),
+        Err(fault) => error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &fault.to_string(), None),
+    }
+}
+
+/// The server insists on what it was told the client cannot do: a `ClientCapabilities` object (era-bridge §9.4).
+pub(super) fn undeclared(to: &Addressee<'_>, needed: &str) -> Finished {
+    let data = format!(r#"{{"requiredCapabilities":{needed}}}"#);
+    let text = "the server needs a capability that this request did not declare";
+    error(Some(to.id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
 }
 
 /// A result object of the gateway's own, without members of this hop; with a lifetime where clients may keep it.
@@ -97,8 +121,8 @@ fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObjec
         // The gateway as a whole has the method.
         METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
         RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
-        // Reserved there, and without a meaning yet (S-ERR-01).
-        -32099..=-32023 if stateless => (INTERNAL_ERROR, StatusCode::OK),
+        // Reserved, and without a meaning yet (S-ERR-01).
+        -32099..=-32023 => (INTERNAL_ERROR, StatusCode::OK),
         MISSING_CAPABILITY => return missing_capability(to, error),
         kept => (kept, StatusCode::OK),
     };

@@ -12,19 +12,21 @@ use bytes::Bytes;
 use tracing::Instrument;
 
 use super::body::Framing;
-use super::edge::Edge;
+use super::edge::{Edge, RequestGuard};
 use super::events::{EventWriter, LevelWanted};
-use super::exchange::{Becomes, Exchange, Finished, json};
+use super::exchange::{Becomes, Exchange, Finished, Work, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
 use super::initialize::{instructions, server_info};
-use super::input_required::{self, Asked};
+use super::input_required::{self, Asked, Brought};
+use super::parking::Parking;
 use super::respond::{self, Addressee};
 use super::telling::Telling;
 use crate::config::revisions::ServedRevisions;
 use crate::dispatch::request_state::Binding;
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::ProfileName;
+use crate::parked::Inputs;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::code::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION,
@@ -38,7 +40,7 @@ use crate::protocol::method::Method;
 use crate::protocol::param_headers::ParamHeaders;
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::telemetry::spans::{self, Target, Transport};
-use crate::upstream::call::Client;
+use crate::upstream::call::{Affinity, Client, ClientPort};
 use crate::upstream::events::event_queue;
 use crate::upstream::identity::{MARK_KEY, is_own};
 
@@ -227,14 +229,20 @@ fn work(
     arrival: Arrival,
 ) -> Result<Begun, Finished> {
     let Checked { revision, method, capabilities, log_level } = checked;
-    let Some(client) = edge.stateless_client(profile).map(|client| with(client, &capabilities)) else {
+    let Some((client, inputs)) =
+        edge.stateless_client(profile).map(|client| with(client, &capabilities, method, revision))
+    else {
         let text = "no such endpoint";
         return Err(respond::error(Some(&request.id), StatusCode::NOT_FOUND, INVALID_REQUEST, text, None));
     };
     let states = &edge.switchboard.request_states;
     let binding = || Binding::of(client.principal, profile, method, &request.params);
-    let input = input_required::given(states, method, &request.params, binding)
+    let brought = input_required::given(states, method, &request.params, binding)
         .map_err(|failure| refused(&request.id, &failure))?;
+    let (input, retry) = match brought {
+        Brought::Input(input) => (input, None),
+        Brought::Retry(retry) => (None, Some(retry)),
+    };
     let Arrival { trace, transport, streams } = arrival;
     let span = spans::request_span(method.name(), Target::None, revision.text(), transport);
     spans::set_parent(&span, &trace);
@@ -243,6 +251,11 @@ fn work(
     let progress_token = progress_token(&request.params);
     let writer =
         EventWriter::new(revision, progress_token.clone(), LevelWanted::ByRequest(log_level), bounds);
+    // What a client can be asked within a call may outlive this request, and what it is told of goes to its next one.
+    let inputs =
+        inputs.or_else(|| retry.is_some().then(|| Inputs::new(revision, ClientCapabilities::none())));
+    let inner = inputs.is_some().then(|| event_queue(bounds.stream_queue));
+    let outer = streams.then_some(sink);
     let call = Call {
         client,
         client_name: None,
@@ -250,55 +263,102 @@ fn work(
         progress: progress_token.is_some(),
         log_level,
         trace,
-        events: streams.then_some(sink),
+        events: match &inner {
+            Some((inner, _)) => outer.as_ref().map(|_| inner.clone()),
+            None => outer.clone(),
+        },
         input,
         span: span.clone(),
     };
     let counted = Edge::count_request(edge);
-    let (edge, id) = (edge.clone(), request.id);
-    let work = async move {
+    let answering = Answering { edge: edge.clone(), id: request.id, method, revision, capabilities };
+    let work: Work = match inputs.zip(inner) {
+        None => Box::pin(answering.run(call, counted).instrument(span)),
+        Some((inputs, (_, told))) => {
+            let call = Arc::new(call);
+            let parking = Parking { answering, call, inputs, events: told, sink: outer, retry };
+            Box::pin(parking.run_until_stopped(counted).instrument(span))
+        }
+    };
+    Ok(Begun { work, telling: Telling::of(events, writer) })
+}
+
+/// All that shapes the answer of one request, whatever becomes of its call.
+pub(super) struct Answering {
+    pub(super) edge: Data<Edge>,
+    pub(super) id: RequestId,
+    pub(super) method: Method,
+    pub(super) revision: Revision,
+    /// What this request declared.
+    capabilities: Object,
+}
+
+impl Answering {
+    /// Makes a call that can be asked nothing.
+    async fn run(self, call: Call, counted: RequestGuard) -> Finished {
         let _counted = counted;
         let ended = tokio::select! {
             biased;
-            ended = story(&edge, method, revision, &call) => ended,
-            () = edge.until_stopped() => return respond::cut_short(&id, "the gateway stops"),
+            ended = story(&self.edge, self.method, self.revision, &call) => ended,
+            () = self.edge.until_stopped() => return respond::cut_short(&self.id, "the gateway stops"),
         };
+        self.respond(&call, ended)
+    }
+
+    /// The answer to a call that has ended.
+    pub(super) fn respond(&self, call: &Call, ended: Result<Outcome, Failure>) -> Finished {
         spans::record_ending(&call.span, ending(&ended));
-        let view = ClientView { revision, server: Bytes::from_static(server_info().as_bytes()) };
-        let to = Addressee {
-            id: &id,
-            view: &view,
-            kind: ResultKind::of_method(method.name()),
-            declared: &|| capabilities.clone(),
-        };
-        match ended {
+        self.to(|to| match ended {
             Err(Failure::NeedsInput { upstream, asked }) => {
-                let (client, states) = (&call.client, &edge.switchboard.request_states);
+                let (capabilities, states) =
+                    (&call.client.capabilities, &self.edge.switchboard.request_states);
                 let round = call.input.as_ref().map_or(0, |given| given.round);
-                let binding = || Binding::of(client.principal, client.profile.as_ref(), method, &call.params);
-                Asked { to: &to, capabilities: &client.capabilities, states, round }
-                    .result(&upstream, &asked, binding)
+                Asked { to, capabilities, states, round }.result(&upstream, &asked, || self.binding(call))
             }
-            ended => respond::respond(&to, ended),
-        }
-    };
-    Ok(Begun { work: Box::pin(work.instrument(span)), telling: Telling::of(events, writer) })
+            ended => respond::respond(to, ended),
+        })
+    }
+
+    /// What a request state for this request is bound to.
+    pub(super) fn binding(&self, call: &Call) -> Binding {
+        Binding::of(call.client.principal, call.client.profile.as_ref(), self.method, &call.params)
+    }
+
+    /// Writes an answer to this request.
+    pub(super) fn to<T>(&self, write: impl FnOnce(&Addressee<'_>) -> T) -> T {
+        let view =
+            ClientView { revision: self.revision, server: Bytes::from_static(server_info().as_bytes()) };
+        write(&Addressee {
+            id: &self.id,
+            view: &view,
+            kind: ResultKind::of_method(self.method.name()),
+            declared: &|| self.capabilities.clone(),
+        })
+    }
 }
 
-/// The caller of one request: nothing of it is remembered, and what it can be asked it says each time (S-SESS-07).
-fn with(client: &Arc<Client>, capabilities: &Object) -> Arc<Client> {
+/// The caller of one request, and what it is asked within its call: nothing of it is remembered, and what it can be asked it
+/// says each time (S-SESS-07).
+fn with(
+    client: &Arc<Client>,
+    capabilities: &Object,
+    method: Method,
+    revision: Revision,
+) -> (Arc<Client>, Option<Arc<Inputs>>) {
     let capabilities = ClientCapabilities::new_stateless(capabilities);
     if capabilities.is_none() {
-        return Arc::clone(client);
+        return (Arc::clone(client), None);
     }
-    Arc::new(Client {
+    let inputs = method.takes_input().then(|| Inputs::new(revision, capabilities.clone()));
+    let client = Arc::new(Client {
         principal: client.principal,
-        affinity: client.affinity,
+        affinity: if inputs.is_some() { Affinity::of_one_call() } else { client.affinity },
         profile: client.profile.clone(),
         capabilities,
-        port: None,
+        port: inputs.as_ref().map(|inputs| ClientPort::new(inputs.port())),
         closed: client.closed.clone(),
-    })
+    });
+    (client, inputs)
 }
 
 /// Parameters that bring what was not asked for in this form.
@@ -306,7 +366,13 @@ fn refused(id: &RequestId, failure: &Failure) -> Finished {
     respond::error(Some(id), StatusCode::OK, INVALID_PARAMS, &failure.to_string(), None)
 }
 
-async fn story(edge: &Edge, method: Method, revision: Revision, call: &Call) -> Result<Outcome, Failure> {
+/// What happens to a method of this era.
+pub(super) async fn story(
+    edge: &Edge,
+    method: Method,
+    revision: Revision,
+    call: &Call,
+) -> Result<Outcome, Failure> {
     let is_declared = || edge.switchboard.offers(call.client.profile.as_ref(), method);
     let told = match method {
         Method::Discover => return discover(edge, call, revision),

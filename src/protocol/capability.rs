@@ -2,17 +2,25 @@
 
 use bytes::Bytes;
 
-use super::era::{NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
+use super::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
 use super::json::{Limits, Object};
+use super::message::one_line;
 
-/// Capabilities a client declared, as far as its revision has them and the gateway can carry questions for them. Tasks,
-/// experimental ones and extensions are left out: an upstream must not ask for what would be lost.
+/// Capabilities a client declared, as far as its revision has them and the gateway can carry what they lead to. Tasks,
+/// experimental ones and extensions that are not known to be safe to pass are left out: an upstream must not rely on what
+/// would be lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCapabilities {
     roots: Option<Roots>,
     sampling: Option<Sampling>,
     elicitation: Option<Elicitation>,
+    /// Settings of [`PASSING_EXTENSION`], raw.
+    extension: Option<Bytes>,
 }
+
+/// The extension whose settings pass between clients and upstreams: what it adds travels inside tools, results and
+/// resources, which pass as they are (S-EXT-03).
+pub const PASSING_EXTENSION: &str = "io.modelcontextprotocol/ui";
 
 /// Kinds of questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +57,7 @@ struct Elicitation {
 impl ClientCapabilities {
     /// None at all.
     pub fn none() -> Self {
-        ClientCapabilities { roots: None, sampling: None, elicitation: None }
+        ClientCapabilities { roots: None, sampling: None, elicitation: None, extension: None }
     }
 
     /// Reads the `capabilities` member of a request of the newest handshake revision.
@@ -71,7 +79,10 @@ impl ClientCapabilities {
         let sampling = raw.object("sampling");
         let elicitation = raw.object("elicitation").filter(|_| revision >= Revision::V2025_06_18);
         ClientCapabilities {
-            roots: roots.map(|roots| Roots { list_changed: roots.get("listChanged") == Some(b"true") }),
+            roots: roots.map(|roots| Roots {
+                // Without a session there is no later, in which they could change.
+                list_changed: revision.era() == Era::Handshake && roots.get("listChanged") == Some(b"true"),
+            }),
             sampling: sampling.map(|sampling| Sampling {
                 tools: parts && has(&sampling, "tools"),
                 context: parts && has(&sampling, "context"),
@@ -81,12 +92,28 @@ impl ClientCapabilities {
                 // `{}` means form alone.
                 Elicitation { named_form, form: named_form || !url, url }
             }),
+            // By convention since 2025-11-25, and in the schema of what followed.
+            extension: raw
+                .object("extensions")
+                .filter(|_| parts)
+                .and_then(|all| all.share(PASSING_EXTENSION))
+                .filter(|settings| settings.starts_with(b"{"))
+                .map(|settings| {
+                    let mut settings = settings.to_vec();
+                    one_line(&mut settings);
+                    settings.into()
+                }),
         }
     }
 
-    /// Whether it can be asked nothing.
+    /// Whether nothing was declared.
     pub fn is_none(&self) -> bool {
         *self == Self::none()
+    }
+
+    /// Whether it can be asked anything.
+    pub fn can_be_asked(&self) -> bool {
+        self.roots.is_some() || self.sampling.is_some() || self.elicitation.is_some()
     }
 
     /// Whether the client answers `sampling/createMessage`.
@@ -139,6 +166,7 @@ impl ClientCapabilities {
                 .filter(|_| to.sampling)
                 .map(|sampling| Sampling { context: sampling.context && to.context, ..sampling }),
             elicitation: self.elicitation.clone().filter(|_| to.elicitation),
+            extension: self.extension.clone(),
         }
     }
 
@@ -164,6 +192,10 @@ impl ClientCapabilities {
         if let Some(modes) = &self.elicitation {
             let form = modes.named_form || (modes.form && modes.url);
             members.push(format!(r#""elicitation":{}"#, named([("form", form), ("url", modes.url)])));
+        }
+        if let Some(settings) = &self.extension {
+            let settings = String::from_utf8_lossy(settings);
+            members.push(format!(r#""extensions":{{"{PASSING_EXTENSION}":{settings}}}"#));
         }
         format!("{{{}}}", members.join(",")).into()
     }
@@ -242,6 +274,11 @@ mod tests {
             (r#"{"elicitation":{"url":{}},"roots":{}}"#, r#"{"roots":{},"elicitation":{"url":{}}}"#),
             (r#"{"sampling":{"context":{},"tools":{}}}"#, r#"{"sampling":{"tools":{},"context":{}}}"#),
             (r#"{"sampling":true}"#, "{}"),
+            (
+                "{\"extensions\":{\"com.example/x\":{},\"io.modelcontextprotocol/ui\":{\n\"mimeTypes\":[\"a/b\"]}}}",
+                r#"{"extensions":{"io.modelcontextprotocol/ui":{ "mimeTypes":["a/b"]}}}"#,
+            ),
+            (r#"{"extensions":{"io.modelcontextprotocol/ui":true}}"#, "{}"),
         ];
         for (declared, expected) in rows {
             assert_eq!(shown(declared, NEWEST_HANDSHAKE), expected, "{declared}");

@@ -26,6 +26,8 @@ pub enum Reason {
     InputRefused,
     /// The gateway, or the session of the call, came to its end.
     GatewayRestarted,
+    /// A call that waited for its client came to an end that is not known.
+    ParkedCallLost,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
             Reason::RequestTooLarge => "request_too_large",
             Reason::InputRefused => "input_refused",
             Reason::GatewayRestarted => "gateway_restarted",
+            Reason::ParkedCallLost => "parked_call_lost",
         }
     }
 }

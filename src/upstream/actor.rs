@@ -150,11 +150,16 @@ impl UpstreamActor {
             self.release(session, ctx);
         }
         // Callers without a session want a level for one call only.
-        if let Some(link) = self.shared.open_link(Affinity::Shared).filter(|link| link.idle_for() >= QUIET) {
-            link.settle_level(self.shared.users.level(Affinity::Shared));
+        let has_such_callers = |link: &Arc<Link>| link.affinity() == Affinity::Shared || link.is_pooled();
+        for link in self.shared.open_links().into_iter().filter(has_such_callers) {
+            if link.idle_for() >= QUIET {
+                link.settle_level(self.shared.users.level(link.affinity()));
+            }
         }
-        let effects = self.connections.tick(self.shared.idle_stop(), Instant::now());
+        let shared = &self.shared;
+        let effects = self.connections.tick(|affinity| shared.idle_stop_of(affinity), Instant::now());
         self.carry_out(effects, ctx);
+        self.shared.pool.tidy(|affinity| self.connections.knows(affinity));
     }
 
     /// A session ended: what was its own is closed, and of what it shared nothing is kept that was for it alone.
@@ -202,10 +207,11 @@ impl UpstreamActor {
                 self.shared.set_facts(facts.clone());
             }
             Connected::Link(link) => {
+                // In this order: whoever knows the era knows the transport.
+                self.shared.set_over_sse(link.is_over_sse());
                 if let Ok(facts) = link.facts() {
                     self.shared.set_facts(facts.clone());
                 }
-                self.shared.set_over_sse(link.is_over_sse());
                 self.shared.set_process(link.process().cloned());
             }
         }
@@ -217,7 +223,8 @@ impl Actor for UpstreamActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
-        ctx.run_interval(tick_period(self.shared.idle_stop()), Self::tick);
+        let shortest_idleness = self.shared.idle_stop_of(Affinity::Pooled(0));
+        ctx.run_interval(tick_period(shortest_idleness), Self::tick);
         ctx.run_interval(pings::tick(self.shared.bounds.ping_every), Self::ping_idle_links);
         self.shared.set_state(State::Starting);
         let effects = self.connections.start(Instant::now());

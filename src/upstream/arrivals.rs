@@ -65,14 +65,14 @@ impl Link {
     }
 
     /// Whose it is that arrived: of the call that the wire names, or of those of the only client that can be meant. A
-    /// standing stream of HTTP names none because it belongs to none, so that where several share it, nobody is meant
-    /// (S-HTTPC-06, S-ELIC-11).
+    /// standing stream of HTTP names none because it belongs to none, so that where sessions share it, nobody is meant
+    /// (S-HTTPC-06, S-ELIC-11); where callers without a session do, the only call under way is (era-bridge §4.3).
     pub(super) fn origin(&self, cause: Option<u64>) -> Origin {
         if let Some(call) = cause {
             let (calls, caller) = (smallvec![call], self.calls.caller(call));
             return Origin { calls, caller, in_doubt: None };
         }
-        if matches!(self.wire, Wire::Http(_)) && self.is_shared() {
+        if matches!(self.wire, Wire::Http(_)) && self.is_shared() && !self.is_pooled() {
             return Origin::default();
         }
         match self.calls.suspects() {
@@ -80,6 +80,12 @@ impl Link {
             Suspects::InDoubt(age) => Origin { in_doubt: Some(age), ..Origin::default() },
             Suspects::Nobody | Suspects::Several => Origin::default(),
         }
+    }
+
+    /// Of the call for which the link was opened, as soon as that is on its way.
+    pub(super) async fn origin_of_first(&self) -> Origin {
+        let (call, caller) = self.calls.first_caller().await;
+        Origin { calls: smallvec![call], caller: Some(caller), in_doubt: None }
     }
 
     fn notified(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {

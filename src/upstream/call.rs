@@ -19,8 +19,8 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
 
-/// Which connection of an upstream this is, or which one serves a caller. Callers are [`Affinity::Shared`] or a session;
-/// `users` knows where sessions share.
+/// Which connection of an upstream this is, or which one serves a caller. Callers are [`Affinity::Shared`], a session or
+/// [`Affinity::Caller`]; `users` knows where sessions share, `pool` where callers without a session do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Affinity {
     /// The gateway's own one: listing, and callers that bring no session.
@@ -29,6 +29,19 @@ pub enum Affinity {
     Session(SessionId),
     /// One for all sessions of a principal that can be asked the same; numbered by `users`.
     Principal(u64),
+    /// Of nobody for longer than one call: a caller without a session that can be asked something.
+    Caller(u64),
+    /// One that such callers of a principal use one after the other, or at once where each question names its call;
+    /// numbered by `pool`.
+    Pooled(u64),
+}
+
+impl Affinity {
+    /// That of a caller for one call, never given again.
+    pub fn of_one_call() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Affinity::Caller(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl Client {
@@ -39,7 +52,7 @@ impl Client {
 
     /// Whether an upstream could ask it anything.
     pub fn can_be_asked(&self) -> bool {
-        self.port.is_some() && !self.capabilities.is_none()
+        self.port.is_some() && self.capabilities.can_be_asked()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::call::{Activity, Affinity, CallEvent, Client, EventSink};
@@ -30,11 +30,15 @@ pub(super) struct CallTable {
     next: AtomicU64,
     table: Mutex<Table>,
     strays: AtomicU64,
+    /// A caller's call was entered.
+    called: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     closed: bool,
+    /// Whether a caller ever made a call.
+    was_called: bool,
     pending: HashMap<u64, PendingCall>,
     given_up: GivenUp,
 }
@@ -109,7 +113,13 @@ impl CallTable {
         if table.closed {
             return None;
         }
+        let is_called = caller.is_some();
+        table.was_called |= is_called;
         table.pending.insert(id, PendingCall { reply, caller, activity, questions: 0 });
+        drop(table);
+        if is_called {
+            self.called.notify_waiters();
+        }
         Some((id, answer))
     }
 
@@ -196,6 +206,33 @@ impl CallTable {
             None => Suspects::One { calls, caller: caller.clone() },
             Some(since) => Suspects::InDoubt(since.elapsed()),
         }
+    }
+
+    /// Whether no caller made a call yet.
+    pub(super) fn is_uncalled(&self) -> bool {
+        !self.lock().was_called
+    }
+
+    /// The oldest call of a caller, as soon as there is one.
+    pub(super) async fn first_caller(&self) -> (u64, Caller) {
+        loop {
+            let called = self.called.notified();
+            {
+                let table = self.lock();
+                let callers =
+                    table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.as_ref()?)));
+                if let Some((id, caller)) = callers.min_by_key(|(id, _)| *id) {
+                    return (id, caller.clone());
+                }
+            }
+            called.await;
+        }
+    }
+
+    /// Whether something that names no call can be of one that was given up.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let table = self.lock();
+        table.given_up.too_many.is_some() || !table.given_up.callers.is_empty()
     }
 
     /// The only request of all that an answer can be to.

@@ -24,7 +24,9 @@ impl UpstreamHandle {
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let (client, subscriptions) = (&call.circumstances.client, &self.shared.subscriptions);
-        let Some(uri) = &call.target else { return self.call_on_link(affinity, call, None, sent).await };
+        let Some(uri) = &call.target else {
+            return self.call_on_link((affinity, client), call, None, sent).await;
+        };
         if !subscriptions.have_room(client.affinity) {
             return Err(UpstreamError::Overloaded { retry_after: None });
         }
@@ -39,10 +41,10 @@ impl UpstreamHandle {
             return Ok(Answer::Result(Object::empty()));
         }
         let mut entered = LeaveOnDrop { tidy: &tidy, session: client.affinity, accepted: false };
-        let mut answer = self.call_on_link(affinity, call, None, sent).await?;
+        let mut answer = self.call_on_link((affinity, client), call, None, sent).await?;
         if matches!(answer, Answer::Result(_)) && link.has_ended() {
             // The one that was opened meanwhile knew nothing of it.
-            answer = self.call_on_link(affinity, call, None, sent).await?;
+            answer = self.call_on_link((affinity, client), call, None, sent).await?;
         }
         if let Answer::Result(_) = answer {
             subscriptions.accept(connection, uri);
@@ -61,7 +63,9 @@ impl UpstreamHandle {
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let (client, subscriptions) = (&call.circumstances.client, &self.shared.subscriptions);
-        let Some(uri) = &call.target else { return self.call_on_link(affinity, call, None, sent).await };
+        let Some(uri) = &call.target else {
+            return self.call_on_link((affinity, client), call, None, sent).await;
+        };
         let link = self.link(affinity, client, call.circumstances.log_level).await?;
         let connection = link.affinity();
         let _tidy = TidyOnDrop { subscriptions, connection, uri };
@@ -70,7 +74,7 @@ impl UpstreamHandle {
         if !subscriptions.remove(connection, client.affinity, uri) {
             return Ok(Answer::Result(Object::empty()));
         }
-        self.call_on_link(affinity, call, None, sent).await
+        self.call_on_link((affinity, client), call, None, sent).await
     }
 }
 

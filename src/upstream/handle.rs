@@ -115,7 +115,8 @@ impl UpstreamHandle {
         }
         let opened_for = match affinity {
             Affinity::Shared => Arc::clone(&self.shared.own_client),
-            Affinity::Session(_) | Affinity::Principal(_) => {
+            Affinity::Pooled(_) => Arc::clone(client),
+            Affinity::Session(_) | Affinity::Principal(_) | Affinity::Caller(_) => {
                 let entered = self.shared.users.enter(client, log_level);
                 entered.ok_or_else(|| UpstreamError::unavailable("its session has ended"))?
             }

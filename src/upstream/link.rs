@@ -29,6 +29,7 @@ use super::pages::Pages;
 use super::pings::Pings;
 use super::probe::Facts;
 use super::questions::QuestionRules;
+use super::roots::KeptRoots;
 use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
@@ -82,6 +83,7 @@ pub struct Link {
     pub(super) questions: OpenQuestions,
     pub(super) question_rules: Arc<QuestionRules>,
     pub(super) pages: Mutex<Pages>,
+    pub(super) roots: KeptRoots,
     process: Option<ProcessControl>,
     pub(super) ask_deadline: Duration,
     facts: OnceLock<Facts>,
@@ -135,6 +137,7 @@ impl Link {
             questions: OpenQuestions::default(),
             question_rules: settings.questions,
             pages: Mutex::default(),
+            roots: KeptRoots::default(),
             process: settings.process,
             ask_deadline: settings.ask_deadline,
             facts: OnceLock::new(),
@@ -170,6 +173,11 @@ impl Link {
     /// Whether calls of several clients go over it.
     pub(super) fn is_shared(&self) -> bool {
         !matches!(self.affinity(), Affinity::Session(_))
+    }
+
+    /// Whether callers without a session use it, which can be asked.
+    pub(super) fn is_pooled(&self) -> bool {
+        matches!(self.affinity(), Affinity::Pooled(_))
     }
 
     /// What the upstream said when the link was opened.
@@ -376,8 +384,9 @@ impl Drop for CallGuard {
     fn drop(&mut self) {
         let (link, id) = (&self.link, self.id);
         // Where one client is alone, whatever is still said of the call is for that one too; streamable HTTP says of
-        // which call it is.
-        let may_be_mistaken = link.is_shared() && !matches!(link.wire, Wire::Http(_));
+        // which call it is, except on the standing stream, whose questions only callers of the pool are asked.
+        let names_calls = matches!(link.wire, Wire::Http(_)) && !link.is_pooled();
+        let may_be_mistaken = link.is_shared() && !names_calls;
         let was_pending = match self.sent && may_be_mistaken {
             true => link.calls.give_up(id),
             false => link.calls.forget(id),

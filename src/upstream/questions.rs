@@ -94,6 +94,8 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
         return link.send(unanswerable(&request.id, &request.method, TOO_OFTEN));
     }
     let is_prompt = &*request.method != "roots/list";
+    // Many servers ask for roots as soon as they may, which is before the call for which the connection is opened.
+    let precedes_calls = !is_prompt && link.is_pooled() && link.calls.is_uncalled();
     let question = match link.questions.open(&request.id, origin.calls.clone(), is_prompt) {
         Ok(question) => question,
         Err(NotOpened::Duplicate) => {
@@ -111,6 +113,13 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let link = Arc::clone(link);
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
+        let origin = match precedes_calls {
+            true => {
+                let first = tokio::time::timeout(link.ask_deadline, link.origin_of_first());
+                question.moot.run_until_cancelled(first).await.and_then(Result::ok).unwrap_or_default()
+            }
+            false => origin,
+        };
         let answer = put(&link, request, &origin, page, &question.moot).await;
         // Who withdrew a question wants no answer, not even under the same id.
         if link.questions.close(&id, &question) {
@@ -142,6 +151,9 @@ async fn put(
     let progress = progress_token(&request.params);
     if link.affinity() == Affinity::Shared {
         return error(&id, METHOD_NOT_FOUND, "this connection declares no such capability");
+    }
+    if let Some(kept) = link.kept_roots(&method) {
+        return message::result(&id, &kept);
     }
     let Some(port) = origin.port(link).cloned() else {
         return unanswerable(&id, &method, NOBODY);
@@ -175,7 +187,10 @@ async fn put(
     }
     match answered {
         Some(Answer::Result(result)) => match answer(expecting, revision_of(link), &result) {
-            Ok(object) => message::result(&id, &object),
+            Ok(object) => {
+                link.keep_roots(expecting, &object);
+                message::result(&id, &object)
+            }
             Err((code, text)) => error(&id, code, text),
         },
         Some(Answer::Error(refusal)) => message::error(&id, refusal.object.as_bytes()),

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::call::{Activity, Affinity, UpstreamCall};
+use bytes::Bytes;
+
+use super::call::{Activity, Affinity, Client, UpstreamCall};
 use super::connect::Address;
 use super::era_check::{doubts_handshake, doubts_stateless};
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::input::{InputRequired, Reply};
-use super::messages::EraMistaken;
+use super::messages::{EraMistaken, LinkDoubted};
 use super::negotiation::{self, Settled, settle, settle_answer};
 use super::stateless::StatelessHttp;
 use crate::policy::Permit;
@@ -79,7 +81,13 @@ impl UpstreamHandle {
                 _ if revision.era() == Era::Stateless => {
                     self.call_stateless_on_pipe(affinity, revision, call, activity, sent).await?
                 }
-                _ => self.call_on_link(affinity, call, activity, sent).await?,
+                _ => match self.shared.pool.set_for(call) {
+                    Some(set) => Box::pin(self.call_on_pooled(set, call, activity, sent)).await?,
+                    None => {
+                        let client = &call.circumstances.client;
+                        self.call_on_link((affinity, client), call, activity, sent).await?
+                    }
+                },
             },
         };
         match revision.era() {
@@ -145,7 +153,8 @@ impl UpstreamHandle {
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         for _ in 0..negotiation::ATTEMPTS {
-            let answer = self.call_on_link(affinity, call, activity.clone(), sent).await?;
+            let client = &call.circumstances.client;
+            let answer = self.call_on_link((affinity, client), call, activity.clone(), sent).await?;
             match settle_answer(answer, None, revision)? {
                 Settled::Answered(answer) => return Ok(answer),
                 // The link writes the revision that it was opened with: there is but one to choose from.
@@ -155,20 +164,45 @@ impl UpstreamHandle {
         Err(negotiation::refused_too_often())
     }
 
+    /// Over a connection of the pool, once one is free.
+    async fn call_on_pooled(
+        &self,
+        set: Bytes,
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
+        let is_exclusive = !self.shared.questions_name_their_call();
+        let seat = self.shared.pool.take(&call.circumstances.client, set, is_exclusive).await;
+        let affinity = seat.client().affinity;
+        // What an earlier caller left there may still ask, and must not ask this one.
+        if is_exclusive
+            && let Some(link) = self.shared.open_link(affinity).filter(|link| link.calls.is_doubtful())
+        {
+            let doubted = LinkDoubted { affinity, number: link.number };
+            self.actor()?
+                .send(doubted)
+                .await
+                .map_err(|_| UpstreamError::unavailable("it is being restarted"))?;
+        }
+        self.call_on_link((affinity, seat.client()), call, activity, sent).await
+    }
+
+    /// Over the link of this affinity, which is opened for that client if need be.
     pub(super) async fn call_on_link(
         &self,
-        affinity: Affinity,
+        (affinity, client): (Affinity, &Arc<Client>),
         call: &UpstreamCall<'_>,
         activity: Option<Arc<Activity>>,
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let circumstances = call.circumstances;
-        let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
+        let link = self.link(affinity, client, circumstances.log_level).await?;
         let answered = match link.call(call, activity.clone(), sent).await {
             // The session was forgotten before the call was looked at: once more on a new one (S-HTTPC-04).
             Err(UpstreamError::SessionForgotten) => {
                 sent.store(false, Ordering::Relaxed);
-                let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
+                let link = self.link(affinity, client, circumstances.log_level).await?;
                 link.call(call, activity, sent).await
             }
             // It was just being stopped for idleness, or had ended: nothing was sent.
@@ -176,7 +210,7 @@ impl UpstreamHandle {
                 if !sent.load(Ordering::Relaxed) && link.takes_no_calls() =>
             {
                 link.until_ended().await;
-                let link = self.link(affinity, &circumstances.client, circumstances.log_level).await?;
+                let link = self.link(affinity, client, circumstances.log_level).await?;
                 link.call(call, activity, sent).await
             }
             outcome => outcome,

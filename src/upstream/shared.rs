@@ -21,6 +21,7 @@ use super::http::{HttpLimits, HttpTarget};
 use super::http_wire::Endpoint;
 use super::kept_reads::KeptReads;
 use super::link::{Link, Reports};
+use super::pool::Pool;
 use super::probe::Facts;
 use super::questions::QuestionRules;
 use super::stateless::StatelessHttp;
@@ -94,6 +95,7 @@ pub(super) struct Shared {
     /// Open links, by their own affinity and by that of each session that uses them.
     pub(super) links: DashMap<Affinity, Arc<Link>>,
     pub(super) users: Users,
+    pub(super) pool: Pool,
     pub(super) address: Address,
     /// Method at which the actor panics; debug builds only (F56).
     #[cfg(debug_assertions)]
@@ -148,6 +150,7 @@ impl Shared {
         let subscriptions = Arc::new(Subscriptions::of_upstream(settings.name.clone(), Arc::clone(&reads)));
         Ok(Arc::new(Shared {
             users: Users::new(settings.share, settings.ask, Arc::clone(&own_client)),
+            pool: Pool::new(settings.share, settings.ask, bounds.interactive_connections),
             settings,
             bounds,
             own_client,
@@ -173,7 +176,7 @@ impl Shared {
         // A session's connection goes the way the shared one found, without probing again.
         let found = match client.affinity {
             Affinity::Shared => None,
-            Affinity::Session(_) | Affinity::Principal(_) => self.facts().map(|facts| facts.revision),
+            _ => self.facts().map(|facts| facts.revision),
         };
         Attempt {
             upstream: self.settings.name.clone(),
@@ -218,6 +221,8 @@ impl Shared {
     pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
         match revision.era() {
             Era::Stateless => Affinity::Shared,
+            // Whether it is given one of the pool is decided where its call goes (`route`).
+            Era::Handshake if matches!(client.affinity, Affinity::Caller(_)) => Affinity::Shared,
             Era::Handshake => client.affinity,
         }
     }
@@ -257,6 +262,17 @@ impl Shared {
             TransportSettings::Stdio(stdio) => Some(stdio.idle_stop),
             TransportSettings::Http(_) => None,
         }
+    }
+
+    /// For how long a connection of that affinity may be left unused.
+    pub(super) fn idle_stop_of(&self, affinity: Affinity) -> Option<Duration> {
+        let pooled = matches!(affinity, Affinity::Pooled(_)).then_some(self.bounds.interactive_idle);
+        self.idle_stop().or(pooled)
+    }
+
+    /// Whether a question of the upstream says by the way it comes which call caused it.
+    pub(super) fn questions_name_their_call(&self) -> bool {
+        matches!(self.address, Address::Http { .. }) && !self.is_over_sse()
     }
 
     pub(super) fn facts(&self) -> Option<Arc<Facts>> {

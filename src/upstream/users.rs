@@ -68,7 +68,7 @@ impl Users {
 
     /// Enters a caller, and gives the client for which its connection is opened; `None` when its session has ended.
     pub(super) fn enter(&self, caller: &Arc<Client>, level: Option<LogLevel>) -> Option<Arc<Client>> {
-        if caller.affinity == Affinity::Shared {
+        if matches!(caller.affinity, Affinity::Shared | Affinity::Caller(_)) {
             return Some(Arc::clone(&self.own));
         }
         let mut table = self.lock();
@@ -169,8 +169,8 @@ impl Users {
     }
 }
 
-/// Stands for all sessions of a principal that can be asked the same.
-fn representative(first: &Client, affinity: Affinity) -> Arc<Client> {
+/// Stands for all callers of a principal that can be asked the same.
+pub(super) fn representative(first: &Client, affinity: Affinity) -> Arc<Client> {
     Arc::new(Client {
         principal: first.principal,
         affinity,

@@ -62,6 +62,10 @@ def main(leg: str) -> None:
     processes.stop_on_signals()
     suite = Suite(installs.npm("conformance") / "node_modules")
     logs = gateway.fresh(LOGS / f"conformance-client-{leg}")
+    every = {scenario for revisions in LEGS.values() for scenarios in revisions.values() for scenario in scenarios}
+    shown = [line.split("\t") for line in (HERE / "shows.tsv").read_text(encoding="utf-8").splitlines()]
+    unknown = [scenario for side, scenario, _ in shown if side == "client" and scenario not in every]
+    rows.tell("shows.tsv speaks of scenarios that run", not unknown, f"do not run: {unknown}")
     for revision, scenarios in LEGS[leg].items():
         listed = [name for name, _ in suite.list("--spec-version", revision)["Client"] if not name.startswith("auth/")]
         rows.tell(f"{revision}/all that need no authorization", sorted(listed) == sorted(scenarios), f"listed: {listed}")

@@ -64,6 +64,8 @@ LEGS = {
     "2025-crossed": Leg("2025-11-25", "http", "expected-2025-crossed.yml", fixture="2026-07-28"),
     "2026-crossed": Leg("2026-07-28", "http", "expected-2026-crossed.yml", fixture="2025-11-25"),
 }
+# Revisions with a requirement set.
+FROZEN = ["2025-11-25", "2026-07-28"]
 # Elicitation came with 2025-06-18: at 2025-03-26 there is nothing to judge.
 UNKNOWN_BEFORE = {"2025-03-26": ["tools-call-elicitation"]}
 
@@ -118,10 +120,10 @@ def judge(name: str, leg: Leg, chosen: "Chosen", entries: dict[str, str], logs: 
     for scenario in chosen.noted:
         row = baseline.unscored(scenario, results.get(scenario, []))
         rows.note(f"not scored: {scenario}: {row.detail[:300] or 'passes'}")
-    if name == "2025-http":
+    if leg.frozen:
         listed = [line.split("\t") for line in (HERE / "shows.tsv").read_text(encoding="utf-8").splitlines()]
-        unknown = [scenario for side, scenario, _ in listed if side == "server" and scenario not in results]
-        rows.tell(f"{name}/shows.tsv speaks of scenarios that ran", not unknown, f"did not run: {unknown}")
+        unknown = [one for side, one, _ in listed if side == "server" and one not in results and one not in chosen.elsewhere]
+        rows.tell(f"{name}/shows.tsv speaks of scenarios that run", not unknown, f"did not run: {unknown}")
     if not leg.frozen:
         spoken = re.findall(r"(?m)^negotiated (\S+)", (logs / "suite.log").read_text(encoding="utf-8", errors="replace"))
         ok = bool(spoken) and set(spoken) == {leg.revision}
@@ -162,6 +164,8 @@ class Chosen:
     noted: list[str]
     # The suite would leave these out at the leg's revision.
     forced: list[str]
+    # Scenarios of other revisions.
+    elsewhere: list[str] = field(default_factory=list)
 
 
 def choose(suite: Suite, leg: Leg) -> Chosen:
@@ -172,7 +176,9 @@ def choose(suite: Suite, leg: Leg) -> Chosen:
         if len(scored) < 30:
             raise RuntimeError(f"the suite lists only {len(scored)} server scenarios for {leg.revision}")
         extensions = [scenario for scenario in unscored if scenario.startswith("tasks-")]
-        return Chosen(scored, [scenario for scenario in unscored if scenario not in extensions], extensions, [])
+        others = [suite.list("--requirements", revision) for revision in FROZEN if revision != leg.revision]
+        elsewhere = [scenario for other in others for scenario, _ in [*other["Server"], *other["Run"]]]
+        return Chosen(scored, [scenario for scenario in unscored if scenario not in extensions], extensions, [], elsewhere)
     scored = [scenario for scenario, _ in suite.list("--spec-version", leg.revision)["Server"]]
     younger = [scenario for scenario, _ in suite.list("--spec-version", leg.also)["Server"]] if leg.also else []
     forced = [scenario for scenario in younger if scenario not in [*scored, *UNKNOWN_BEFORE.get(leg.revision, [])]]

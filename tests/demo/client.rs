@@ -150,7 +150,7 @@ impl Client {
                 return Ok(result);
             }
             let mut answers = json!({});
-            for (key, question) in result["inputRequests"].as_object().unwrap() {
+            for (key, question) in result["inputRequests"].as_object().into_iter().flatten() {
                 self.asked.push(question.clone());
                 answers[key] = answer_to(question);
             }

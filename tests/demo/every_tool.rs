@@ -1,5 +1,7 @@
 //! Every feature of the demo set, in every revision over both transports.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use switchyard::protocol::era::{REVISIONS, Revision};
 
@@ -45,14 +47,14 @@ stories! {
 async fn lists(client: &mut Client) {
     let tools = client.request("tools/list", json!({})).await.unwrap();
     let tools = tools["tools"].as_array().unwrap().clone();
-    assert_eq!(tools.len(), 20);
+    assert_eq!(tools.len(), 24);
     for tool in &tools {
         let titled = client.revision >= Revision::V2025_06_18;
         assert_eq!(tool.get("title").is_some(), titled, "{tool}");
         assert_eq!(tool.get("annotations").is_some(), client.revision >= Revision::V2025_03_26, "{tool}");
     }
     for (method, key, count) in [
-        ("prompts/list", "prompts", 2),
+        ("prompts/list", "prompts", 3),
         ("resources/list", "resources", 3),
         ("resources/templates/list", "resourceTemplates", 1),
     ] {
@@ -110,6 +112,45 @@ async fn asking(client: &mut Client) {
     assert_eq!(by_url["isError"] == true, client.revision < Revision::V2025_11_25, "{by_url}");
     assert_eq!(text_of(&client.call("sample", json!({})).await), "Trains pass in the night");
     assert!(text_of(&client.call("roots", json!({})).await).contains("file:///work"));
+    if client.revision >= Revision::V2025_06_18 {
+        several_forms(client).await;
+    }
+    visit_first(client).await;
+    assert_eq!(text_of(&client.call("not_yet", json!({})).await), "Now it is done");
+}
+
+async fn several_forms(client: &mut Client) {
+    client.asked.clear();
+    assert_eq!(text_of(&client.call("ask_both", json!({})).await), "Ada, who wants accept");
+    assert_eq!(client.asked.len(), 2);
+    client.asked.clear();
+    assert_eq!(text_of(&client.call("interview", json!({})).await), "Ada, accept, accept");
+    assert_eq!(client.asked.len(), 3);
+    let prompt = client.request("prompts/get", json!({"name": "greet_you"})).await.unwrap();
+    assert!(prompt["messages"][0]["content"]["text"].as_str().unwrap().contains("Ada"));
+}
+
+async fn visit_first(client: &mut Client) {
+    let call = || json!({"name": "visit_first", "arguments": {}});
+    let outcome = client.request("tools/call", call()).await;
+    match client.revision {
+        Revision::V2026_07_28 => assert_eq!(text_of(&outcome.unwrap()), "The page was answered with accept"),
+        Revision::V2025_11_25 => {
+            let refusal = outcome.unwrap_err();
+            let page = &refusal["data"]["elicitations"][0];
+            assert_eq!((&refusal["code"], &page["mode"]), (&json!(-32042), &json!("url")));
+            assert!(page["elicitationId"].is_string(), "{page}");
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+            let visited = loop {
+                match client.request("tools/call", call()).await {
+                    Ok(visited) => break visited,
+                    Err(_) => assert!(tokio::time::Instant::now() < deadline, "never visited"),
+                }
+            };
+            assert_eq!(text_of(&visited), "The page was visited");
+        }
+        _ => assert_eq!(outcome.unwrap()["isError"], true),
+    }
 }
 
 async fn logging(client: &mut Client) {
@@ -124,7 +165,9 @@ async fn logging(client: &mut Client) {
     client.noticed.clear();
     client.call("log", json!({"level": "info", "text": "too quiet"})).await;
     client.call("log", json!({"level": "error", "text": "loud enough"})).await;
-    let heard: Vec<_> = client.noticed.iter().map(|it| &it["params"]["data"]).collect();
+    // The page of visit_first may still be told as visited.
+    let logged = client.noticed.iter().filter(|it| it["method"] == "notifications/message");
+    let heard: Vec<_> = logged.map(|it| &it["params"]["data"]).collect();
     assert_eq!(heard, ["loud enough"]);
     client.log_level = None;
 }
@@ -167,6 +210,9 @@ async fn changing(client: &mut Client) {
     client.call("touch", json!({})).await;
     let counter = client.request("resources/read", json!({"uri": "demo://counter"})).await.unwrap();
     assert_eq!(counter["contents"][0]["text"], r#"{"touches":1}"#);
+    client.call("touch", json!({"uri": "demo://counter/last"})).await;
+    let part = client.request("resources/read", json!({"uri": "demo://counter/last"})).await.unwrap();
+    assert_eq!(part["contents"][0]["text"], r#"{"touches":1}"#);
 }
 
 async fn failing(client: &mut Client) {

@@ -94,6 +94,7 @@ fn definition_of(method: &str) -> &'static str {
         "elicitation/create" => "ElicitRequest",
         "roots/list" => "ListRootsRequest",
         "notifications/progress" => "ProgressNotification",
+        "notifications/elicitation/complete" => "ElicitationCompleteNotification",
         "notifications/message" => "LoggingMessageNotification",
         "notifications/cancelled" => "CancelledNotification",
         "notifications/tools/list_changed" => "ToolListChangedNotification",

@@ -62,11 +62,12 @@ class Client:
 
     def request(self, method: str, params: dict | None = None) -> dict:
         """A result; what the server says or asks before it is kept or answered."""
-        self._id += 1
-        body = {"jsonrpc": "2.0", "id": self._id, "method": method, **({"params": params} if params is not None else {})}
+        # Its own: whoever answers a question may ask something in between.
+        own = self._id = self._id + 1
+        body = {"jsonrpc": "2.0", "id": own, "method": method, **({"params": params} if params is not None else {})}
         answer = self.exchange(body)
         for message in self.messages(answer):
-            if message.get("id") == self._id and "method" not in message:
+            if message.get("id") == own and "method" not in message:
                 if "result" not in message:
                     raise Refused(f"{method}: {message.get('error')}")
                 return message["result"]

@@ -46,14 +46,14 @@ class Stateless:
 
     def ask(self, method: str, params: dict | None = None) -> dict:
         """One request, one result."""
-        self._id += 1
+        own = self._id = self._id + 1
         params = {**(params or {}), "_meta": self._meta()}
-        body = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
+        body = {"jsonrpc": "2.0", "id": own, "method": method, "params": params}
         connection = http.client.HTTPConnection(self._url.hostname, self._url.port, timeout=SECONDS)
         connection.request("POST", self._url.path, json.dumps(body), {**self.headers(method, params), "connection": "close"})
         answer = connection.getresponse()
         for message in self._messages(answer):
-            if message.get("id") == self._id and "method" not in message:
+            if message.get("id") == own and "method" not in message:
                 if "result" not in message:
                     raise Refused(f"{method}: {message.get('error')}")
                 if method == "tools/list":

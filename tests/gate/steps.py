@@ -138,6 +138,7 @@ STEPS = [
     ),
     Step("layering", "modules use only what lies below them", 1200, nextest("--test", "layering", every=False)),
     Step("tests", "all other Rust tests", 1800, nextest("-E", "not binary(layering)", every=True)),
+    Step("bridge", "the bridge matrix: its tables, and how each cell ended", 60, script("gate/bridge.py")),
     Step("doctests", "examples in the documentation", 600, doc_tests),
     Step(
         "docs",
@@ -178,6 +179,7 @@ STEPS = [
         900,
         script("peers/legacy.py"),
     ),
+    Step("peers-bridge", "questions across the eras, by the SDKs of others on both sides", 600, script("peers/crossing.py")),
     Step("peers-rmcp", "the Rust SDK as it was, before and behind the gateway", 1200, script("peers/rust.py")),
 ]
 
@@ -189,6 +191,7 @@ NEEDS = {
     "deploy": ["build"],
     "peers": ["build", "tools"],
     "peers-legacy": ["build"],
+    "peers-bridge": ["build"],
     "peers-rmcp": ["build"],
     **{step.name: ["build"] for step in STEPS if step.name.startswith("conformance-")},
 }

@@ -102,9 +102,8 @@ fn expected(client_is_stateless: bool, upstream_is_stateless: bool, method: &str
         -32002 if client_is_stateless => (200, -32602),
         -32021 if client_is_stateless => (400, -32021),
         -32021 => (200, -32602),
-        -32042 if client_is_stateless => (400, -32021),
         -32042 => failure,
-        -32099..=-32023 if client_is_stateless => (200, -32603),
+        -32099..=-32023 => (200, -32603),
         kept => (200, kept),
     }
 }

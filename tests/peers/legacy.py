@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,15 +33,20 @@ def main(words: list[str]) -> None:
     packages = Packages()
     root = gateway.fresh(LOGS / "peers-legacy")
     for name in words or TOPICS:
-        logs = root / name
-        logs.mkdir()
-        begun = time.monotonic()
-        for part in TOPICS[name].PARTS:
-            play(packages, f"{name}/{part.__name__}", part, logs / part.__name__)
-        written = "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs.glob("**/gateway.log"))
-        panics = [line for line in written.splitlines() if "panicked at" in line]
-        rows.tell(f"{name}/nothing panicked", not panics, "; ".join(panics)[:300])
-        rows.note(f"{name}: {time.monotonic() - begun:.0f} s")
+        perform(packages, root, name, TOPICS[name])
+
+
+def perform(packages: Packages, root: Path, name: str, topic: ModuleType) -> None:
+    """All parts of a topic."""
+    logs = root / name
+    logs.mkdir()
+    begun = time.monotonic()
+    for part in topic.PARTS:
+        play(packages, f"{name}/{part.__name__}", part, logs / part.__name__)
+    written = "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs.glob("**/gateway.log"))
+    panics = [line for line in written.splitlines() if "panicked at" in line]
+    rows.tell(f"{name}/nothing panicked", not panics, "; ".join(panics)[:300])
+    rows.note(f"{name}: {time.monotonic() - begun:.0f} s")
 
 
 def play(packages: Packages, name: str, part: Callable[[Stage], None], logs: Path) -> None:

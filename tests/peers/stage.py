@@ -59,10 +59,17 @@ class Stage:
 
     def server(self, command: list[str]) -> tuple[processes.Server, str]:
         """A server that prints `endpoint URL`, and that URL."""
+        server = self.listening(command)
+        return server, server.expect(r"^endpoint (http://\S+)", 30)
+
+    def listening(self, command: list[str], says: str | None = None) -> processes.Server:
+        """A server that says in words of its own, if any are given, that it listens."""
         self._count += 1
         server = processes.Server(command, self.logs / f"server-{self._count}.log")
         self._started.callback(server.stop)
-        return server, server.expect(r"^endpoint (http://\S+)", 30)
+        if says:
+            server.expect(says, 30)
+        return server
 
     def configuration(self, servers: dict, **sections) -> Path:
         """A file for gateways that are not started here."""

@@ -133,7 +133,9 @@ impl PipeClient {
     /// Send a request of the stateless era; gives its id.
     pub(crate) async fn open_stateless(&mut self, method: &str, mut params: Value) -> Value {
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(STATELESS);
-        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        if params["_meta"]["io.modelcontextprotocol/clientCapabilities"].is_null() {
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        }
         params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({ "name": "story", "version": "1" });
         self.send_request(method, params, STATELESS).await
     }

@@ -133,6 +133,25 @@ section! {
         /// Questions that one call may cause; the server is told `cancel`.
         #[schemars(extend("default" = 64))]
         "call_questions" call_questions: u64,
+        /// Connections of one stateless caller to one server on which one call at a time can be asked something; further
+        /// calls wait, `upstream_unavailable`.
+        #[schemars(extend("default" = 4))]
+        "interactive_connections" interactive_connections: u64,
+        /// Such a connection over HTTP without a call; it is ended.
+        #[schemars(extend("default" = "15m"))]
+        "interactive_idle" interactive_idle: TimeSpan,
+        /// Questions of one call that come together reach a stateless client together.
+        #[schemars(extend("default" = "25ms"))]
+        "gather" gather: TimeSpan,
+        /// Calls that wait for answers of stateless clients; `overloaded`.
+        #[schemars(extend("default" = 1_000))]
+        "parked_calls" parked_calls: u64,
+        /// Those of one caller; `overloaded`.
+        #[schemars(extend("default" = 250))]
+        "parked_calls_each" parked_calls_each: u64,
+        /// Wait for pages to be reported as completed before a call is made again.
+        #[schemars(extend("default" = "5s"))]
+        "pages_wait" pages_wait: TimeSpan,
         /// Child restart back-off: first.
         #[schemars(extend("default" = "1s"))]
         "backoff_first" backoff_first: TimeSpan,
@@ -224,6 +243,12 @@ impl Bounds {
             state_age,
             question_rate,
             call_questions,
+            interactive_connections,
+            interactive_idle,
+            gather,
+            parked_calls,
+            parked_calls_each,
+            pages_wait,
             backoff_first,
             backoff_longest,
             stop_eof,

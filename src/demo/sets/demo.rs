@@ -19,7 +19,9 @@ pub(super) fn tools() -> Vec<Value> {
 
 pub(super) async fn call_tool(call: &Call, name: &str, arguments: &Object) -> Result<Value, Stop> {
     match name {
-        "ask" | "ask_url" | "sample" | "roots" => demo_asking::call_tool(call, name).await,
+        "ask" | "ask_both" | "interview" | "ask_url" | "visit_first" | "not_yet" | "sample" | "roots" => {
+            demo_asking::call_tool(call, name, arguments).await
+        }
         _ => demo_tools::call_tool(call, name, arguments).await,
     }
 }
@@ -95,9 +97,34 @@ fn running_tools() -> Vec<Value> {
 }
 
 fn asking_tools() -> Vec<Value> {
+    let seconds = json!({
+        "seconds": { "type": "number", "minimum": 0, "maximum": 3600, "description": "Work after the last answer (default 0)" },
+    });
     vec![
         tool("ask", "Ask", "Asks you for your name with a form, and greets you", Effect::Asks, nothing()),
+        tool("ask_both", "Ask both", "Asks you two things at the same time", Effect::Asks, nothing()),
+        tool(
+            "interview",
+            "Interview",
+            "Asks you three things, one after the other, with progress",
+            Effect::Asks,
+            properties(seconds, &[]),
+        ),
         tool("ask_url", "Ask by URL", "Asks you to visit a page", Effect::Asks, nothing()),
+        tool(
+            "visit_first",
+            "Visit first",
+            "Is refused until you have visited a page, which happens by itself soon after",
+            Effect::Asks,
+            nothing(),
+        ),
+        tool(
+            "not_yet",
+            "Not yet",
+            "Wants to be called again twice, with state and without question",
+            Effect::Reads,
+            nothing(),
+        ),
         tool("sample", "Sample", "Asks the client's model for a haiku", Effect::Asks, nothing()),
         tool("roots", "Roots", "Asks the client for its root directories", Effect::Asks, nothing()),
     ]
@@ -116,7 +143,7 @@ fn observing_tools() -> Vec<Value> {
         tool(
             "counters",
             "Counters",
-            "Counts calls, cancellations and open sessions",
+            "Counts calls, cancellations, what runs now and open sessions",
             Effect::Reads,
             nothing(),
         ),
@@ -125,7 +152,7 @@ fn observing_tools() -> Vec<Value> {
 
 fn changing_tools() -> Vec<Value> {
     let uri = json!({
-        "uri": { "type": "string", "description": "The resource that changes (default demo://counter)" },
+        "uri": { "type": "string", "description": "The resource that changes (default demo://counter), or a part of one" },
     });
     vec![
         tool(

@@ -8,6 +8,8 @@ use crate::demo::wire::Object;
 
 /// The resource that the tool `touch` changes.
 pub(super) const COUNTER: &str = "demo://counter";
+/// A part of it, which changes on its own.
+const LAST: &str = "demo://counter/last";
 const TEXT: &str = "demo://text";
 const BINARY: &str = "demo://binary";
 const ITEM: &str = "demo://item/";
@@ -27,16 +29,22 @@ pub(super) fn prompts() -> Vec<Value> {
             "name": "with_everything", "title": "With everything",
             "description": "A conversation with every kind of content",
         }),
+        json!({
+            "name": "greet_you", "title": "Greet you", "description": "Asks you for your name, and for a greeting for you",
+        }),
     ]
 }
 
+pub(super) fn greeting(whom: &str) -> Value {
+    let text = text_block(format!("Please greet {whom} warmly."));
+    json!({ "description": "A greeting", "messages": [{ "role": "user", "content": text }] })
+}
+
 pub(super) fn get(name: &str, arguments: &Object) -> Value {
-    let message = |role: &str, content: Value| json!({ "role": role, "content": content });
     if name == "greet" {
-        let whom = arguments.get("name").and_then(Value::as_str).unwrap_or_default();
-        let text = text_block(format!("Please greet {whom} warmly."));
-        return json!({ "description": "A greeting", "messages": [message("user", text)] });
+        return greeting(arguments.get("name").and_then(Value::as_str).unwrap_or_default());
     }
+    let message = |role: &str, content: Value| json!({ "role": role, "content": content });
     json!({
         "description": "Every kind of content",
         "messages": [
@@ -79,8 +87,8 @@ pub(super) fn read(server: &Server, uri: &str) -> Option<Value> {
     match uri {
         TEXT => Some(text_resource()),
         BINARY => Some(json!({ "uri": uri, "mimeType": "image/png", "blob": PNG })),
-        COUNTER => {
-            let text = json!({ "touches": server.touches(COUNTER) }).to_string();
+        COUNTER | LAST => {
+            let text = json!({ "touches": server.touches(uri) }).to_string();
             Some(json!({ "uri": uri, "mimeType": "application/json", "text": text }))
         }
         _ => {

@@ -147,6 +147,7 @@ fn counters(call: &Call) -> Value {
     json!({
         "calls": server.counted.calls.load(Ordering::Relaxed),
         "cancelled": server.counted.cancelled.load(Ordering::Relaxed),
+        "running": server.counted.running.load(Ordering::Relaxed),
         "sessions": server.hub.session_count(),
         "listens": server.hub.listen_count(),
         "touches": server.touches(demo_prompts::COUNTER),

@@ -50,6 +50,7 @@ impl FeatureSet {
 
     pub(crate) async fn get_prompt(self, call: &Call, name: &str, arguments: &Object) -> Result<Value, Stop> {
         match self {
+            FeatureSet::Demo if name == "greet_you" => demo_asking::greet_you(call).await,
             FeatureSet::Demo => Ok(demo_prompts::get(name, arguments)),
             FeatureSet::Conformance => conformance_prompts::get(call, name, arguments).await,
         }

@@ -14,14 +14,14 @@ mod url_required;
 
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::code::{INVALID_PARAMS, METHOD_NOT_FOUND};
-use crate::protocol::era::Revision;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::splice::Edit;
 
-pub use answer::{Expecting, answer};
+pub use answer::{Expecting, answer, is_answer};
 pub use inside::{NotPut, puttable};
-pub use url_required::{UrlsNeeded, url_required, urls_needed};
+pub use url_required::{Page, UrlsNeeded, pages_required, url_required, urls_needed};
 
 /// The server that asks, as its settings present it.
 #[derive(Debug, Clone)]
@@ -98,7 +98,8 @@ impl Asking<'_> {
         }
         let mut edit = Edit::of(params);
         edit.remove("task").remove_meta(RELATED_TASK);
-        if progress_token(params).is_some() {
+        // Who answers with another request has no stream for progress.
+        if progress_token(params).is_some() && self.revision.era() == Era::Handshake {
             edit.set_meta("progressToken", self.token.to_string().into_bytes());
         } else {
             edit.remove_meta("progressToken");

@@ -142,6 +142,11 @@ impl<L: Connection> Connections<L> {
         (progress, effects)
     }
 
+    /// Whether there is a place for a connection of this affinity, open or not.
+    pub(super) fn knows(&self, affinity: Affinity) -> bool {
+        self.slots.contains_key(&affinity)
+    }
+
     /// Whether an attempt of that number is awaited.
     pub(super) fn awaits(&self, affinity: Affinity, number: u64) -> bool {
         self.slots.get(&affinity).is_some_and(|slot| slot.awaits(number))
@@ -209,11 +214,15 @@ impl<L: Connection> Connections<L> {
         let Some(slot) = self.slots.get_mut(&affinity).filter(|_| affinity != Affinity::Shared) else {
             return effects;
         };
-        if let Stage::Open { number: ours, link, .. } = &slot.stage
-            && *ours == number
-            && leaving < LEAVING
-        {
-            self.leaving.push((affinity, link.clone()));
+        let Stage::Open { number: ours, link, .. } = &slot.stage else { return effects };
+        let is_over = *ours == number && link.retires_after(Duration::ZERO);
+        if is_over {
+            effects.push(Effect::Close { link: link.clone(), why: "its calls are over" });
+        }
+        if *ours == number && (is_over || leaving < LEAVING) {
+            if !is_over {
+                self.leaving.push((affinity, link.clone()));
+            }
             slot.stage =
                 Stage::Resting { until: now, why: UpstreamError::unavailable("it is being renewed") };
             effects.push(Effect::Forget(affinity));
@@ -236,8 +245,12 @@ impl<L: Connection> Connections<L> {
         effects
     }
 
-    /// Looks for what nobody told: links that ended, sessions that ended, and links that were idle for `limit`.
-    pub(super) fn tick(&mut self, limit: Option<Duration>, now: Instant) -> Vec<Effect<L>> {
+    /// Looks for what nobody told: links that ended, sessions that ended, and links that were idle for their `limit`.
+    pub(super) fn tick(
+        &mut self,
+        limit: impl Fn(Affinity) -> Option<Duration>,
+        now: Instant,
+    ) -> Vec<Effect<L>> {
         let mut effects = Vec::new();
         self.leaving.retain(|(_, link)| {
             let is_over = link.retires_after(Duration::ZERO);
@@ -252,7 +265,7 @@ impl<L: Connection> Connections<L> {
             let Some(slot) = self.slots.get(&affinity) else { continue };
             if slot.client.closed.is_cancelled() {
                 effects.extend(self.release(affinity, "its session ended"));
-            } else if self.retires(affinity, slot, limit) {
+            } else if self.retires(affinity, slot, limit(affinity)) {
                 const WHY: &str = "it was idle";
                 match (affinity, slot.link().cloned()) {
                     (Affinity::Shared, Some(link)) => {

@@ -268,7 +268,7 @@ fn an_end_that_nobody_told_is_noticed_by_the_next_caller_and_by_the_tick() {
         story.settles(client.affinity, 2, wire.clone());
         wire.ended.store(true, Ordering::Relaxed);
         if by_tick {
-            assert_eq!(told(&story.connections.tick(None, story.now)), ["forget"]);
+            assert_eq!(told(&story.connections.tick(|_| None, story.now)), ["forget"]);
         } else {
             let (progress, effects) = story.opens(&client);
             assert_eq!(
@@ -289,12 +289,12 @@ fn the_tick_closes_what_is_idle_and_what_belonged_to_sessions_that_ended() {
     }
     story.follows(&waits);
     ended.closed.cancel();
-    assert_eq!(told(&story.connections.tick(None, story.now)), ["forget", "close ended"]);
+    assert_eq!(told(&story.connections.tick(|_| None, story.now)), ["forget", "close ended"]);
     let limit = Some(Duration::from_secs(30));
-    let mut closed = told(&story.connections.tick(limit, story.now));
+    let mut closed = told(&story.connections.tick(|_| limit, story.now));
     closed.sort_unstable();
     assert_eq!(closed, ["asleep", "close idle", "close shared", "forget", "forget"]);
-    assert!(story.connections.tick(limit, story.now).is_empty(), "who waits for updates stays");
+    assert!(story.connections.tick(|_| limit, story.now).is_empty(), "who waits for updates stays");
 }
 
 #[test]
@@ -323,9 +323,9 @@ fn s_stdio_03_an_idle_shared_connection_sleeps_and_its_era_stays_known() {
     shared.busy.store(true, Ordering::Relaxed);
     story.settles(Affinity::Shared, 1, shared.clone());
     let limit = Some(Duration::from_secs(30));
-    assert!(story.connections.tick(limit, story.now).is_empty(), "not while it is used");
+    assert!(story.connections.tick(|_| limit, story.now).is_empty(), "not while it is used");
     shared.busy.store(false, Ordering::Relaxed);
-    assert_eq!(told(&story.connections.tick(limit, story.now)), ["forget", "close shared", "asleep"]);
+    assert_eq!(told(&story.connections.tick(|_| limit, story.now)), ["forget", "close shared", "asleep"]);
     assert!(story.connections.ended(Affinity::Shared, 1, story.now).is_empty(), "its end is no failure");
     assert!(story.connections.due(Affinity::Shared, story.now).is_empty(), "nor is it opened by itself");
 
@@ -367,13 +367,19 @@ fn s_elic_11_a_link_in_doubt_is_left_to_its_last_calls() {
     assert_eq!(doubted(&mut story, users.affinity, 2), ["forget"]);
     assert_eq!(doubted(&mut story, users.affinity, 2), [""; 0], "once");
     assert_eq!(story.opens(&users).1, ["attempt 3"], "no rest: nothing has failed");
-    assert_eq!(story.settles(users.affinity, 3, Wire::named("new")), ["use new"]);
-    assert_eq!(told(&story.connections.tick(None, story.now)), [""; 0], "it has a call");
+    let new = Wire::named("new");
+    new.busy.store(true, Ordering::Relaxed);
+    assert_eq!(story.settles(users.affinity, 3, new), ["use new"]);
+    assert_eq!(told(&story.connections.tick(|_| None, story.now)), [""; 0], "it has a call");
     old.busy.store(false, Ordering::Relaxed);
-    assert_eq!(told(&story.connections.tick(None, story.now)), ["close old"]);
-    assert_eq!(told(&story.connections.tick(None, story.now)), [""; 0]);
+    assert_eq!(told(&story.connections.tick(|_| None, story.now)), ["close old"]);
+    assert_eq!(told(&story.connections.tick(|_| None, story.now)), [""; 0]);
 
     assert_eq!(doubted(&mut story, users.affinity, 3), ["forget"]);
     let effects = story.connections.release(users.affinity, "its session ended");
     assert_eq!(told(&effects), ["close new"], "it ends with its users");
+
+    story.opens(&users);
+    story.settles(users.affinity, 4, Wire::named("free"));
+    assert_eq!(doubted(&mut story, users.affinity, 4), ["close free", "forget"], "nothing is left to end");
 }

@@ -121,6 +121,15 @@ export function makeServer(hang_up = () => {}) {
       return said({ uses: uses.map((use) => [use.name, use.input.what]), stop: first.stopReason, last: last.content });
     },
 
+    // Two questions in one call, the second from the first answer.
+    plan: async (_, extra) => {
+      const requestedSchema = { type: 'object', properties: { place: { type: 'string' } }, required: ['place'] };
+      const { content } = await server.elicitInput({ message: 'Where to?', requestedSchema }, related(extra));
+      const messages = [{ role: 'user', content: { type: 'text', text: `How to get to ${content.place}?` } }];
+      const how = await server.createMessage({ messages, maxTokens: 50 }, related(extra));
+      return said(`${content.place} ${how.content.text}`);
+    },
+
     // A question that a person may refuse, and that asks for more than it should get.
     peek: async (_, extra) => {
       const messages = [{ role: 'user', content: { type: 'text', text: 'What do the others say?' } }];

@@ -35,6 +35,30 @@ impl Expecting {
     }
 }
 
+/// Whether this can be an answer: of the shape that the newest revision gives it (S-MRTR-09).
+pub fn is_answer(expecting: Expecting, raw: &Bytes) -> bool {
+    let Ok(result) = Object::parse(raw.clone(), Limits::NONE) else { return false };
+    let is_object = |key: &str| result.get(key).is_some_and(|value| value.starts_with(b"{"));
+    match expecting {
+        Expecting::Form | Expecting::Visit => {
+            let known = matches!(result.text("action").as_deref(), Some("accept" | "decline" | "cancel"));
+            known && (result.get("content").is_none() || is_object("content"))
+        }
+        Expecting::Message => {
+            let content = result.get("content");
+            let is_content = content.is_some_and(|raw| raw.starts_with(b"{") || raw.starts_with(b"["));
+            is_content && result.text("role").is_some() && result.text("model").is_some()
+        }
+        Expecting::Roots => {
+            let roots = result.share("roots").and_then(|roots| elements(&roots, Limits::NONE).ok());
+            let is_root = |raw: &Bytes| {
+                Object::parse(raw.clone(), Limits::NONE).is_ok_and(|root| root.text("uri").is_some())
+            };
+            roots.is_some_and(|roots| roots.iter().all(is_root))
+        }
+    }
+}
+
 /// The client's result for a server that speaks `revision`, or code and text of the error that it gets instead.
 pub fn answer(
     expecting: Expecting,

@@ -2,7 +2,7 @@
 
 use super::{Asked, Asking, Mint, invalid, written};
 use crate::protocol::code::INTERNAL_ERROR;
-use crate::protocol::era::Revision;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::{Limits, Object, elements, quote};
 use crate::protocol::splice::Edit;
 
@@ -49,6 +49,12 @@ impl Asking<'_> {
         if !self.capabilities.elicitation_url() {
             return Err(invalid("the client did not declare url elicitation"));
         }
+        if self.revision.era() == Era::Stateless {
+            // Its clients know the question by the key under which they answer it.
+            web_address(params)?;
+            edit.remove("elicitationId");
+            return Ok(());
+        }
         edit.set_text("elicitationId", &mapped_id(params, mint)?);
         Ok(())
     }
@@ -56,15 +62,21 @@ impl Asking<'_> {
 
 /// The gateway's identifier for a URL elicitation that may be passed on.
 pub(super) fn mapped_id(elicitation: &Object, mint: &mut Mint<'_>) -> Result<String, Asked> {
-    let url = elicitation.text("url").ok_or(invalid("url must be a string"))?;
-    if !is_web_address(&url) {
-        return Err(invalid("url must be an http or https address"));
-    }
+    web_address(elicitation)?;
     let original = elicitation.text("elicitationId").ok_or(invalid("elicitationId must be a string"))?;
     if original.len() > LONGEST_ID {
         return Err(invalid("elicitationId is too long"));
     }
     mint(&original).ok_or(Asked::Refused(INTERNAL_ERROR, "no identifier can be made"))
+}
+
+/// Whether it leads to a page that may be shown.
+pub(super) fn web_address(elicitation: &Object) -> Result<(), Asked> {
+    let url = elicitation.text("url").ok_or(invalid("url must be a string"))?;
+    match is_web_address(&url) {
+        true => Ok(()),
+        false => Err(invalid("url must be an http or https address")),
+    }
 }
 
 /// Only what a browser shows as a page: other schemes run programs or reach into the client's machine (S-ELIC-07).

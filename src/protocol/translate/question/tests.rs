@@ -339,3 +339,67 @@ fn s_elic_09_the_error_names_pages_by_identifiers_of_the_gateway() {
     let needed = urls_needed(&object(&error(&format!("{},{linked}", page("https://a")))));
     assert_eq!(needed.messages, ["m"]);
 }
+
+#[test]
+fn s_mrtr_02_a_question_to_a_stateless_client_names_no_identifier_of_another_hop() {
+    const V26: Revision = Revision::V2026_07_28;
+    let page = put(ask(V26, EVERYTHING, "elicitation/create", PAGE));
+    assert!(!page.contains("elicitationId") && page.contains(r#""mode":"url""#), "{page}");
+    let unnamed = r#"{"mode":"url","message":"m","url":"https://a"}"#;
+    put(ask(V26, EVERYTHING, "elicitation/create", unnamed));
+    let unsafe_page = r#"{"mode":"url","message":"m","url":"javascript:alert(1)","elicitationId":"i"}"#;
+    assert_eq!(code(&ask(V26, EVERYTHING, "elicitation/create", unsafe_page)), -32602);
+    let with = r#"{"_meta":{"progressToken":"theirs","a/b":1},"task":{"ttl":1}}"#;
+    assert_eq!(put(ask(V26, EVERYTHING, "roots/list", with)), r#"{"_meta":{"a/b":1}}"#);
+    let form = put(ask(V26, EVERYTHING, "elicitation/create", FORM));
+    assert!(form.contains(r#""switchyard/server":"Files""#), "{form}");
+    assert_eq!(code(&ask(V26, r#"{"elicitation":{}}"#, "elicitation/create", PAGE)), -32602);
+    assert_eq!(code(&ask(V26, r#"{"sampling":{}}"#, "elicitation/create", FORM)), -32601);
+}
+
+#[test]
+fn s_mrtr_09_an_answer_has_the_shape_of_its_question() {
+    let rows = [
+        (Expecting::Form, r#"{"action":"accept","content":{"a":1}}"#, true),
+        (Expecting::Form, r#"{"action":"decline"}"#, true),
+        (Expecting::Form, r#"{"action":"maybe"}"#, false),
+        (Expecting::Form, r#"{"action":"accept","content":[1]}"#, false),
+        (Expecting::Form, r#"{"content":{}}"#, false),
+        (Expecting::Visit, r#"{"action":"cancel"}"#, true),
+        (Expecting::Visit, "null", false),
+        (
+            Expecting::Message,
+            r#"{"role":"assistant","model":"m","content":{"type":"text","text":"t"}}"#,
+            true,
+        ),
+        (Expecting::Message, r#"{"role":"assistant","model":"m","content":[]}"#, true),
+        (Expecting::Message, r#"{"role":"assistant","content":{"type":"text","text":"t"}}"#, false),
+        (Expecting::Message, r#"{"action":"accept"}"#, false),
+        (Expecting::Roots, r#"{"roots":[]}"#, true),
+        (Expecting::Roots, r#"{"roots":[{"uri":"file:///a"}]}"#, true),
+        (Expecting::Roots, r#"{"roots":[7]}"#, false),
+        (Expecting::Roots, r#"{"roots":null}"#, false),
+        (Expecting::Roots, "12345", false),
+        (Expecting::Roots, "[]", false),
+    ];
+    for (expecting, text, fits) in rows {
+        assert_eq!(is_answer(expecting, &Bytes::from_static(text.as_bytes())), fits, "{expecting:?} {text}");
+    }
+}
+
+#[test]
+fn s_elic_09_pages_for_a_stateless_client_keep_their_identifiers_behind() {
+    let error = |pages: &str| {
+        object(&format!(r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{pages}]}}}}"#))
+    };
+    let good = r#"{"mode":"url","elicitationId":"e1","url":"https://a","message":"m"}"#;
+    let pages = pages_required(&asker(), &error(good)).expect("it can be shown");
+    assert_eq!(pages[0].id, "e1");
+    assert_eq!(
+        String::from_utf8(pages[0].params.clone()).expect("UTF-8"),
+        r#"{"mode":"url","url":"https://a","message":"[Files] m","_meta":{"switchyard/server":"Files"}}"#
+    );
+    for bad in ["", "7", &good.replace("https://a", "file:///a"), &good.replace("\"url\",", "\"form\",")] {
+        assert_eq!(pages_required(&asker(), &error(bad)), None, "{bad}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Error `-32042`: a call that waits for pages to be visited first (S-ELIC-09).
 
-use super::elicitation::mapped_id;
+use super::elicitation::{mapped_id, web_address};
 use super::{Asker, Mint, written};
 use crate::protocol::json::{Limits, Object, elements};
 use crate::protocol::splice::Edit;
@@ -44,6 +44,35 @@ pub fn url_required(asker: &Asker, error: &Object, mint: &mut Mint<'_>) -> Optio
     write_array(pages.iter().map(|page| &page[..]), &mut array);
     let data = written(Edit::of(&data).set("elicitations", array));
     Some(written(Edit::of(error).set("data", data)))
+}
+
+/// A page to be visited before the call is made again, as a question to a stateless client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// By which the server says that it was completed.
+    pub id: String,
+    /// Parameters of `elicitation/create`, without that.
+    pub params: Vec<u8>,
+}
+
+/// The pages of such an error for a client that opens URLs and answers by other requests; `None` as for [`url_required`].
+pub fn pages_required(asker: &Asker, error: &Object) -> Option<Vec<Page>> {
+    let data = error.object("data")?;
+    let pages = elements(&data.share("elicitations")?, Limits::NONE).ok()?;
+    if pages.is_empty() || pages.len() > PAGES {
+        return None;
+    }
+    let page = |raw: &bytes::Bytes| {
+        let page = Object::parse(raw.clone(), Limits::NONE).ok()?;
+        let (message, id) = (page.text("message")?, page.text("elicitationId")?.into_owned());
+        web_address(&page).ok().filter(|()| page.text("mode").as_deref() == Some("url"))?;
+        let mut edit = Edit::of(&page);
+        edit.remove("task").remove("elicitationId").remove_meta("progressToken");
+        asker.mark_message(&message, &mut edit);
+        asker.mark(&mut edit);
+        Some(Page { id, params: written(&edit) })
+    };
+    pages.iter().map(page).collect()
 }
 
 /// What can be told of such an error to a client that opens no URLs.
