@@ -16,9 +16,10 @@
 //! | [`upstream`] | connections to MCP servers, in both eras | config, telemetry, auth, policy |
 //! | [`catalog`] | public names, merged lists, their one writer | config, telemetry, store, policy, upstream |
 //! | [`session`] | clients of the handshake era: sessions, their streams, what they are asked and told | config, auth, store, upstream (callers, their events, its messages) |
+//! | [`listening`] | clients of the stateless era that listen: what each has to be told | config, auth, session (public names of resources), upstream (callers, its messages) |
 //! | [`dispatch`] | the story of each method | config, telemetry, store, auth, policy, upstream, catalog |
 //! | [`parked`] | calls that wait for answers of clients without a session | config, auth, upstream, dispatch |
-//! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, dispatch, parked |
+//! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, listening, dispatch, parked |
 //! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch, downstream |
 //! | [`gateway`] | assembly: checked settings in, running gateway out | all above |
 //! | [`commands`] | what the binary's verbs do | config, telemetry, upstream, gateway, demo |
@@ -53,6 +54,7 @@ pub mod demo;
 pub mod dispatch;
 pub mod downstream;
 pub mod gateway;
+pub mod listening;
 pub mod names;
 pub mod parked;
 pub mod policy;

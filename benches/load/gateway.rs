@@ -16,13 +16,16 @@ use crate::caller::{Caller, Era, Target};
 use crate::process::ProcessTree;
 use crate::scratch::Scratch;
 
+/// As many tools as there are.
+pub(crate) const SOME: usize = usize::MAX;
+
 /// One entry of `servers`.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     /// Its key, and so the prefix of its tools.
     pub(crate) name: String,
-    /// Its endpoint.
-    pub(crate) url: String,
+    /// How it is reached, as the configuration says it.
+    pub(crate) reached: String,
     /// The revision it is pinned to.
     pub(crate) revision: &'static str,
 }
@@ -36,7 +39,14 @@ impl Server {
         number: usize,
         revision: &'static str,
     ) -> Self {
-        Server { name: name.to_owned(), url: format!("http://{upstream}/{tools}/{number}/mcp"), revision }
+        let reached = format!("url: \"http://{upstream}/{tools}/{number}/mcp\"");
+        Server { name: name.to_owned(), reached, revision }
+    }
+
+    /// The demo server, a child of the gateway.
+    pub(crate) fn demo(name: &str, revision: &'static str) -> Self {
+        let reached = "command: \"${exe}\", args: [demo-server]".to_owned();
+        Server { name: name.to_owned(), reached, revision }
     }
 }
 
@@ -111,8 +121,8 @@ pub(crate) fn terminate(child: &Child) {
 
 fn configuration(servers: &[Server]) -> String {
     let mut text = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nservers:\n".to_owned();
-    for Server { name, url, revision } in servers {
-        text.push_str(&format!("  {name}: {{ url: \"{url}\", protocol: \"{revision}\" }}\n"));
+    for Server { name, reached, revision } in servers {
+        text.push_str(&format!("  {name}: {{ {reached}, protocol: \"{revision}\" }}\n"));
     }
     text
 }
@@ -136,7 +146,7 @@ async fn ready(child: &mut Child, tools: usize) -> Result<(Target, ProcessTree)>
     loop {
         let mut caller = Caller::open(&target, Era::Stateless, 0).await?;
         let listed = caller.list().await?.0.len();
-        if listed == tools {
+        if listed == tools || (tools == SOME && listed > 0) {
             break;
         }
         ensure!(listed < tools, "{listed} tools are listed instead of {tools}");

@@ -11,6 +11,7 @@
 //! memory     start, idle sessions, large results; opening and closing sessions
 //! lists      merged list against a static body
 //! growth     ten times the tools, servers, sessions
+//! listens    streams of changes: memory of idle ones, one change told to all
 //! allocations  heap blocks per call
 //! report     table, JSON, budgets
 //! drive      the closed loop        caller   one client, checking its answers
@@ -25,6 +26,7 @@ mod calls;
 mod drive;
 mod gateway;
 mod growth;
+mod listens;
 mod lists;
 mod memory;
 mod nginx;
@@ -92,6 +94,7 @@ enum Section {
     Memory,
     Lists,
     Growth,
+    Listens,
     Allocations,
 }
 
@@ -158,6 +161,9 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
     }
     if wanted(Section::Growth) {
         attempt(growth::measure(&bench, &mut report).await, "growth", &mut report);
+    }
+    if wanted(Section::Listens) {
+        attempt(listens::measure(&bench, &mut report).await, "streams of changes", &mut report);
     }
     if wanted(Section::Allocations) && !bench.quick {
         attempt(allocations::measure(&bench, &mut report).await, "allocations", &mut report);

@@ -101,6 +101,16 @@ impl Connection {
         }
     }
 
+    /// Reads one chunk of a body that may have no end into `chunk`, which is emptied first.
+    pub(crate) async fn chunk(&mut self, chunk: &mut Vec<u8>) -> io::Result<()> {
+        chunk.clear();
+        let line = self.line().await?;
+        let size = usize::from_str_radix(line.trim(), 16).map_err(|_| broken("bad chunk size"))?;
+        self.take(size, chunk).await?;
+        self.line().await?;
+        if size == 0 { Err(broken("the stream has ended")) } else { Ok(()) }
+    }
+
     fn unread(&self) -> &[u8] {
         &self.buffer[self.start..]
     }

@@ -22,8 +22,8 @@ use super::messages::ListAgain;
 use super::progress::Progress;
 use crate::config::bounds::Bounds;
 use crate::names::UpstreamName;
-use crate::protocol::era::Era;
 use crate::upstream::fleet::Fleet;
+use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::messages::{ListKind as ChangedList, NewsKind, UpstreamNews};
 use crate::upstream::probe::Facts;
 
@@ -95,7 +95,7 @@ impl Refresher {
         let soon = Instant::now() + self.bounds.relist_every / 4;
         let is_awaited = (self.is_awaited)();
         for upstream in self.fleet.iter() {
-            let is_silent = upstream.facts().is_some_and(|facts| !notifies(&facts));
+            let is_silent = upstream.facts().is_some_and(|facts| !notifies(upstream, &facts));
             let Some(progress) = self.progress.get(upstream.name()) else { continue };
             let was_asked = || progress.fetched().is_some_and(|then| self.catalogue.was_asked_since(then));
             if upstream.is_idle() || !is_silent || !(is_awaited || was_asked()) {
@@ -139,12 +139,12 @@ fn jitter() -> f64 {
     getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
 }
 
-fn notifies(facts: &Facts) -> bool {
+fn notifies(upstream: &UpstreamHandle, facts: &Facts) -> bool {
     let all = ["tools", "prompts", "resources"].into_iter().all(|feature| {
         !facts.capabilities.offers(feature) || facts.capabilities.flag(feature, "listChanged")
     });
-    // The stateless era tells changes on a listen stream, which this release does not open.
-    all && facts.revision.era() == Era::Handshake
+    // One that is not heard now, or does not honour what it declared, has nobody to tell.
+    all && upstream.hears_lists()
 }
 
 fn kinds(changed: ChangedList) -> &'static [ListKind] {

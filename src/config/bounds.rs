@@ -75,6 +75,10 @@ pub struct Bounds {
     pub session_idle: Duration,
     /// Sessions held at once, 10,000; HTTP 503 with `Retry-After`.
     pub sessions: usize,
+    /// Streams of changes (`subscriptions/listen`) open at once, 20,000; `overloaded`.
+    pub listens: usize,
+    /// Streams of changes of one principal, 10,000; `overloaded`.
+    pub principal_listens: usize,
     /// Calls in flight of one session, 256; `overloaded`.
     pub session_calls: usize,
     /// Waiting for a client's answer to a server-initiated request, 10 min; `cancel` towards the upstream.
@@ -165,6 +169,8 @@ impl Default for Bounds {
             first_message: seconds(30),
             session_idle: seconds(30 * 60),
             sessions: 10_000,
+            listens: 20_000,
+            principal_listens: 10_000,
             session_calls: 256,
             input_timeout: seconds(10 * 60),
             input_rounds: 16,

@@ -22,6 +22,12 @@ pub enum Failure {
         /// The URI asked for.
         uri: String,
     },
+    /// No server tells of updates of this resource; the URI is the caller's.
+    #[error("updates of this resource are not told")]
+    NotSubscribable {
+        /// The URI asked for.
+        uri: String,
+    },
     /// A completion for something that does not exist.
     #[error("unknown completion reference")]
     UnknownReference,

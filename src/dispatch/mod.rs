@@ -8,6 +8,7 @@ mod failure;
 mod forward;
 mod introduce;
 mod list;
+mod listen;
 mod pages_visited;
 mod prompt;
 mod reading;
@@ -25,6 +26,7 @@ use tracing::Span;
 
 pub use failure::Failure;
 pub use introduce::Introduction;
+pub use listen::{Following, Follows};
 use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
 pub use rounds::RoundRules;
@@ -212,7 +214,8 @@ impl Switchboard {
             | Method::Ping
             | Method::Subscribe
             | Method::Unsubscribe
-            | Method::SetLevel => Err(Failure::NotOffered(method.name())),
+            | Method::SetLevel
+            | Method::Listen => Err(Failure::NotOffered(method.name())),
         }
     }
 

@@ -78,7 +78,6 @@ impl Switchboard {
         let uri = uri_of(call)?;
         let view = self.view_with(&call.client, |view| view.resolve_uri(CALLER, &uri).is_some()).await?;
         let route = view.resolve_uri(CALLER, &uri).ok_or_else(|| not_found(&uri))?;
-        // Stateless upstreams have no such request; following their resources needs their listen stream.
         let offered =
             self.upstreams.get(route.upstream).is_some_and(|upstream| upstream.can_subscribe(&call.client));
         if !offered {
@@ -120,6 +119,10 @@ impl Switchboard {
         self.change_subscription(call, Method::Unsubscribe, subscription).await
     }
 
+    fn subscribes_by_listening(&self, upstream: &UpstreamName) -> bool {
+        self.upstreams.get(upstream).is_some_and(|upstream| upstream.subscribes_by_listening())
+    }
+
     async fn change_subscription(
         &self,
         call: &Call,
@@ -141,6 +144,9 @@ impl Switchboard {
         };
         match self.forward(call, leg).await? {
             Answer::Result(_) => Ok(Subscribing::Accepted),
+            Answer::Error(_) if self.subscribes_by_listening(upstream) => {
+                Err(Failure::NotSubscribable { uri: public.clone() })
+            }
             Answer::Error(error) if error.code == METHOD_NOT_FOUND => Err(Failure::NotOffered(method.name())),
             Answer::Error(mut error) => {
                 if is_not_found(&error) {

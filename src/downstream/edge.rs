@@ -12,6 +12,7 @@ use super::sse_transport::Pipes;
 use crate::auth::principal::Principal;
 use crate::config::Settings;
 use crate::dispatch::Switchboard;
+use crate::listening::Hub;
 use crate::names::ProfileName;
 use crate::parked::{PagesToVisit, ParkedCalls};
 use crate::protocol::capability::ClientCapabilities;
@@ -24,6 +25,8 @@ use crate::upstream::call::{Affinity, Client};
 pub struct Edge {
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) sessions: Arc<SessionTable>,
+    /// Stateless clients that listen.
+    pub(super) hub: Arc<Hub>,
     pub(super) guard: Guard,
     pub(super) settings: Arc<Settings>,
     /// Callers without a session, by endpoint: nothing of one request is remembered for the next (S-SESS-07).
@@ -43,7 +46,12 @@ pub struct Edge {
 
 impl Edge {
     /// For these settings.
-    pub fn new(settings: Arc<Settings>, switchboard: Arc<Switchboard>, sessions: Arc<SessionTable>) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        switchboard: Arc<Switchboard>,
+        sessions: Arc<SessionTable>,
+        hub: Arc<Hub>,
+    ) -> Self {
         let endpoints =
             std::iter::once(None).chain(settings.profiles.iter().map(|profile| Some(profile.name.clone())));
         let stateless_clients =
@@ -51,6 +59,7 @@ impl Edge {
         Edge {
             switchboard,
             sessions,
+            hub,
             guard: Guard::new(&settings.listen),
             stateless_clients,
             parked: ParkedCalls::new(&settings.bounds),
@@ -86,6 +95,12 @@ impl Edge {
     /// Streams end and no new sessions are opened from now on.
     pub fn begin_drain(&self) {
         self.draining.cancel();
+        self.hub.end_all();
+    }
+
+    /// Streams of changes whose end was not said yet.
+    pub fn listens_open(&self) -> usize {
+        self.hub.len()
     }
 
     /// Resolves when no new sessions are opened any more.

@@ -87,21 +87,26 @@ fn opening(
     let client = request.params.object("clientInfo").unwrap_or_else(Object::empty);
     let capabilities = request.params.object("capabilities").unwrap_or_else(Object::empty);
     let name = client.text("name").unwrap_or_default();
-    let (catalogue, endpoint) = (edge.switchboard.catalogue.clone(), profile.cloned());
-    let public_uris = PublicUris::new(move |upstream, uri| {
-        let view = catalogue.view(endpoint.as_ref().map(ProfileName::as_str))?;
-        view.public_uri(CALLER, upstream, uri)
-    });
     Opening {
         revision,
         profile: profile.cloned(),
         capabilities: ClientCapabilities::of(&capabilities, revision),
         client_name: name.chars().take(LONGEST_CLIENT_NAME).collect::<String>().into(),
-        public_uris,
+        public_uris: public_uris(edge, profile.cloned()),
         pipe,
     }
 }
 
+/// How an endpoint shows resources.
+pub(super) fn public_uris(edge: &Edge, endpoint: Option<ProfileName>) -> PublicUris {
+    let catalogue = edge.switchboard.catalogue.clone();
+    PublicUris::new(move |upstream, uri| {
+        let view = catalogue.view(endpoint.as_ref().map(ProfileName::as_str))?;
+        view.public_uri(CALLER, upstream, uri)
+    })
+}
+
+/// Everything the gateway can serve, whichever upstreams are there now: a session learns of no more later.
 fn result(revision: Revision, introduction: &Introduction) -> String {
     format!(
         r#"{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}"#,

@@ -21,6 +21,7 @@ mod in_session;
 mod initialize;
 mod input_required;
 mod large_body;
+mod listen;
 mod parking;
 mod pipe;
 mod pump;

@@ -19,6 +19,7 @@ use super::exchange::Finished;
 use super::http::VERSION_KEY;
 use super::in_session::{self, Arrival, Begun, not_admitted};
 use super::initialize::{self, NotInitialized};
+use super::listen::{self, OnPipe};
 use super::pump::{Outlet, Pump};
 use super::respond;
 use super::stateless;
@@ -28,6 +29,7 @@ use crate::protocol::code::INVALID_REQUEST;
 use crate::protocol::frame::{Frame, Notification, Request, RequestId};
 use crate::protocol::json::Object;
 use crate::protocol::message;
+use crate::protocol::method::Method;
 use crate::session::stream::{Stream, StreamReader, Weight};
 use crate::session::{Admission, InFlightTable, LastUse, SessionHandle};
 use crate::telemetry::spans::Transport;
@@ -185,6 +187,9 @@ impl Pipe {
             Err(refused) => return self.say(not_admitted(&request.id, refused)),
         };
         let arrival = self.arrival(&request, trace);
+        if stateless && &*request.method == Method::Listen.name() {
+            return self.listen(edge, &request, arrival.trace, admission);
+        }
         let begun = match session {
             Some(session) if !stateless => in_session::begin(edge, &session, request, arrival).await,
             _ => stateless::begin(edge, self.profile(), request, arrival),
@@ -195,6 +200,22 @@ impl Pipe {
                 drop(admission);
                 self.say(refusal)
             }
+        }
+    }
+
+    fn listen(
+        &self,
+        edge: &Data<Edge>,
+        request: &Request,
+        trace: TraceContext,
+        admission: Admission,
+    ) -> Taken {
+        let on = OnPipe { stream: Arc::clone(&self.stream), left: self.left.clone(), admission };
+        let listens = stateless::check_listen(edge, request)
+            .and_then(|revision| listen::serve_on_pipe(edge, on, request, revision, trace));
+        match listens {
+            Ok(()) => Taken::Yes,
+            Err(refusal) => self.say(refusal),
         }
     }
 

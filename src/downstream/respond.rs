@@ -179,6 +179,9 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
             let code = if stateless { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
             (code, StatusCode::OK, Some(format!(r#"{{"uri":{}}}"#, quote(uri))))
         }
+        Failure::NotSubscribable { uri } => {
+            (INVALID_PARAMS, StatusCode::OK, Some(format!(r#"{{"uri":{}}}"#, quote(uri))))
+        }
         Failure::UnknownEndpoint => (INVALID_REQUEST, StatusCode::NOT_FOUND, None),
         Failure::NotDeclared => {
             (METHOD_NOT_FOUND, if stateless { StatusCode::NOT_FOUND } else { StatusCode::OK }, None)

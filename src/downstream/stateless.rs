@@ -19,6 +19,7 @@ use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
 use super::initialize::{instructions, server_info};
 use super::input_required::{self, Asked, Brought};
+use super::listen;
 use super::parking::Parking;
 use super::respond::{self, Addressee};
 use super::telling::Telling;
@@ -191,7 +192,11 @@ fn names_of(served: &ServedRevisions) -> String {
 
 async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
     let trace = inbound.trace(&request.params);
-    let begun = check(inbound.edge, Some(inbound), &request).and_then(|checked| {
+    let checked = check(inbound.edge, Some(inbound), &request);
+    if let Ok(Checked { method: Method::Listen, revision, .. }) = checked {
+        return listen::serve(inbound, &request, revision, trace).await;
+    }
+    let begun = checked.and_then(|checked| {
         let arrival = Arrival { trace, transport: Transport::Http, streams: true };
         work(inbound.edge, inbound.profile.as_ref(), request, checked, arrival)
     });
@@ -208,6 +213,11 @@ async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
         framing: Framing::plain(bounds),
     };
     exchange.run(work).await
+}
+
+/// Checks a request to listen that came without headers, and gives its revision.
+pub(super) fn check_listen(edge: &Edge, request: &Request) -> Result<Revision, Finished> {
+    check(edge, None, request).map(|checked| checked.revision)
 }
 
 /// Checks a request that came without headers, and makes its work.

@@ -1,10 +1,11 @@
-//! Tells sessions that what they see has changed.
+//! Tells sessions, and stateless clients that listen, that what they see has changed.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 
 use crate::catalog::messages::CatalogueChanged;
+use crate::listening::{Hub, Lists};
 use crate::session::SessionTable;
 use crate::session::messages::ListsChanged;
 
@@ -13,6 +14,7 @@ pub(super) const MAILBOX: usize = 64;
 
 pub(super) struct Announcer {
     pub(super) sessions: Arc<SessionTable>,
+    pub(super) hub: Arc<Hub>,
 }
 
 impl Actor for Announcer {
@@ -31,6 +33,12 @@ impl Handler<CatalogueChanged> for Announcer {
                 templates: view.templates,
             };
             self.sessions.lists_changed(view.profile.as_ref(), lists);
+            let lists = Lists::of([
+                (view.tools, Lists::TOOLS),
+                (view.prompts, Lists::PROMPTS),
+                (view.resources || view.templates, Lists::RESOURCES),
+            ]);
+            self.hub.lists_changed(view.profile.as_ref(), lists);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
 use crate::dispatch::{RoundRules, Switchboard};
 use crate::downstream::Edge;
+use crate::listening::Hub;
 use crate::policy::Policy;
 use crate::session::SessionTable;
 use crate::store::seal::Sealer;
@@ -43,8 +44,10 @@ impl Assembly {
         // Cursors and event ids live as long as the process until keys can be configured.
         let sealer = Arc::new(Sealer::ephemeral().context("no randomness for keys")?);
         let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer));
+        let hub = Hub::new(bounds);
         let fleet = Arc::new(fleet(&settings)?);
-        let (catalogue, news) = start_catalogue(&engine, &settings, Arc::clone(&sealer), &sessions, &fleet)?;
+        let told = (&sessions, &hub);
+        let (catalogue, news) = start_catalogue(&engine, &settings, Arc::clone(&sealer), told, &fleet)?;
         let switchboard = Arc::new(Switchboard {
             catalogue: catalogue.clone(),
             policy: Policy::default(),
@@ -61,7 +64,7 @@ impl Assembly {
             unsaid_ttl: bounds.list_ttl,
             longest_kept: bounds.cache_age,
         });
-        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions)));
+        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub));
         Ok(Assembly { settings, fleet, catalogue, sessions, edge, engine })
     }
 
@@ -85,13 +88,13 @@ fn start_catalogue(
     engine: &Arbiter,
     settings: &Arc<Settings>,
     sealer: Arc<Sealer>,
-    sessions: &Arc<SessionTable>,
+    (sessions, hub): (&Arc<SessionTable>, &Arc<Hub>),
     fleet: &Arc<Fleet>,
 ) -> anyhow::Result<(CatalogueHandle, Recipient<UpstreamNews>)> {
-    let table = Arc::clone(sessions);
+    let (table, hub) = (Arc::clone(sessions), Arc::clone(hub));
     let announcer = Announcer::start_in_arbiter(&engine.handle(), move |ctx| {
         ctx.set_mailbox_capacity(announcer::MAILBOX);
-        Announcer { sessions: table }
+        Announcer { sessions: table, hub }
     });
     let catalogue =
         CatalogueHandle::start_on(&engine.handle(), settings, sealer, announcer.recipient(), KEEP_LOST);

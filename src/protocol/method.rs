@@ -33,6 +33,8 @@ pub enum Method {
     Complete,
     /// `logging/setLevel`
     SetLevel,
+    /// `subscriptions/listen`
+    Listen,
 }
 
 struct Row {
@@ -54,7 +56,7 @@ const fn row(
     Row { method, name, handshake, stateless, target }
 }
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 15] = [
     row(Method::CallTool, "tools/call", true, true, Some("name")),
     row(Method::ListTools, "tools/list", true, true, None),
     row(Method::ReadResource, "resources/read", true, true, Some("uri")),
@@ -69,6 +71,7 @@ const ROWS: [Row; 14] = [
     row(Method::Subscribe, "resources/subscribe", true, false, None),
     row(Method::Unsubscribe, "resources/unsubscribe", true, false, None),
     row(Method::SetLevel, "logging/setLevel", true, false, None),
+    row(Method::Listen, "subscriptions/listen", false, true, None),
 ];
 
 impl Method {

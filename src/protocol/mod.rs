@@ -8,6 +8,7 @@ pub mod batch;
 pub mod caching;
 pub mod capability;
 pub mod code;
+pub mod covering;
 pub mod digest;
 pub mod era;
 pub mod failure;

@@ -42,8 +42,8 @@ struct Told {
 impl Told {
     /// On the streams of their session.
     const IN_SESSIONS: Told = Told { lists: true, updates: true };
-    /// On a stream of `subscriptions/listen`, once that is served: both flags stand for it.
-    const BY_LISTENING: Told = Told { lists: false, updates: false };
+    /// On the streams of `subscriptions/listen`.
+    const BY_LISTENING: Told = Told { lists: true, updates: true };
 }
 
 impl Offered {

@@ -45,7 +45,8 @@ impl PublicUris {
         PublicUris(Arc::new(public))
     }
 
-    pub(super) fn of(&self, upstream: &UpstreamName, uri: &str) -> String {
+    /// What clients call that resource.
+    pub fn of(&self, upstream: &UpstreamName, uri: &str) -> String {
         (self.0)(upstream, uri).unwrap_or_else(|| uri.to_owned())
     }
 }

@@ -14,6 +14,7 @@ use super::streams::Streams;
 use super::untold::{News, Untold};
 use crate::names::UpstreamName;
 use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::covering::{covers, shown_as};
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
@@ -212,10 +213,8 @@ impl State {
         // Under each kind of name by which the client follows it: as the endpoint shows it, or wrapped.
         let mut told: Vec<String> = Vec::new();
         for (public, subscription) in covering {
-            let shown = match public.strip_suffix(&*subscription.local) {
-                Some("") | None => self.public_uris.of(upstream, &uri),
-                Some(wrapping) => format!("{wrapping}{uri}"),
-            };
+            let as_shown = |uri: &str| self.public_uris.of(upstream, uri);
+            let shown = shown_as(public, &subscription.local, &uri, as_shown);
             if !told.contains(&shown) {
                 told.push(shown);
             }
@@ -297,15 +296,6 @@ impl State {
 
     pub(super) fn subscriptions(&self) -> usize {
         self.subscriptions.len()
-    }
-}
-
-/// A subscription covers its resource and what lies below it (S-RES-08).
-fn covers(subscribed: &str, updated: &str) -> bool {
-    match updated.strip_prefix(subscribed) {
-        Some("") => true,
-        Some(rest) => subscribed.ends_with('/') || rest.starts_with(['/', '?', '#']),
-        None => false,
     }
 }
 

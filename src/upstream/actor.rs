@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use super::connections::{Connections, Effect, Opened};
 use super::error::UpstreamError;
 use super::follow::{let_go, renew};
 use super::link::{Link, Reports};
+use super::listens::{Telling, run};
 use super::messages::{
     ConnectSettled, EraMistaken, LinkDoubted, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire,
     UpstreamNews,
@@ -30,12 +32,17 @@ pub(super) struct UpstreamActor {
     shared: Arc<Shared>,
     news: Recipient<UpstreamNews>,
     connections: Connections<Arc<Link>>,
+    /// What carries out how a stateless upstream is listened to.
+    listening: Option<AbortHandle>,
     /// Dropped with the actor: how its supervisor learns of its end.
     _alive: oneshot::Sender<()>,
 }
 
 /// How often is looked for what nobody told, at least.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Longest wait for a stateless upstream to be listened to before its lists are fetched.
+const LISTENS_WITHIN: Duration = Duration::from_millis(250);
 
 /// After this long without calls, what single calls wanted of the shared connection is over.
 const QUIET: Duration = Duration::from_secs(10);
@@ -57,7 +64,16 @@ impl UpstreamActor {
         let waits = (shared.bounds.backoff_first, shared.bounds.backoff_longest);
         let subscriptions = Arc::clone(&shared.subscriptions);
         let connections = Connections::new(Arc::clone(&shared.own_client), subscriptions, waits);
-        UpstreamActor { shared, news, connections, _alive: alive }
+        UpstreamActor { shared, news, connections, listening: None, _alive: alive }
+    }
+
+    fn telling(&self) -> Telling {
+        Telling {
+            upstream: self.shared.settings.name.clone(),
+            changes: Arc::clone(&self.shared.changes),
+            news: self.news.clone(),
+            followers: Arc::clone(&self.shared.subscriptions),
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect<Arc<Link>>>, ctx: &mut Context<Self>) {
@@ -77,9 +93,10 @@ impl UpstreamActor {
                     // What it told while it was away is not known.
                     self.shared.reads.revoke_all(&self.shared.settings.name);
                     self.shared.set_state(State::Ready);
-                    self.tell(NewsKind::Connected);
+                    self.listen_before_listing();
                 }
                 Effect::Asleep => {
+                    self.shared.listen.down();
                     self.shared.set_process(None);
                     self.shared.set_state(State::Idle);
                 }
@@ -100,6 +117,7 @@ impl UpstreamActor {
             news: self.news.clone(),
             changes: Arc::clone(&self.shared.changes),
             followers: Arc::clone(&self.shared.subscriptions),
+            listen: Arc::clone(&self.shared.listen),
         };
         let attempt = self.shared.attempt(number, client, reports);
         let own = ctx.address();
@@ -116,8 +134,27 @@ impl UpstreamActor {
 
     fn link_opened(&self, affinity: Affinity, link: Arc<Link>) {
         link.settle_level(self.shared.users.level(affinity));
-        renew(&link, &self.shared.subscriptions);
+        if link.facts().is_ok_and(|facts| facts.revision.era() == Era::Handshake) {
+            renew(&link, &self.shared.subscriptions);
+        }
         self.shared.links.insert(affinity, link);
+    }
+
+    /// A stateless upstream is listened to before its lists are fetched, so that no change falls in between; one that
+    /// takes its time over that is fetched from at once, and once more when it is heard.
+    fn listen_before_listing(&self) {
+        let Some((way, facts)) = self.shared.way_to_listen() else {
+            self.shared.listen.down();
+            return tell(&self.shared, &self.news, NewsKind::Connected);
+        };
+        let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
+        shared.listen.up(way, &facts, &shared.subscriptions.of(Affinity::Shared));
+        tokio::task::spawn_local(async move {
+            if tokio::time::timeout(LISTENS_WITHIN, shared.listen.until_settled()).await.is_err() {
+                shared.listen.owe_lists();
+            }
+            tell(&shared, &news, NewsKind::Connected);
+        });
     }
 
     fn went_down(&self, error: &UpstreamError, wait: Duration) {
@@ -125,29 +162,13 @@ impl UpstreamActor {
         let down = State::Down { why: error.to_string(), retry_after: wait };
         self.shared.set_state(if wait.is_zero() { State::Starting } else { down });
         tracing::warn!(upstream = %self.shared.settings.name, %error, retry_after = ?wait, "upstream is down");
-        self.tell(NewsKind::Failed(error.to_string()));
-    }
-
-    fn tell(&self, kind: NewsKind) {
-        let news = UpstreamNews { upstream: self.shared.settings.name.clone(), kind };
-        match self.news.try_send(news) {
-            // Its lists would never be fetched.
-            Err(SendError::Full(news @ UpstreamNews { kind: NewsKind::Connected, .. })) => {
-                let telling = self.news.send(news);
-                tokio::task::spawn_local(async move {
-                    if telling.await.is_err() {
-                        tracing::debug!("an upstream was connected for a catalogue that has stopped");
-                    }
-                });
-            }
-            Err(_) => tracing::warn!(upstream = %self.shared.settings.name, "the catalogue took no news"),
-            Ok(()) => {}
-        }
+        self.shared.listen.down();
+        tell(&self.shared, &self.news, NewsKind::Failed(error.to_string()));
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        for session in self.shared.users.ended() {
-            self.release(session, ctx);
+        for client in self.shared.users.ended().into_iter().chain(self.shared.subscriptions.ended()) {
+            self.release(client, ctx);
         }
         // Callers without a session want a level for one call only.
         let has_such_callers = |link: &Arc<Link>| link.affinity() == Affinity::Shared || link.is_pooled();
@@ -162,15 +183,22 @@ impl UpstreamActor {
         self.shared.pool.tidy(|affinity| self.connections.knows(affinity));
     }
 
-    /// A session ended: what was its own is closed, and of what it shared nothing is kept that was for it alone.
-    fn release(&mut self, session: Affinity, ctx: &mut Context<Self>) {
-        self.shared.links.remove(&session);
-        let abandoned = self.shared.subscriptions.leave(session);
-        let left = self.shared.users.leave(session);
-        let connection = left.as_ref().map_or(session, |left| left.connection);
-        if connection == Affinity::Shared || left.is_some_and(|left| !left.was_last) {
-            self.adjust(connection, abandoned.into_iter().map(|(_, uri)| uri).collect());
+    /// A client is gone: what was its own is closed, and of what it shared nothing is kept that was for it alone.
+    fn release(&mut self, client: Affinity, ctx: &mut Context<Self>) {
+        self.shared.links.remove(&client);
+        let abandoned = self.shared.subscriptions.leave(client).into_iter();
+        let (over_shared, over_its_own): (Vec<_>, Vec<_>) =
+            abandoned.partition(|(connection, _)| connection.affinity == Affinity::Shared);
+        let left = self.shared.users.leave(client);
+        let connection = left.as_ref().map_or(client, |left| left.connection);
+        if !over_shared.is_empty() || connection == Affinity::Shared {
+            self.adjust(Affinity::Shared, over_shared.into_iter().map(|(_, uri)| uri).collect());
+        }
+        if connection == Affinity::Shared || matches!(client, Affinity::Listen(_)) {
             return;
+        }
+        if left.is_some_and(|left| !left.was_last) {
+            return self.adjust(connection, over_its_own.into_iter().map(|(_, uri)| uri).collect());
         }
         self.shared.subscriptions.forget(connection);
         let effects = self.connections.release(connection, "its session ended");
@@ -179,12 +207,15 @@ impl UpstreamActor {
 
     /// Those who are left on a connection may need less of it.
     fn adjust(&self, connection: Affinity, abandoned: Vec<String>) {
-        match self.shared.open_link(connection) {
-            Some(link) => {
-                link.settle_level(self.shared.users.level(connection));
-                let_go(&link, &self.shared.subscriptions, abandoned);
-            }
-            None => abandoned.iter().for_each(|uri| self.shared.subscriptions.tidy(connection, uri)),
+        let link = self.shared.open_link(connection);
+        if let Some(link) = &link {
+            link.settle_level(self.shared.users.level(connection));
+        }
+        let is_handshake =
+            |link: &Arc<Link>| link.facts().is_ok_and(|facts| facts.revision.era() == Era::Handshake);
+        match link.filter(is_handshake) {
+            Some(link) => let_go(&link, &self.shared.subscriptions, abandoned),
+            None => abandoned.iter().for_each(|uri| self.shared.stop_listening_to(connection, uri)),
         }
     }
 
@@ -218,6 +249,24 @@ impl UpstreamActor {
     }
 }
 
+/// Tells the catalogue.
+fn tell(shared: &Shared, recipient: &Recipient<UpstreamNews>, kind: NewsKind) {
+    let news = UpstreamNews { upstream: shared.settings.name.clone(), kind };
+    match recipient.try_send(news) {
+        // Its lists would never be fetched.
+        Err(SendError::Full(news @ UpstreamNews { kind: NewsKind::Connected, .. })) => {
+            let telling = recipient.send(news);
+            tokio::task::spawn_local(async move {
+                if telling.await.is_err() {
+                    tracing::debug!("an upstream was connected for a catalogue that has stopped");
+                }
+            });
+        }
+        Err(_) => tracing::warn!(upstream = %shared.settings.name, "the catalogue took no news"),
+        Ok(()) => {}
+    }
+}
+
 impl Actor for UpstreamActor {
     type Context = Context<Self>;
 
@@ -227,6 +276,8 @@ impl Actor for UpstreamActor {
         ctx.run_interval(tick_period(shortest_idleness), Self::tick);
         ctx.run_interval(pings::tick(self.shared.bounds.ping_every), Self::ping_idle_links);
         self.shared.set_state(State::Starting);
+        let listening = run(Arc::clone(&self.shared.listen), self.telling());
+        self.listening = Some(tokio::task::spawn_local(listening).abort_handle());
         let effects = self.connections.start(Instant::now());
         self.carry_out(effects, ctx);
     }
@@ -236,6 +287,10 @@ impl Drop for UpstreamActor {
     /// However the actor ends, by order or by panic, its connections end with it.
     fn drop(&mut self) {
         const WHY: &str = "its supervisor restarts it";
+        self.shared.listen.down();
+        if let Some(listening) = self.listening.take() {
+            listening.abort();
+        }
         self.shared.links.clear();
         for effect in self.connections.close_all(&UpstreamError::lost(WHY), WHY) {
             if let Effect::Close { link, why } = effect {

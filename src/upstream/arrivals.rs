@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use smallvec::smallvec;
 
-use super::call::{CallEvent, ClientPort, EventSink};
+use super::call::{Affinity, CallEvent, ClientPort, EventSink};
 use super::calls::{Caller, Suspects};
 use super::link::{Link, Wire};
+use super::listens::{Heard, subscription_of};
 use super::messages::{ListKind, TellClient};
 use super::open_questions::Causes;
 use super::questions;
+use super::subscriptions::Subscriptions;
+use crate::names::UpstreamName;
+use crate::protocol::era::Era;
 use crate::protocol::frame::{Frame, Notification, RequestId};
 
 /// Whose something is that arrived.
@@ -89,6 +93,16 @@ impl Link {
     }
 
     fn notified(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {
+        if let Some(request) = subscription_of(&notification)
+            && self.facts().is_ok_and(|facts| facts.revision.era() == Era::Stateless)
+        {
+            match self.reports.listen.hear_on_pipe(request, notification) {
+                Heard::Nothing => {}
+                Heard::Changed(list) => self.list_changed(list),
+                Heard::Updated(notification) => self.updated(&notification),
+            }
+            return;
+        }
         match &*notification.method {
             "notifications/progress" => {
                 let token = notification.params.get("progressToken");
@@ -137,12 +151,7 @@ impl Link {
 
     /// Everybody who follows the resource is told, over whatever connection it is.
     pub(super) fn updated(&self, notification: &Notification) {
-        let Some(uri) = notification.params.text("uri") else { return };
-        for follower in self.reports.followers.followers(self.affinity(), &uri) {
-            if let Some(port) = &follower.port {
-                self.tell(port, notification.clone());
-            }
-        }
+        tell_followers(&self.upstream, &self.reports.followers, self.affinity(), notification);
     }
 
     fn tell(&self, port: &ClientPort, notification: Notification) {
@@ -151,6 +160,27 @@ impl Link {
             TellClient { upstream: self.upstream.clone(), in_loggers, is_expected: false, notification };
         if !port.tell(news) {
             tracing::debug!(upstream = %self.upstream, "the session took no notification");
+        }
+    }
+}
+
+/// Tells everybody who follows the resource over a connection that it was updated.
+pub(super) fn tell_followers(
+    upstream: &UpstreamName,
+    followers: &Subscriptions,
+    connection: Affinity,
+    notification: &Notification,
+) {
+    let Some(uri) = notification.params.text("uri") else { return };
+    for follower in followers.followers(connection, &uri) {
+        let news = TellClient {
+            upstream: upstream.clone(),
+            in_loggers: false,
+            is_expected: false,
+            notification: notification.clone(),
+        };
+        if follower.port.as_ref().is_some_and(|port| !port.tell(news)) {
+            tracing::debug!(%upstream, "a follower took no notification");
         }
     }
 }

@@ -33,6 +33,13 @@ impl Link {
         Ok(Asked { guard, answer, text })
     }
 
+    /// Begins to listen on a pipe: the request stands until somebody ends it, and does not count as one under way.
+    pub(super) fn begin_listening(self: &Arc<Self>, params: &str) -> Result<Asked, UpstreamError> {
+        let asked = self.begin_asking("subscriptions/listen", params)?;
+        self.calls.stands(asked.guard.id);
+        Ok(asked)
+    }
+
     /// Waits for an answer that no caller waits for.
     pub(super) async fn within_deadline(
         &self,
@@ -73,7 +80,13 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    async fn answer(self) -> Result<Answer, UpstreamError> {
+    /// The id of the request.
+    pub(super) fn id(&self) -> u64 {
+        self.guard.id
+    }
+
+    /// Waits for its answer. Dropping the future cancels it.
+    pub(super) async fn answer(self) -> Result<Answer, UpstreamError> {
         let Asked { guard, mut answer, text } = self;
         let link = &guard.link;
         match &link.wire {

@@ -34,6 +34,8 @@ pub enum Affinity {
     /// One that such callers of a principal use one after the other, or at once where each question names its call;
     /// numbered by `pool`.
     Pooled(u64),
+    /// A stateless client's stream of changes, which follows resources over the gateway's own connection.
+    Listen(u64),
 }
 
 impl Affinity {

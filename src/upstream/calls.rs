@@ -77,6 +77,8 @@ struct PendingCall {
     activity: Option<Arc<Activity>>,
     /// Questions it caused so far.
     questions: usize,
+    /// Whether it stays open as a matter of course, as listening does: then it keeps nothing busy.
+    stands: bool,
 }
 
 /// Whose call it is, and where its events go.
@@ -115,7 +117,7 @@ impl CallTable {
         }
         let is_called = caller.is_some();
         table.was_called |= is_called;
-        table.pending.insert(id, PendingCall { reply, caller, activity, questions: 0 });
+        table.pending.insert(id, PendingCall { reply, caller, activity, questions: 0, stands: false });
         drop(table);
         if is_called {
             self.called.notify_waiters();
@@ -235,13 +237,19 @@ impl CallTable {
         table.given_up.too_many.is_some() || !table.given_up.callers.is_empty()
     }
 
+    /// This request stays open as a matter of course.
+    pub(super) fn stands(&self, id: u64) {
+        if let Some(call) = self.lock().pending.get_mut(&id) {
+            call.stands = true;
+        }
+    }
+
     /// The only request of all that an answer can be to.
     pub(super) fn only_one(&self) -> Option<u64> {
         let table = self.lock();
-        let is_certain = table.pending.len() == 1
-            && table.given_up.too_many.is_none()
-            && table.given_up.callers.is_empty();
-        table.pending.keys().next().copied().filter(|_| is_certain)
+        let mut awaited = table.pending.iter().filter(|(_, call)| !call.stands);
+        let only = awaited.next().filter(|_| awaited.next().is_none()).map(|(id, _)| *id);
+        only.filter(|_| table.given_up.too_many.is_none() && table.given_up.callers.is_empty())
     }
 
     /// Whose call this is. The gateway's own requests are nobody's.
@@ -252,13 +260,13 @@ impl CallTable {
     /// Takes no more calls if none is in flight, and says whether that is so.
     pub(super) fn close_if_empty(&self) -> bool {
         let mut table = self.lock();
-        table.closed |= table.pending.is_empty();
+        table.closed |= table.pending.values().all(|call| call.stands);
         table.closed
     }
 
     /// Whether no call is in flight.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().pending.is_empty()
+        self.lock().pending.values().all(|call| call.stands)
     }
 
     /// Whether it takes no more calls.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::link::Link;
-use super::messages::{ListKind, NewsKind, UpstreamNews};
+use super::messages::{ListKind, NewsKind, NewsRecipient, UpstreamNews};
+use crate::names::UpstreamName;
 use crate::protocol::frame::Notification;
 use crate::protocol::json::{Limits, Object, quote};
 
@@ -57,9 +58,21 @@ impl Link {
             ListKind::Resources => "resources",
         };
         let is_declared = self.facts().is_ok_and(|facts| facts.capabilities.flag(feature, "listChanged"));
-        if is_declared && self.reports.changes.note(kind) {
-            tokio::task::spawn_local(tell_changes(Arc::clone(self)));
+        if is_declared {
+            note_change(&self.reports.changes, &self.upstream, &self.reports.news, kind);
         }
+    }
+}
+
+/// Notes a change, and sees to it that the catalogue is told.
+pub(super) fn note_change(
+    changes: &Arc<Changes>,
+    upstream: &UpstreamName,
+    news: &NewsRecipient,
+    kind: ListKind,
+) {
+    if changes.note(kind) {
+        tokio::task::spawn_local(tell_changes(Arc::clone(changes), upstream.clone(), news.clone()));
     }
 }
 
@@ -80,12 +93,12 @@ impl Link {
 }
 
 /// Waits for its turn in the catalogue's mailbox, which others need as well.
-async fn tell_changes(link: Arc<Link>) {
-    while let Some(changed) = link.reports.changes.take() {
+async fn tell_changes(changes: Arc<Changes>, upstream: UpstreamName, news: NewsRecipient) {
+    while let Some(changed) = changes.take() {
         for kind in KINDS.into_iter().filter(|kind| changed & bit(*kind) != 0) {
-            let news = UpstreamNews { upstream: link.upstream.clone(), kind: NewsKind::ListChanged(kind) };
-            if link.reports.news.send(news).await.is_err() {
-                tracing::debug!(upstream = %link.upstream, "a list changed for a catalogue that has stopped");
+            let told = UpstreamNews { upstream: upstream.clone(), kind: NewsKind::ListChanged(kind) };
+            if news.send(told).await.is_err() {
+                tracing::debug!(%upstream, "a list changed for a catalogue that has stopped");
             }
         }
         tokio::time::sleep(PACE).await;

@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::call::{Affinity, UpstreamCall};
+use super::connect::Address;
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::link::Link;
+use super::listens::Verdict;
+use super::shared::Shared;
 use super::subscriptions::Subscriptions;
-use crate::protocol::frame::Answer;
-use crate::protocol::json::Object;
+use crate::protocol::code::INVALID_PARAMS;
+use crate::protocol::frame::{Answer, ErrorObject};
+use crate::protocol::json::{Limits, Object, quote};
 
 impl UpstreamHandle {
     /// Asks the upstream only where nobody follows the resource over this connection yet.
@@ -75,6 +79,80 @@ impl UpstreamHandle {
             return Ok(Answer::Result(Object::empty()));
         }
         self.call_on_link((affinity, client), call, None, sent).await
+    }
+}
+
+impl UpstreamHandle {
+    /// As `subscribe`, of a stateless upstream: there is one listening for all who follow its resources.
+    pub(super) async fn subscribe_by_listening(
+        &self,
+        call: &UpstreamCall<'_>,
+    ) -> Result<Answer, UpstreamError> {
+        let (client, shared) = (&call.circumstances.client, &self.shared);
+        let subscriptions = &shared.subscriptions;
+        let Some(uri) = &call.target else { return Err(UpstreamError::NotOffered(call.method.name())) };
+        if !subscriptions.have_room(client.affinity) {
+            return Err(UpstreamError::Overloaded { retry_after: None });
+        }
+        if let Address::Stdio(_) = &shared.address {
+            // It may have been stopped because nobody used it.
+            self.link(Affinity::Shared, client, None).await?;
+        }
+        let turn = subscriptions.turn(&shared.own_client, uri);
+        let mut entered = StopListeningOnDrop { shared, uri, follower: None };
+        let _held = turn.lock_owned().await;
+        let is_followed = subscriptions.is_followed(Affinity::Shared, uri);
+        subscriptions.add(Affinity::Shared, client, uri);
+        if is_followed {
+            return Ok(Answer::Result(Object::empty()));
+        }
+        entered.follower = Some(client.affinity);
+        match shared.listen.want(uri).await {
+            Verdict::Accepted => {}
+            Verdict::Refused => return Ok(Answer::Error(not_subscribable(uri))),
+            Verdict::Unreachable => return Err(UpstreamError::unavailable("it cannot be listened to now")),
+        }
+        subscriptions.accept(Affinity::Shared, uri);
+        entered.follower = None;
+        Ok(Answer::Result(Object::empty()))
+    }
+
+    /// As `unsubscribe`, of a stateless upstream.
+    pub(super) async fn unsubscribe_by_listening(&self, call: &UpstreamCall<'_>) -> Answer {
+        let (client, shared) = (&call.circumstances.client, &self.shared);
+        if let Some(uri) = &call.target {
+            let turn = shared.subscriptions.turn(&shared.own_client, uri);
+            let _ended = StopListeningOnDrop { shared, uri, follower: None };
+            let _held = turn.lock_owned().await;
+            shared.subscriptions.remove(Affinity::Shared, client.affinity, uri);
+        }
+        Answer::Result(Object::empty())
+    }
+}
+
+/// A stateless upstream says no by leaving the resource out of its acknowledgement (era-bridge §5).
+fn not_subscribable(uri: &str) -> ErrorObject {
+    let text = format!(
+        r#"{{"code":{INVALID_PARAMS},"message":"updates of this resource are not told","data":{{"uri":{}}}}}"#,
+        quote(uri)
+    );
+    let object = Object::parse(text.into(), Limits::NONE).unwrap_or_else(|_| Object::empty());
+    ErrorObject { code: INVALID_PARAMS, object }
+}
+
+/// Removes a follower, if one is named, and asks for updates no longer if nobody is left.
+struct StopListeningOnDrop<'a> {
+    shared: &'a Shared,
+    uri: &'a str,
+    follower: Option<Affinity>,
+}
+
+impl Drop for StopListeningOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(follower) = self.follower {
+            self.shared.subscriptions.remove(Affinity::Shared, follower, self.uri);
+        }
+        self.shared.stop_listening_to(Affinity::Shared, self.uri);
     }
 }
 

@@ -114,7 +114,7 @@ impl UpstreamHandle {
             return Ok(link);
         }
         let opened_for = match affinity {
-            Affinity::Shared => Arc::clone(&self.shared.own_client),
+            Affinity::Shared | Affinity::Listen(_) => Arc::clone(&self.shared.own_client),
             Affinity::Pooled(_) => Arc::clone(client),
             Affinity::Session(_) | Affinity::Principal(_) | Affinity::Caller(_) => {
                 let entered = self.shared.users.enter(client, log_level);
@@ -192,11 +192,31 @@ impl UpstreamHandle {
     ///
     /// An upstream that is not connected is believed to offer them: asked, it answers by its failure.
     pub fn can_subscribe(&self, client: &Client) -> bool {
-        self.shared.facts().is_none_or(|facts| {
-            facts.revision.era() == Era::Handshake
-                && facts.capabilities.flag("resources", "subscribe")
-                && client.port.is_some()
-        })
+        client.port.is_some() && self.offers_subscriptions()
+    }
+
+    /// Whether it says that it tells of updates of resources, or may say so when it is connected.
+    pub fn offers_subscriptions(&self) -> bool {
+        self.shared.facts().is_none_or(|facts| facts.capabilities.flag("resources", "subscribe"))
+    }
+
+    /// Whether subscriptions are a stateless upstream's, which has nothing but a yes or no to say to them.
+    pub fn subscribes_by_listening(&self) -> bool {
+        self.shared.facts().is_some_and(|facts| facts.revision.era() == Era::Stateless)
+    }
+
+    /// Whether every change of its lists that it tells of is heard.
+    pub fn hears_lists(&self) -> bool {
+        self.facts().is_none_or(|facts| facts.revision.era() == Era::Handshake)
+            || self.shared.listen.hears_lists()
+    }
+
+    /// Waits until changes that the upstream tells of are heard, as far as that is to be soon (S-SUB-05).
+    pub async fn until_heard(&self) {
+        if matches!(self.state(), State::Starting) && self.connected().await.is_err() {
+            return;
+        }
+        self.shared.listen.until_settled().await;
     }
 
     /// Whether its process was stopped because nobody used it.

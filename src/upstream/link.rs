@@ -22,6 +22,7 @@ use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::incoming::Unreadable;
 use super::levels::Level;
+use super::listens::StandingListen;
 use super::messages::{DoubtRecipient, EndRecipient, LinkDoubted, LinkEnded, NewsRecipient};
 use super::open_questions::OpenQuestions;
 use super::own_log::OwnLog;
@@ -58,6 +59,8 @@ pub(super) struct Reports {
     pub(super) changes: Arc<Changes>,
     /// Who is told of updates.
     pub(super) followers: Arc<Subscriptions>,
+    /// What is listened to, where the upstream is stateless.
+    pub(super) listen: Arc<StandingListen>,
 }
 
 /// What a link is made of.

@@ -41,6 +41,7 @@ pub mod input;
 pub mod kept_reads;
 mod levels;
 mod link;
+mod listens;
 pub mod messages;
 mod negotiation;
 mod open_questions;

@@ -71,6 +71,12 @@ impl UpstreamHandle {
         };
         let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
         let answer = match (&self.shared.address, revision.era()) {
+            (_, Era::Stateless) if call.method == Method::Subscribe => {
+                Box::pin(self.subscribe_by_listening(call)).await?
+            }
+            (_, Era::Stateless) if call.method == Method::Unsubscribe => {
+                Box::pin(self.unsubscribe_by_listening(call)).await
+            }
             (Address::Http { stateless, .. }, Era::Stateless) => {
                 sent.store(true, Ordering::Relaxed);
                 self.call_stateless(stateless, revision, call, activity.as_deref()).await?

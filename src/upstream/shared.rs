@@ -21,6 +21,7 @@ use super::http::{HttpLimits, HttpTarget};
 use super::http_wire::Endpoint;
 use super::kept_reads::KeptReads;
 use super::link::{Link, Reports};
+use super::listens::{StandingListen, Way};
 use super::pool::Pool;
 use super::probe::Facts;
 use super::questions::QuestionRules;
@@ -104,6 +105,8 @@ pub(super) struct Shared {
     pub(super) changes: Arc<Changes>,
     /// Of all upstreams.
     pub(super) reads: Arc<KeptReads>,
+    /// What is listened to, where the upstream is stateless.
+    pub(super) listen: Arc<StandingListen>,
     /// Whatever must be over before the upstream may be called stopped: attempts, farewells, ends of processes.
     pub(super) errands: TaskTracker,
     pub(super) era_check: EraCheck,
@@ -148,6 +151,7 @@ impl Shared {
         });
         let questions = QuestionRules::of(&settings, &bounds);
         let subscriptions = Arc::new(Subscriptions::of_upstream(settings.name.clone(), Arc::clone(&reads)));
+        let waits = (bounds.backoff_first, bounds.backoff_longest);
         Ok(Arc::new(Shared {
             users: Users::new(settings.share, settings.ask, Arc::clone(&own_client)),
             pool: Pool::new(settings.share, settings.ask, bounds.interactive_connections),
@@ -160,6 +164,7 @@ impl Shared {
             subscriptions,
             changes: Arc::default(),
             reads,
+            listen: Arc::new(StandingListen::new(waits)),
             errands: TaskTracker::new(),
             era_check: EraCheck::default(),
             questions: Arc::new(questions),
@@ -219,11 +224,10 @@ impl Shared {
 
     /// Under which affinity the link that serves this client is found; its session may share that link.
     pub(super) fn affinity_for(&self, client: &Client, revision: Revision) -> Affinity {
-        match revision.era() {
-            Era::Stateless => Affinity::Shared,
-            // Whether it is given one of the pool is decided where its call goes (`route`).
-            Era::Handshake if matches!(client.affinity, Affinity::Caller(_)) => Affinity::Shared,
-            Era::Handshake => client.affinity,
+        match (revision.era(), client.affinity) {
+            // Whether a caller is given one of the pool is decided where its call goes (`route`).
+            (Era::Stateless, _) | (_, Affinity::Listen(_) | Affinity::Caller(_)) => Affinity::Shared,
+            (Era::Handshake, affinity) => affinity,
         }
     }
 
@@ -255,6 +259,24 @@ impl Shared {
         for session in self.users.sessions(connection) {
             self.links.remove(&session);
         }
+    }
+
+    /// How the upstream is listened to, where that is possible now.
+    pub(super) fn way_to_listen(&self) -> Option<(Way, Arc<Facts>)> {
+        let facts = self.facts().filter(|facts| facts.revision.era() == Era::Stateless)?;
+        let way = match &self.address {
+            Address::Http { stateless, .. } => Way::Http(Arc::clone(stateless), facts.revision),
+            Address::Stdio(_) => Way::Pipe(self.open_link(Affinity::Shared)?),
+        };
+        Some((way, facts))
+    }
+
+    /// A resource was followed over a connection that is not there, or over a listening, and may be so no longer.
+    pub(super) fn stop_listening_to(&self, connection: Affinity, uri: &str) {
+        if connection == Affinity::Shared && !self.subscriptions.has_followers(connection, uri) {
+            self.listen.unwant(uri);
+        }
+        self.subscriptions.tidy(connection, uri);
     }
 
     pub(super) fn idle_stop(&self) -> Option<Duration> {

@@ -19,6 +19,7 @@ use crate::names::UpstreamName;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::protocol::headers as header_text;
+use crate::protocol::json::Limits;
 use crate::protocol::message;
 
 const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
@@ -38,6 +39,15 @@ pub(super) struct StatelessHttp {
 pub(super) struct Answered {
     pub(super) answer: Answer,
     pub(super) status: u16,
+}
+
+/// What a request for a stream came to.
+#[expect(clippy::large_enum_variant, reason = "made once per stream")]
+pub(super) enum Opened {
+    /// A stream, under the id of its request.
+    Events { id: u64, reader: Box<EventReader> },
+    /// An answer instead.
+    Answered(Answer),
 }
 
 impl StatelessHttp {
@@ -79,6 +89,34 @@ impl StatelessHttp {
         let params = format!(r#"{{"_meta":{}}}"#, own_meta(revision));
         let text = Bytes::from(message::request(id, method, params.as_bytes()));
         self.exchange(id, &base_headers(revision, method), text, |_| {}).await
+    }
+
+    /// Makes a request of the gateway's own whose answer is a stream.
+    pub(super) async fn open_stream(
+        &self,
+        method: &str,
+        params: &str,
+        revision: Revision,
+    ) -> Result<Opened, UpstreamError> {
+        let id = self.next_id();
+        let text = Bytes::from(message::request(id, method, params.as_bytes()));
+        let headers = base_headers(revision, method);
+        let reply = client::post(&self.endpoint.target, &headers, text, self.endpoint.limits).await?;
+        let (status, retry_after) = (reply.status.as_u16(), seconds(reply.retry_after.as_ref()));
+        match reply.body {
+            AnswerBody::Events(reader) if reply.status.is_success() => Ok(Opened::Events { id, reader }),
+            AnswerBody::Json(body) => match self.take_answer(id, body) {
+                Ok(answer) => Ok(Opened::Answered(answer)),
+                Err(error) if reply.status.is_success() => Err(error),
+                Err(_) => Err(bad_status(status, retry_after)),
+            },
+            _ => Err(bad_status(status, retry_after)),
+        }
+    }
+
+    /// Limits on the structure of what it sends.
+    pub(super) fn json_limits(&self) -> Limits {
+        self.endpoint.json
     }
 
     fn next_id(&self) -> u64 {

@@ -4,7 +4,7 @@
 //! holds its turn, the first asks the upstream and the last tells it. Bounded per session, and nothing is kept for a
 //! session that has ended. Not here: asking (`follow`), whose subscription covers an update (the session).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Affinity, Client};
@@ -89,6 +89,22 @@ impl Subscriptions {
         let table = self.lock();
         let resource = table.connections.get(&connection).and_then(|followed| followed.resources.get(uri));
         resource.is_some_and(Resource::is_followed)
+    }
+
+    /// Whether somebody follows it or is about to.
+    pub(super) fn has_followers(&self, connection: Affinity, uri: &str) -> bool {
+        let table = self.lock();
+        let resource = table.connections.get(&connection).and_then(|followed| followed.resources.get(uri));
+        resource.is_some_and(|resource| resource.followers.iter().any(lives))
+    }
+
+    /// Followers that ended without a word.
+    pub(super) fn ended(&self) -> Vec<Affinity> {
+        let table = self.lock();
+        let resources = table.connections.values().flat_map(|followed| followed.resources.values());
+        let ended = resources.flat_map(|resource| &resource.followers).filter(|follower| !lives(follower));
+        let ended: HashSet<Affinity> = ended.map(|follower| follower.affinity).collect();
+        ended.into_iter().collect()
     }
 
     /// Adds a follower that lives. To be called with the turn held.
@@ -191,15 +207,11 @@ impl Subscriptions {
         }
         let table = self.lock();
         let Some(followed) = table.connections.get(&connection) else { return Vec::new() };
-        let mut told: Vec<Arc<Client>> = Vec::new();
-        for (_, resource) in followed.resources.iter().filter(|(above, _)| uri.starts_with(above.as_str())) {
-            for follower in resource.followers.iter().filter(|follower| lives(follower)) {
-                if !told.iter().any(|other| other.affinity == follower.affinity) {
-                    told.push(Arc::clone(follower));
-                }
-            }
-        }
-        told
+        let covering = followed.resources.iter().filter(|(above, _)| uri.starts_with(above.as_str()));
+        let followers = covering.flat_map(|(_, resource)| &resource.followers).filter(|one| lives(one));
+        // They may be thousands.
+        let mut known = HashSet::new();
+        followers.filter(|follower| known.insert(follower.affinity)).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -48,6 +48,8 @@ mod late_servers;
 mod legacy_sse;
 mod lifecycle;
 mod list_changes;
+mod listen;
+mod listen_resources;
 mod listener;
 mod lists;
 mod log_messages;

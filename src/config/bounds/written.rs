@@ -112,6 +112,12 @@ section! {
         /// Sessions held at once; HTTP 503 with `Retry-After`.
         #[schemars(extend("default" = 10_000))]
         "sessions" sessions: u64,
+        /// Streams of changes (`subscriptions/listen`) open at once; `overloaded`.
+        #[schemars(extend("default" = 20_000))]
+        "listens" listens: u64,
+        /// Streams of changes of one principal; `overloaded`.
+        #[schemars(extend("default" = 10_000))]
+        "principal_listens" principal_listens: u64,
         /// Calls in flight of one session; `overloaded`.
         #[schemars(extend("default" = 256))]
         "session_calls" session_calls: u64,
@@ -236,6 +242,8 @@ impl Bounds {
             first_message,
             session_idle,
             sessions,
+            listens,
+            principal_listens,
             session_calls,
             input_timeout,
             input_rounds,

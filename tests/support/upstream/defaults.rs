@@ -186,6 +186,9 @@ async fn answer_stateless(call: &mut Call) {
         let result = call.complete(result);
         return call.result(result).await;
     }
+    if call.method() == "subscriptions/listen" {
+        return super::listening::listen(call).await;
+    }
     answer_method(call).await;
 }
 

@@ -7,6 +7,7 @@
 
 mod call;
 mod defaults;
+mod listening;
 mod over_http;
 mod over_stdio;
 mod plan;
@@ -128,6 +129,7 @@ pub(crate) struct Shared {
     sessions: Mutex<HashSet<String>>,
     greeted: Mutex<HashMap<String, Value>>,
     standing: Mutex<Vec<Standing>>,
+    listens: Mutex<Vec<listening::Listen>>,
     awaiting: Mutex<HashMap<String, Asked>>,
     faults: Mutex<Vec<String>>,
     changes: watch::Sender<u64>,
@@ -309,8 +311,11 @@ impl Upstream {
         .await;
     }
 
-    /// Say something on every standing way; gives how many there were.
+    /// Say something on every standing way, or on every listen stream that asked for it; gives how many there were.
     pub(crate) async fn announce(&self, method: &str, params: Value) -> usize {
+        if self.shared.is_stateless() {
+            return self.announce_to_listens(method, &params).await;
+        }
         let message = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
         self.say(&message, |_| true).await
     }

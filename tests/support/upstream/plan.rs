@@ -42,6 +42,7 @@ pub(crate) fn upstream(name: &str, revision: &str, transport: Transport) -> Upst
         sessions: Mutex::default(),
         greeted: Mutex::default(),
         standing: Mutex::default(),
+        listens: Mutex::default(),
         awaiting: Mutex::default(),
         faults: Mutex::default(),
         changes: watch::Sender::new(0),
