@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::upstream::UpstreamPlan;
 use crate::support::{
-    Call, Client, Gateway, HANDSHAKE, STATELESS, Transport, eventually, gateway, http_upstream,
+    Call, Client, Gateway, HANDSHAKE, STATELESS, TRANSPORTS, eventually, gateway, http_upstream,
     stateless_upstream, upstream, within,
 };
 
@@ -371,30 +371,36 @@ async fn s_mrtr_14_what_an_answered_question_led_to_is_not_kept() {
 
 #[tokio::test]
 async fn s_cache_04_what_a_server_tells_of_a_resource_ends_what_is_kept_of_it() {
-    let upstream = reading(upstream("one", STATELESS, Transport::Stdio), 60_000, "public").start().await;
-    let gateway = gateway().with("one", &upstream).start().await;
-    let client = gateway.stateless();
-    client.until_listed("resources", &["static"]).await;
-    let mut last = read(&client, STATIC).await.0;
-    let told = [
-        ("notifications/resources/updated", json!({ "uri": STATIC })),
-        ("notifications/resources/updated", json!({ "uri": "test://one" })),
-        ("notifications/resources/updated", json!({ "uri": format!("{STATIC}/part") })),
-        ("notifications/resources/list_changed", json!({})),
-    ];
-    for (method, params) in told {
+    for transport in TRANSPORTS {
+        let upstream = reading(upstream("one", STATELESS, transport), 60_000, "public").start().await;
+        let gateway = gateway().with("one", &upstream).start().await;
+        let client = gateway.stateless();
+        client.until_listed("resources", &["static"]).await;
+        let follows = json!({ "notifications": { "resourceSubscriptions": [STATIC] } });
+        let mut stream = client.open("subscriptions/listen", follows).await;
+        assert_eq!(
+            stream.next().await.expect("an acknowledgement").method(),
+            "notifications/subscriptions/acknowledged"
+        );
+        let mut last = read(&client, STATIC).await.0;
+        let other = read(&client, "test://one/item/7").await.0;
+
         assert_eq!(read(&client, STATIC).await.0, last, "it is kept");
-        upstream.announce(method, params.clone()).await;
-        last = eventually(&format!("another read after {method} {params}"), || async {
+        upstream.announce("notifications/resources/updated", json!({ "uri": STATIC })).await;
+        stream.until_method("notifications/resources/updated").await;
+        let updated = read(&client, STATIC).await.0;
+        assert_ne!(updated, last, "{transport:?}: who is told and reads at once sees the change");
+        assert_eq!(read(&client, "test://one/item/7").await.0, other, "the other is still good");
+
+        last = updated;
+        upstream.announce("notifications/resources/list_changed", json!({})).await;
+        eventually("another read when the list has changed", || async {
             let text = read(&client, STATIC).await.0;
-            (text != last).then_some(text)
+            (text != last).then_some(())
         })
         .await;
+        assert!(metric(&gateway, "switchyard_cache_revocations_total{cache=\"resources\"}").await >= 3);
     }
-    upstream.announce("notifications/resources/updated", json!({ "uri": "test://one/other" })).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(read(&client, STATIC).await.0, last, "of another resource");
-    assert!(metric(&gateway, "switchyard_cache_revocations_total{cache=\"resources\"}").await >= 4);
 }
 
 #[tokio::test]
