@@ -392,7 +392,7 @@ pub(super) async fn story(
     }
 }
 
-/// How long stateless clients may keep a list: they are told of no changes in this release.
+/// How long stateless clients may keep a list: those that do not listen are told of no changes.
 const LIST_TTL_MS: u64 = 5_000;
 
 fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
