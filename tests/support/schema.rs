@@ -79,6 +79,7 @@ fn result_definition(method: &str) -> Option<&'static str> {
         "sampling/createMessage" => "CreateMessageResult",
         "elicitation/create" => "ElicitResult",
         "roots/list" => "ListRootsResult",
+        "subscriptions/listen" => "SubscriptionsListenResult",
         "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => "EmptyResult",
         _ => return None,
     })
