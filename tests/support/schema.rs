@@ -75,11 +75,11 @@ fn result_definition(method: &str) -> Option<&'static str> {
         "resources/list" => "ListResourcesResult",
         "resources/templates/list" => "ListResourceTemplatesResult",
         "resources/read" => "ReadResourceResult",
+        "subscriptions/listen" => "SubscriptionsListenResult",
         "completion/complete" => "CompleteResult",
         "sampling/createMessage" => "CreateMessageResult",
         "elicitation/create" => "ElicitResult",
         "roots/list" => "ListRootsResult",
-        "subscriptions/listen" => "SubscriptionsListenResult",
         "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => "EmptyResult",
         _ => return None,
     })
