@@ -9,7 +9,7 @@ use super::era::{Era, Revision};
 use super::json::{Limits, Object, elements};
 
 /// The extension of user interfaces, which servers and clients agree on through the gateway.
-pub const UI: &str = "io.modelcontextprotocol/ui";
+pub use super::capability::PASSING_EXTENSION as UI;
 
 /// The union of what upstreams offer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from conformance import baseline  # noqa: E402
-from gate import client, counts, coverage, installs, processes, rows  # noqa: E402
+from gate import bridge, client, counts, coverage, installs, processes, rows  # noqa: E402
 from gate.places import ROOT  # noqa: E402
 
 JUNIT = """<testsuites><testsuite name="switchyard">
@@ -129,6 +129,25 @@ class Coverage(unittest.TestCase):
         self.assertTrue(coverage.judge("S-A-01", ["t"], None)[0] and coverage.judge("S-A-01", [], "r")[0])
         with self.assertRaises(ValueError):
             coverage.reasons("S-A-01:\n")
+
+
+class Bridge(unittest.TestCase):
+    """A row says something of every column, and only a cell that exists can be expected to fail."""
+
+    def test_every_column_is_spoken_of_once(self):
+        whole, wrong = bridge.read_rows('row!(plain: [l_to_l m_to_m_http] { m_to_m_stdio: "why", l_to_m: "as before", m_to_l: "else" });\n')
+        self.assertEqual(wrong, [])
+        self.assertEqual([whole["plain"][column].word for column in bridge.COLUMNS], ["ok"] * 2 + ["n.a."] * 4 + ["ok", "n.a."])
+        self.assertEqual([whole["plain"][column].reason for column in ("l_to_m_http", "m_to_l_stdio")], ["why", "else"])
+        self.assertTrue(bridge.read_rows("row!(half: [l_to_l]);\n")[1])
+        self.assertTrue(bridge.read_rows("row!(more: [every l_to_l]);\n")[1])
+
+    def test_what_does_not_exist_cannot_be_expected_to_fail(self):
+        matrix, _ = bridge.read_rows('row!(a: [l_to_l l_to_m m_to_l] { m_to_m: "none" });\n')
+        self.assertEqual(bridge.expect(matrix, "a::l_to_l_http\tbecause\n"), [])
+        self.assertEqual(matrix["a"]["l_to_l_http"], bridge.Cell("fails", "because"))
+        for unfit in ("a::m_to_m_http\tbecause\n", "b::l_to_l_http\tbecause\n", "a::l_to_m_http\n"):
+            self.assertTrue(bridge.expect(matrix, unfit), unfit)
 
 
 class Processes(unittest.TestCase):

@@ -75,6 +75,7 @@ fn result_definition(method: &str) -> Option<&'static str> {
         "resources/list" => "ListResourcesResult",
         "resources/templates/list" => "ListResourceTemplatesResult",
         "resources/read" => "ReadResourceResult",
+        "subscriptions/listen" => "SubscriptionsListenResult",
         "completion/complete" => "CompleteResult",
         "sampling/createMessage" => "CreateMessageResult",
         "elicitation/create" => "ElicitResult",
