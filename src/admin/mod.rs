@@ -1,7 +1,9 @@
 //! The admin listener: health, readiness, and what an operator may look at.
 //!
 //! Always: nothing here is reachable on the data listener, nothing of it changes state, and no secret, argument or whole
-//! session id is shown. Not here: metrics and the web interface, which come with operations.
+//! session id is shown. Not here: the web interface, which comes with operations.
+
+mod metrics;
 
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .wrap(from_fn(guarded))
             .route("/healthz", web::get().to(healthz))
             .route("/readyz", web::get().to(readyz))
+            .route("/metrics", web::get().to(metrics::metrics))
             .route("/api/v1/servers", web::get().to(servers))
             .route("/api/v1/tools", web::get().to(tools))
             .route("/api/v1/sessions", web::get().to(sessions)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, dev::SendError};
 
 use super::handle::Published;
-use super::messages::{CatalogueChanged, ListsFetched, UpstreamLost};
+use super::messages::{CatalogueChanged, ListsFetched, ListsRevoked, ShowNow, UpstreamLost};
 use super::snapshot::Snapshot;
 use super::state::{CatalogueState, Urgency};
 
@@ -81,7 +81,26 @@ impl Handler<ListsFetched> for CatalogueActor {
 
     fn handle(&mut self, news: ListsFetched, context: &mut Context<Self>) {
         let urgency = self.state.lists_fetched(&news.upstream, news.lists);
+        // Before anything is shown: what was shown until now is as good as the news say.
+        self.state.set_clocks(&self.published.current());
         self.react(urgency, context);
+    }
+}
+
+impl Handler<ListsRevoked> for CatalogueActor {
+    type Result = ();
+
+    fn handle(&mut self, revoked: ListsRevoked, _: &mut Context<Self>) {
+        self.state.revoke(&revoked.upstream, revoked.kinds);
+        self.state.set_clocks(&self.published.current());
+    }
+}
+
+impl Handler<ShowNow> for CatalogueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ShowNow, _: &mut Context<Self>) {
+        self.current_snapshot();
     }
 }
 
@@ -90,6 +109,7 @@ impl Handler<UpstreamLost> for CatalogueActor {
 
     fn handle(&mut self, news: UpstreamLost, context: &mut Context<Self>) {
         let (urgency, loss) = self.state.upstream_lost(&news.upstream);
+        self.state.set_clocks(&self.published.current());
         self.react(urgency, context);
         if let Some(loss) = loss {
             context.run_later(self.keep_lost, move |actor, context| {

@@ -7,8 +7,11 @@ use std::collections::HashSet;
 use std::future::Future;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
+use super::freshness::{Term, TermLimits};
 use super::listing::{ListKind, Listing, ListingBuilder, Partial, ToolCheck};
+use crate::protocol::caching::Hints;
 use crate::protocol::json::{Limits, Object, elements};
 
 /// How much is taken from one list.
@@ -18,6 +21,8 @@ pub struct FetchLimits {
     pub pages: usize,
     /// `bounds.list_items`.
     pub items: usize,
+    /// How much is made of what the upstream says of time; `None` for one of the era that has no words for it.
+    pub terms: Option<TermLimits>,
 }
 
 /// Why there is no list.
@@ -47,6 +52,9 @@ where
     let mut cursor = None;
     for _ in 0..limits.pages {
         let answer = page(kind, cursor).await.map_err(FetchError::Page)?;
+        if let Some(terms) = limits.terms {
+            builder.page_is_good(Term::of_page(Hints::of(&answer), Instant::now(), terms));
+        }
         let list = answer.share(kind.member()).ok_or(FetchError::NoList(kind.method()))?;
         let items = elements(&list, Limits::NONE).map_err(|_| FetchError::NoList(kind.method()))?;
         for item in items {
@@ -71,7 +79,7 @@ where
 mod tests {
     use super::*;
 
-    const LIMITS: FetchLimits = FetchLimits { pages: 5, items: 8 };
+    const LIMITS: FetchLimits = FetchLimits { pages: 5, items: 8, terms: None };
 
     /// Fetches from a script of `(cursor asked, page)`; returns names and what was missing.
     async fn fetched(

@@ -1,6 +1,7 @@
 //! How everyone else reaches the catalogue: reads past every mailbox, news through the writer's.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
@@ -9,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::actor::{CatalogueActor, MAILBOX};
-use super::messages::{CatalogueChanged, ListsFetched, UpstreamLost};
+use super::listing::ListKind;
+use super::messages::{CatalogueChanged, ListAgain, ListsFetched, ListsRevoked, ShowNow, UpstreamLost};
 use super::snapshot::{Snapshot, View};
 use super::state::{CatalogueState, FetchedLists};
 use crate::config::Settings;
@@ -29,6 +31,31 @@ pub struct CatalogueStopped;
 pub(super) struct Published {
     snapshot: ArcSwap<Snapshot>,
     generation: watch::Sender<u64>,
+    /// Who lists again, once there is somebody.
+    refresher: OnceLock<Recipient<ListAgain>>,
+    asked: Asked,
+}
+
+/// What lists were asked for: counted without any order, for people and for the refresher.
+#[derive(Debug)]
+struct Asked {
+    epoch: Instant,
+    /// Milliseconds of the epoch.
+    last: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    revoked: AtomicU64,
+}
+
+/// How often the catalogue answered by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListCounts {
+    /// Lists that were shown as they were.
+    pub hits: u64,
+    /// Lists for which an upstream had to be asked first.
+    pub misses: u64,
+    /// Changes that upstreams told of.
+    pub revoked: u64,
 }
 
 impl Published {
@@ -70,6 +97,14 @@ impl CatalogueHandle {
         let published = Arc::new(Published {
             generation: watch::Sender::new(snapshot.generation()),
             snapshot: ArcSwap::new(snapshot),
+            refresher: OnceLock::new(),
+            asked: Asked {
+                epoch: Instant::now(),
+                last: AtomicU64::new(0),
+                hits: AtomicU64::new(0),
+                misses: AtomicU64::new(0),
+                revoked: AtomicU64::new(0),
+            },
         });
         let actor = CatalogueActor {
             state,
@@ -110,6 +145,55 @@ impl CatalogueHandle {
         self.current()
     }
 
+    /// From now on lists that are no longer good are fetched by it.
+    pub(crate) fn refreshed_by(&self, refresher: Recipient<ListAgain>) {
+        if self.published.refresher.set(refresher).is_err() {
+            tracing::warn!("the catalogue has a refresher already");
+        }
+    }
+
+    /// A view whose list of `kind` is good: `view` itself, or what its endpoint shows when those upstreams were asked
+    /// again whose lists are no longer good, or when `budget` is over (S-CACHE-04, S-TOOL-15). Many who come at once
+    /// wait for one fetch.
+    pub async fn refreshed(&self, view: Arc<View>, kind: ListKind, budget: Duration) -> Arc<View> {
+        let asked = &self.published.asked;
+        asked.last.store(millis_since(asked.epoch), Ordering::Relaxed);
+        if !view.is_stale(kind) {
+            asked.hits.fetch_add(1, Ordering::Relaxed);
+            return view;
+        }
+        asked.misses.fetch_add(1, Ordering::Relaxed);
+        // Rare, and on the heap so that not every list carries the room for it.
+        let _ = tokio::time::timeout(budget, Box::pin(self.list_again(&view, kind))).await;
+        self.view(view.profile().map(|profile| profile.as_str())).unwrap_or(view)
+    }
+
+    async fn list_again(&self, view: &View, kind: ListKind) {
+        let Some(refresher) = self.published.refresher.get() else { return };
+        if let Ok(listed) = refresher.send(ListAgain { upstreams: view.upstreams().to_vec(), kind }).await {
+            let _ = listed.await;
+        }
+        if self.writer.send(ShowNow).await.is_err() {
+            tracing::debug!("a list is shown as it was when the catalogue stopped");
+        }
+    }
+
+    /// Whether any list was asked for since `then`.
+    pub(super) fn was_asked_since(&self, then: Instant) -> bool {
+        let asked = &self.published.asked;
+        asked.epoch + Duration::from_millis(asked.last.load(Ordering::Relaxed)) > then
+    }
+
+    /// For people.
+    pub fn counts(&self) -> ListCounts {
+        let asked = &self.published.asked;
+        ListCounts {
+            hits: asked.hits.load(Ordering::Relaxed),
+            misses: asked.misses.load(Ordering::Relaxed),
+            revoked: asked.revoked.load(Ordering::Relaxed),
+        }
+    }
+
     /// Waits until an endpoint's view is `enough`, but not longer than `until`; then what it offers now.
     pub async fn view_once(
         &self,
@@ -133,8 +217,22 @@ impl CatalogueHandle {
         self.writer.send(ListsFetched { upstream, lists }).await.map_err(|_| CatalogueStopped)
     }
 
+    /// Says that an upstream's lists are no longer good; their successors are under way.
+    pub async fn lists_revoked(
+        &self,
+        upstream: UpstreamName,
+        kinds: &'static [ListKind],
+    ) -> Result<(), CatalogueStopped> {
+        self.published.asked.revoked.fetch_add(1, Ordering::Relaxed);
+        self.writer.send(ListsRevoked { upstream, kinds }).await.map_err(|_| CatalogueStopped)
+    }
+
     /// Says that an upstream cannot be reached.
     pub async fn upstream_lost(&self, upstream: UpstreamName) -> Result<(), CatalogueStopped> {
         self.writer.send(UpstreamLost { upstream }).await.map_err(|_| CatalogueStopped)
     }
+}
+
+fn millis_since(epoch: Instant) -> u64 {
+    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

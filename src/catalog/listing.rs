@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::freshness::Term;
 use crate::names::LocalName;
 use crate::protocol::json::Object;
 use crate::protocol::translate::icons::{self, Icons};
@@ -77,6 +78,8 @@ pub struct Listing {
     pub left_out: Vec<LeftOut>,
     /// Set when there was more than was taken.
     pub partial: Option<Partial>,
+    /// How long it is good; makes no difference to what it is.
+    pub term: Term,
     hash: ContentHash,
 }
 
@@ -91,6 +94,7 @@ impl Listing {
 pub struct ListingBuilder<'c> {
     listing: Listing,
     read: usize,
+    term: Option<Term>,
     seen: HashSet<LocalName>,
     check: &'c ToolCheck<'c>,
 }
@@ -99,8 +103,14 @@ impl<'c> ListingBuilder<'c> {
     /// An empty list; `check` judges tools.
     pub fn new(kind: ListKind, check: &'c ToolCheck<'c>) -> Self {
         let hash = ContentHash::default();
-        let listing = Listing { kind, items: Vec::new(), left_out: Vec::new(), partial: None, hash };
-        ListingBuilder { listing, read: 0, seen: HashSet::new(), check }
+        let term = Term::UNTIL_TOLD;
+        let listing = Listing { kind, items: Vec::new(), left_out: Vec::new(), partial: None, term, hash };
+        ListingBuilder { listing, read: 0, term: None, seen: HashSet::new(), check }
+    }
+
+    /// Notes how long a page of it is good.
+    pub fn page_is_good(&mut self, term: Term) {
+        self.term = Some(self.term.map_or(term, |others| others.and(term)));
     }
 
     /// How many items were read, those that are left out included.
@@ -142,6 +152,7 @@ impl<'c> ListingBuilder<'c> {
             self.listing.left_out.iter().flat_map(|left| [left.name.as_bytes(), left.reason.as_bytes()]);
         self.listing.hash = content_hash(items.chain([&[partial.is_some() as u8][..]]).chain(left_out));
         self.listing.partial = partial;
+        self.listing.term = self.term.unwrap_or(Term::UNTIL_TOLD);
         self.listing
     }
 

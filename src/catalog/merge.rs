@@ -8,6 +8,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::freshness::{ListClock, Merged, Term, TermLimits};
 use super::listing::{ContentHash, LeftOut, ListKind, Listing, content_hash};
 use super::namespace::Namespace;
 use super::pages::Pages;
@@ -25,6 +28,13 @@ pub(super) struct Source {
     lists: [Option<NamedListing>; 4],
     /// It said that it has no resources, which is more than that none are known.
     lacks_resources: bool,
+    /// Which kinds it said it does not offer, when it was last heard of.
+    lacks: [bool; 4],
+    terms: [Option<Term>; 4],
+    /// When it last said that a list changed.
+    revoked: [Option<Instant>; 4],
+    /// What no snapshot shows yet.
+    unseen: [bool; 4],
     /// Which of them were ever heard of.
     heard: [bool; 4],
 }
@@ -44,6 +54,10 @@ impl Source {
             namespace,
             lists: [const { None }; 4],
             lacks_resources: false,
+            lacks: [false; 4],
+            terms: [None; 4],
+            revoked: [None; 4],
+            unseen: [false; 4],
             heard: [false; 4],
         }
     }
@@ -51,6 +65,8 @@ impl Source {
     /// Takes a new list, or that there is none; says whether that changed anything.
     pub(super) fn set(&mut self, kind: ListKind, listing: Option<Listing>) -> bool {
         let is_first = !std::mem::replace(&mut self.heard[kind.index()], true);
+        self.lacks[kind.index()] = listing.is_none();
+        self.terms[kind.index()] = listing.as_ref().map(|listing| listing.term);
         let lacked_resources = self.lacks_resources;
         if kind == ListKind::Resources {
             self.lacks_resources = listing.is_none();
@@ -61,6 +77,7 @@ impl Source {
             // Somebody else may have become the only one with resources, or no longer be that.
             return is_first || lacked_resources != self.lacks_resources;
         }
+        self.unseen[kind.index()] = true;
         *known = listing.map(|listing| {
             let locals: Vec<&str> = listing.items.iter().map(|item| item.local.as_str()).collect();
             let by_name = matches!(kind, ListKind::Tools | ListKind::Prompts);
@@ -73,7 +90,47 @@ impl Source {
     /// Drops every list.
     pub(super) fn clear(&mut self) {
         self.lists = [const { None }; 4];
+        self.terms = [None; 4];
         self.lacks_resources = false;
+    }
+
+    /// The list is no longer known to be good; it is asked for again from `look_again` on.
+    pub(super) fn doubt(&mut self, kind: ListKind, now: Instant, look_again: Instant) {
+        let term = &mut self.terms[kind.index()];
+        *term = Some(term.unwrap_or(Term::UNTIL_TOLD).over(now, look_again));
+    }
+
+    /// It said that the list changed: what is known of it is good no longer.
+    pub(super) fn revoke(&mut self, kind: ListKind, now: Instant) {
+        self.revoked[kind.index()] = Some(now);
+        self.doubt(kind, now, now);
+    }
+
+    pub(super) fn was_revoked_since(&self, kind: ListKind, then: Instant) -> bool {
+        self.revoked[kind.index()].is_some_and(|revoked| revoked >= then)
+    }
+
+    /// A snapshot shows everything.
+    pub(super) fn was_seen(&mut self) {
+        self.unseen = [false; 4];
+    }
+
+    /// Whether it may have something of the kind: it never said that it does not (S-LIFE-06).
+    fn may_offer(&self, kind: ListKind) -> bool {
+        !self.lacks[kind.index()]
+    }
+
+    fn contribute(&self, kind: ListKind, now: Instant, limits: TermLimits, merged: &mut Merged) {
+        if !self.may_offer(kind) {
+            return;
+        }
+        match self.terms[kind.index()] {
+            Some(term) if self.freshness == Freshness::Present && self.unseen[kind.index()] => {
+                merged.add(term.over(now, now), limits);
+            }
+            Some(term) if self.freshness == Freshness::Present => merged.add(term, limits),
+            Some(_) | None => merged.skip(),
+        }
     }
 
     pub(super) fn report(&self) -> UpstreamReport {
@@ -119,6 +176,19 @@ impl Source {
 pub(super) struct ViewParts {
     pub(super) pages: Arc<Pages>,
     pub(super) learnt: LearntUris,
+    /// When the catalogue began.
+    pub(super) epoch: Instant,
+}
+
+/// How long the lists of a view of these sources are good now.
+pub(super) fn merged_terms(sources: &[Source], view: &View, now: Instant, limits: TermLimits) -> [Merged; 4] {
+    ListKind::ALL.map(|kind| {
+        let mut merged = Merged::new(limits);
+        for source in sources.iter().filter(|source| view.upstreams.contains(&source.upstream)) {
+            source.contribute(kind, now, limits, &mut merged);
+        }
+        merged
+    })
 }
 
 /// The view of a profile, or of everything.
@@ -149,6 +219,10 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
             merge.list(ListKind::Templates, templates, &uris),
         ],
         uris,
+        offers: ListKind::ALL.map(|kind| {
+            merge.sources.is_empty() || merge.sources.iter().any(|source| source.may_offer(kind))
+        }),
+        clocks: [(); 4].map(|()| ListClock::new(parts.epoch)),
         unheard: merge.sources.iter().filter_map(|source| source.unheard()).collect(),
         left_out: merge.left_out,
         endpoint: merge.endpoint,

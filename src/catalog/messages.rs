@@ -1,7 +1,9 @@
-//! The complete inbox of the catalogue's writer, and what it tells others.
+//! The complete inbox of the catalogue's writer, what it tells others, and what is asked of the refresher.
 
 use actix::Message;
+use tokio::sync::oneshot;
 
+use super::listing::ListKind;
 use super::state::{FetchedLists, ViewChange};
 use crate::names::UpstreamName;
 
@@ -13,6 +15,31 @@ pub struct ListsFetched {
     /// What became of each kind.
     pub lists: FetchedLists,
 }
+
+/// An upstream said that lists changed; they will be read again.
+#[derive(Debug)]
+pub struct ListsRevoked {
+    /// Whose.
+    pub upstream: UpstreamName,
+    /// Which.
+    pub kinds: &'static [ListKind],
+}
+
+/// Somebody waits for what was read: it is to be seen now, and not with the rest of its burst.
+#[derive(Debug)]
+pub struct ShowNow;
+
+/// Somebody is about to be shown a list that is no longer good.
+#[derive(Debug)]
+pub struct ListAgain {
+    /// What contributes to it.
+    pub upstreams: Vec<UpstreamName>,
+    /// Which list.
+    pub kind: ListKind,
+}
+
+/// Closed, without a word, when whatever was asked for has come or will not come.
+pub type ListedAgain = oneshot::Receiver<std::convert::Infallible>;
 
 /// An upstream cannot be reached, or never could be.
 #[derive(Debug)]
@@ -30,6 +57,18 @@ pub struct CatalogueChanged {
 
 impl Message for ListsFetched {
     type Result = ();
+}
+
+impl Message for ListsRevoked {
+    type Result = ();
+}
+
+impl Message for ShowNow {
+    type Result = ();
+}
+
+impl Message for ListAgain {
+    type Result = ListedAgain;
 }
 
 impl Message for UpstreamLost {

@@ -5,16 +5,19 @@
 //! news always makes the same one. Not here: how upstreams are asked (`upstream`), who may call (`policy`), eras (the
 //! edges; lists are rendered by revision in `protocol::translate`).
 //!
-//! Reading order: `namespace`, `listing`, `fetch`, `uris`, `merge`, `snapshot`, `pages`, `state`, `actor`.
+//! Reading order: `namespace`, `listing`, `freshness`, `fetch`, `uris`, `merge`, `snapshot`, `pages`, `state`, `actor`.
 
 mod actor;
+mod errand;
 pub mod fetch;
+pub mod freshness;
 pub mod handle;
 pub mod listing;
 mod merge;
 pub mod messages;
 pub mod namespace;
 pub mod pages;
+mod progress;
 pub mod refresher;
 pub mod snapshot;
 mod state;

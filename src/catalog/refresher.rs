@@ -1,30 +1,27 @@
-//! Keeps the catalogue fed: fetches an upstream's lists when it connects, when it says that they changed, and every now
-//! and then where it never says.
+//! Keeps the catalogue fed: fetches an upstream's lists when it connects, when it says that they changed, when somebody is
+//! to be shown one that is no longer good, and every now and then where it never says.
 //!
 //! Always: one fetch per upstream at a time; news that arrive meanwhile lead to one more. A failed fetch keeps the last
-//! good list (S-TOOL-15). What happens by the clock alone, re-listing and trying again, leaves out an upstream whose
-//! process was stopped for idleness: its lists stay as they are, and all are fetched when it is started for a caller or
-//! for news of a change. Nor does a fetch count as use, so it keeps no process running. Not here: what is done with the lists (`actor`).
+//! good list (S-TOOL-15). What happens by the clock alone, re-listing and trying again, comes with jitter and leaves out
+//! upstreams whose lists nobody waits for (S-CACHE-04), and one whose process was stopped for idleness: its lists stay as
+//! they are, and all are fetched when it is started for a caller or for news of a change. Nor does a fetch count as use,
+//! so it keeps no process running. Not here: what is done with the lists (`actor`), who waits for what (`progress`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::fetch::{FetchError, FetchLimits, fetch};
+use super::errand::{Errand, Settled};
 use super::handle::CatalogueHandle;
 use super::listing::ListKind;
-use super::state::{Fetched, FetchedLists};
+use super::messages::ListAgain;
+use super::progress::Progress;
 use crate::config::bounds::Bounds;
-use crate::config::servers::TransportSettings;
 use crate::names::UpstreamName;
-use crate::policy::Policy;
-use crate::protocol::json::Object;
-use crate::protocol::method::Method;
-use crate::protocol::param_headers::ParamHeaders;
-use crate::upstream::error::UpstreamError;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::messages::{ListKind as ChangedList, NewsKind, UpstreamNews};
@@ -35,17 +32,9 @@ pub struct Refresher {
     fleet: Arc<Fleet>,
     catalogue: CatalogueHandle,
     bounds: Bounds,
+    /// Whether there is anybody who relies on being told of changes.
+    is_awaited: Box<dyn Fn() -> bool + Send>,
     progress: HashMap<UpstreamName, Progress>,
-}
-
-#[derive(Debug, Default)]
-struct Progress {
-    fetching: bool,
-    wanted: Vec<ListKind>,
-    /// When a list was last fetched because of a doubt.
-    doubted: Option<Instant>,
-    /// Fetches that failed one after the other.
-    failures: u32,
 }
 
 /// A list that could not be fetched is tried again after this, then doubling.
@@ -56,67 +45,98 @@ const RETRY_LONGEST: Duration = Duration::from_secs(60);
 const DOUBT_EVERY: Duration = Duration::from_secs(5);
 
 impl Refresher {
-    /// For the upstreams of `fleet`.
-    pub fn new(fleet: Arc<Fleet>, catalogue: CatalogueHandle, bounds: Bounds) -> Self {
-        Refresher { fleet, catalogue, bounds, progress: HashMap::new() }
+    /// For the upstreams of `fleet`; `is_awaited` says whether somebody relies on being told of changes.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        catalogue: CatalogueHandle,
+        bounds: Bounds,
+        is_awaited: impl Fn() -> bool + Send + 'static,
+    ) -> Self {
+        Refresher { fleet, catalogue, bounds, is_awaited: Box::new(is_awaited), progress: HashMap::new() }
+    }
+
+    fn progress(&mut self, upstream: &UpstreamName) -> &mut Progress {
+        self.progress.entry(upstream.clone()).or_default()
     }
 
     fn want(&mut self, upstream: UpstreamName, kinds: &[ListKind], ctx: &Context<Self>) {
-        let progress = self.progress.entry(upstream.clone()).or_default();
-        for kind in kinds {
-            if !progress.wanted.contains(kind) {
-                progress.wanted.push(*kind);
-            }
-        }
-        if !progress.fetching {
-            self.fetch(upstream, ctx);
-        }
+        self.progress(&upstream).want(kinds);
+        self.fetch(upstream, ctx);
     }
 
     fn fetch(&mut self, upstream: UpstreamName, ctx: &Context<Self>) {
         let Some(handle) = self.fleet.get(&upstream).cloned() else { return };
-        let progress = self.progress.entry(upstream.clone()).or_default();
-        let wanted = std::mem::take(&mut progress.wanted);
-        if wanted.is_empty() {
-            return;
-        }
-        progress.fetching = true;
-        let wanted_again = wanted.clone();
-        let limits = FetchLimits { pages: self.bounds.list_pages, items: self.bounds.list_items };
+        let Some(wanted) = self.progress(&upstream).begin(Instant::now()) else { return };
+        let retry_after = retry_after(self.progress(&upstream).failures());
+        let errand = Errand { wanted, bounds: self.bounds.clone(), retry_after };
+        let everything_failed = Settled::failed(&errand.wanted, Instant::now() + retry_after);
         let (catalogue, own) = (self.catalogue.clone(), ctx.address());
         let name = upstream.clone();
         let fetching = tokio::task::spawn_local(async move {
-            let Some((lists, failed)) = fetch_all(&handle, &wanted, limits).await else {
+            let Some((lists, settled)) = errand.run(&handle).await else {
                 // Its connection tells when it can be asked again.
                 let _ = catalogue.upstream_lost(name).await;
-                return Vec::new();
+                return Settled::default();
             };
             let _ = catalogue.lists_fetched(name, lists).await;
-            failed
+            settled
         });
         tokio::task::spawn_local(async move {
             // A fetch that panicked has failed in every kind.
-            let failed = fetching.await.unwrap_or(wanted_again);
-            if own.send(FetchSettled { upstream, failed }).await.is_err() {
+            let settled = fetching.await.unwrap_or(everything_failed);
+            if own.send(FetchSettled { upstream, settled, retry_after }).await.is_err() {
                 tracing::debug!("lists were fetched for a catalogue that has stopped");
             }
         });
     }
 
-    /// Lists again what never says that it changes (S-LIST-04).
-    fn relist(&mut self, ctx: &Context<Self>) {
-        let silent: Vec<UpstreamName> = self
-            .fleet
-            .iter()
-            .filter(|upstream| {
-                !upstream.is_idle() && upstream.facts().is_some_and(|facts| !notifies(upstream, &facts))
-            })
-            .map(|upstream| upstream.name().clone())
-            .collect();
-        for upstream in silent {
-            self.want(upstream, &ListKind::ALL, ctx);
+    /// Lists again what never says that it changes (S-LIST-04), as far as anybody wants to know.
+    fn relist(&mut self, ctx: &mut Context<Self>) {
+        let soon = Instant::now() + self.bounds.relist_every / 4;
+        let is_awaited = (self.is_awaited)();
+        for upstream in self.fleet.iter() {
+            let is_silent = upstream.facts().is_some_and(|facts| !notifies(upstream, &facts));
+            let Some(progress) = self.progress.get(upstream.name()) else { continue };
+            let was_asked = || progress.fetched().is_some_and(|then| self.catalogue.was_asked_since(then));
+            if upstream.is_idle() || !is_silent || !(is_awaited || was_asked()) {
+                continue;
+            }
+            let due: Vec<_> = ListKind::ALL.into_iter().filter(|kind| progress.is_due(*kind, soon)).collect();
+            let name = upstream.name().clone();
+            // Not all at once.
+            ctx.run_later(self.bounds.relist_every.mul_f64(jitter() / 10.0), move |actor, ctx| {
+                actor.want(name, &due, ctx);
+            });
         }
     }
+
+    /// What is shown is good no longer from now on, and its successor is fetched.
+    fn changed(&mut self, upstream: UpstreamName, kinds: &'static [ListKind], ctx: &Context<Self>) {
+        self.progress(&upstream).revoke(kinds, Instant::now());
+        if kinds.contains(&ListKind::Resources)
+            && let Some(handle) = self.fleet.get(&upstream)
+        {
+            handle.reads().revoke_all(&upstream);
+        }
+        let (catalogue, name) = (self.catalogue.clone(), upstream.clone());
+        tokio::task::spawn_local(async move {
+            if catalogue.lists_revoked(name, kinds).await.is_err() {
+                tracing::debug!("a list changed for a catalogue that has stopped");
+            }
+        });
+        self.want(upstream, kinds, ctx);
+    }
+}
+
+/// Doubles with each failure, and differs from upstream to upstream.
+fn retry_after(failures: u32) -> Duration {
+    let wait = RETRY_FIRST.saturating_mul(2u32.saturating_pow(failures.min(8))).min(RETRY_LONGEST);
+    wait.mul_f64(1.0 - 0.2 * jitter())
+}
+
+/// Between 0 and 1. Nothing secret hangs on it.
+fn jitter() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
 }
 
 fn notifies(upstream: &UpstreamHandle, facts: &Facts) -> bool {
@@ -127,58 +147,11 @@ fn notifies(upstream: &UpstreamHandle, facts: &Facts) -> bool {
     all && upstream.hears_lists()
 }
 
-/// The lists, and the kinds that could not be fetched; `None` when the upstream could not be asked at all.
-async fn fetch_all(
-    upstream: &UpstreamHandle,
-    kinds: &[ListKind],
-    limits: FetchLimits,
-) -> Option<(FetchedLists, Vec<ListKind>)> {
-    let facts = upstream.connected().await.ok()?;
-    let policy = Policy::default();
-    let mirrors = matches!(upstream.settings().transport, TransportSettings::Http(_));
-    let check = |tool: &Object| match tool.get("inputSchema").map(ParamHeaders::of_schema) {
-        Some(Err(fault)) if mirrors => Err(fault.to_string()),
-        _ => Ok(()),
-    };
-    let mut lists = FetchedLists::default();
-    let mut failed = Vec::new();
-    for kind in kinds {
-        if !facts.capabilities.offers(feature(*kind)) {
-            lists.set(*kind, Fetched::Unsupported);
-            continue;
-        }
-        let page = |_, cursor| {
-            let permit = policy.own_errand(upstream.name());
-            upstream.list_page(permit, upstream.own_client(), method(*kind), cursor)
-        };
-        match fetch(*kind, limits, &check, page).await {
-            Ok(listing) => lists.set(*kind, Fetched::Listed(listing)),
-            // A declared feature without this method: nothing of the kind, and no reason to ask again.
-            Err(FetchError::Page(UpstreamError::NotOffered(_))) => lists.set(*kind, Fetched::Unsupported),
-            Err(error) => {
-                let list = method(*kind).name();
-                tracing::warn!(upstream = %upstream.name(), list, %error, "list not fetched; tried again later");
-                failed.push(*kind);
-            }
-        }
-    }
-    Some((lists, failed))
-}
-
-fn feature(kind: ListKind) -> &'static str {
-    match kind {
-        ListKind::Tools => "tools",
-        ListKind::Prompts => "prompts",
-        ListKind::Resources | ListKind::Templates => "resources",
-    }
-}
-
-fn method(kind: ListKind) -> Method {
-    match kind {
-        ListKind::Tools => Method::ListTools,
-        ListKind::Prompts => Method::ListPrompts,
-        ListKind::Resources => Method::ListResources,
-        ListKind::Templates => Method::ListTemplates,
+fn kinds(changed: ChangedList) -> &'static [ListKind] {
+    match changed {
+        ChangedList::Tools => &[ListKind::Tools],
+        ChangedList::Prompts => &[ListKind::Prompts],
+        ChangedList::Resources => &[ListKind::Resources, ListKind::Templates],
     }
 }
 
@@ -187,7 +160,8 @@ fn method(kind: ListKind) -> Method {
 #[rtype(result = "()")]
 struct FetchSettled {
     upstream: UpstreamName,
-    failed: Vec<ListKind>,
+    settled: Settled,
+    retry_after: Duration,
 }
 
 /// News that may wait.
@@ -198,6 +172,7 @@ impl Actor for Refresher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.bounds.relist_every, |actor, ctx| actor.relist(ctx));
+        self.catalogue.refreshed_by(ctx.address().recipient());
     }
 }
 
@@ -207,18 +182,10 @@ impl Handler<UpstreamNews> for Refresher {
     fn handle(&mut self, news: UpstreamNews, ctx: &mut Self::Context) {
         match news.kind {
             NewsKind::Connected => self.want(news.upstream, &ListKind::ALL, ctx),
-            NewsKind::ListChanged(ChangedList::Tools) => self.want(news.upstream, &[ListKind::Tools], ctx),
-            NewsKind::ListChanged(ChangedList::Prompts) => {
-                self.want(news.upstream, &[ListKind::Prompts], ctx)
-            }
-            NewsKind::ListChanged(ChangedList::Resources) => {
-                self.want(news.upstream, &[ListKind::Resources, ListKind::Templates], ctx);
-            }
-            NewsKind::ListDoubtful(kind) => {
-                let last = self.progress.get(&news.upstream).and_then(|progress| progress.doubted);
-                if last.is_none_or(|last| last.elapsed() >= DOUBT_EVERY) {
-                    self.progress.entry(news.upstream.clone()).or_default().doubted = Some(Instant::now());
-                    ctx.notify(UpstreamNews { upstream: news.upstream, kind: NewsKind::ListChanged(kind) });
+            NewsKind::ListChanged(changed) => self.changed(news.upstream, kinds(changed), ctx),
+            NewsKind::ListDoubtful(doubtful) => {
+                if self.progress(&news.upstream).may_doubt(Instant::now(), DOUBT_EVERY) {
+                    self.want(news.upstream, kinds(doubtful), ctx);
                 }
             }
             NewsKind::Failed(_) => {
@@ -236,21 +203,42 @@ impl Handler<UpstreamNews> for Refresher {
 impl Handler<FetchSettled> for Refresher {
     type Result = ();
 
-    fn handle(&mut self, settled: FetchSettled, ctx: &mut Self::Context) {
-        let progress = self.progress.entry(settled.upstream.clone()).or_default();
-        progress.fetching = false;
-        progress.failures = if settled.failed.is_empty() { 0 } else { progress.failures.saturating_add(1) };
-        if !settled.failed.is_empty() {
-            let wait = RETRY_FIRST
-                .saturating_mul(2u32.saturating_pow(progress.failures.min(8) - 1))
-                .min(RETRY_LONGEST);
-            let upstream = settled.upstream.clone();
-            ctx.run_later(wait, move |actor, ctx| {
-                if actor.fleet.get(&upstream).is_some_and(|upstream| !upstream.is_idle()) {
-                    actor.want(upstream, &settled.failed, ctx);
+    fn handle(&mut self, news: FetchSettled, ctx: &mut Self::Context) {
+        let FetchSettled { upstream, settled: Settled { look_again, failed }, retry_after } = news;
+        self.progress(&upstream).settle(look_again, !failed.is_empty());
+        if !failed.is_empty() {
+            let upstream = upstream.clone();
+            ctx.run_later(retry_after, move |actor, ctx| {
+                let is_awake = actor.fleet.get(&upstream).is_some_and(|upstream| !upstream.is_idle());
+                let progress = actor.progress(&upstream);
+                let due: Vec<_> =
+                    failed.into_iter().filter(|kind| progress.is_due(*kind, Instant::now())).collect();
+                if is_awake {
+                    actor.want(upstream, &due, ctx);
                 }
             });
         }
-        self.fetch(settled.upstream, ctx);
+        self.fetch(upstream, ctx);
+    }
+}
+
+impl Handler<ListAgain> for Refresher {
+    type Result = MessageResult<ListAgain>;
+
+    fn handle(&mut self, asked: ListAgain, ctx: &mut Self::Context) -> Self::Result {
+        let (sender, listed) = oneshot::channel();
+        let (waiting, now, patience) = (Arc::new(sender), Instant::now(), self.bounds.list_budget);
+        for upstream in asked.upstreams {
+            // One that is away tells when it is back, and one that sleeps is not woken for a look at its lists.
+            let is_there = self
+                .fleet
+                .get(&upstream)
+                .is_some_and(|upstream| upstream.facts().is_some() && !upstream.is_idle());
+            if is_there {
+                self.progress(&upstream).ask(asked.kind, &waiting, now, patience);
+                self.fetch(upstream, ctx);
+            }
+        }
+        MessageResult(listed)
     }
 }

@@ -1,17 +1,21 @@
 //! What the gateway offers right now, immutable: one [`View`] for `/mcp` and one per profile, with everything a request
 //! needs to find its upstream.
 //!
-//! Always: a view shows the same to everyone and at every time until the next snapshot (S-TOOL-05, S-TOOL-06), and
-//! finding a route allocates nothing. Not here: how it is built (`merge`), pages (`pages`), whether a call is allowed.
+//! Always: a view shows the same to everyone and at every time until the next snapshot (S-TOOL-05, S-TOOL-06); only how
+//! long that is good changes meanwhile. Finding a route allocates nothing. Not here: how it is built (`merge`), pages (`pages`), whether a call is allowed.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::freshness::ListClock;
 use super::listing::{ContentHash, Item, LeftOut, ListKind, Partial};
 use super::pages::Pages;
 use super::uris::{Answering, LearntUris, UriRoute, UriSpace};
 use crate::names::{LocalName, ProfileName, PublicName, UpstreamName};
+use crate::protocol::caching::Lifetime;
 use crate::protocol::json::Object;
 
 /// Where a public name leads. Resources and templates have their public URI for a name.
@@ -67,6 +71,10 @@ pub struct View {
     pub(super) tools: HashMap<PublicName, Arc<Route>>,
     pub(super) prompts: HashMap<PublicName, Arc<Route>>,
     pub(super) uris: UriSpace,
+    /// Kinds that some upstream of it has, or may have.
+    pub(super) offers: [bool; 4],
+    /// How long each list is good: the one thing of a view that changes.
+    pub(super) clocks: [ListClock; 4],
     /// Upstreams of which some list was never heard of.
     pub(super) unheard: Vec<Unheard>,
     pub(super) left_out: Vec<(UpstreamName, LeftOut)>,
@@ -88,6 +96,22 @@ impl View {
     /// A merged list.
     pub fn list(&self, kind: ListKind) -> &MergedList {
         &self.lists[kind.index()]
+    }
+
+    /// Whether any of its upstreams offers this kind, as far as each said (S-DISC-02); a view without upstreams has empty
+    /// lists of every kind.
+    pub fn offers(&self, kind: ListKind) -> bool {
+        self.offers[kind.index()]
+    }
+
+    /// How long, and for whom, a merged list is good (S-CACHE-02).
+    pub fn lifetime(&self, kind: ListKind) -> Lifetime {
+        self.clocks[kind.index()].lifetime(Instant::now())
+    }
+
+    /// Whether an upstream has to be asked before the list is shown (S-CACHE-04).
+    pub fn is_stale(&self, kind: ListKind) -> bool {
+        self.clocks[kind.index()].is_stale(Instant::now())
     }
 
     /// Items that lost their name to another upstream's, with the upstream they came from.

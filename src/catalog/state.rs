@@ -6,8 +6,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::freshness::TermLimits;
 use super::listing::{ContentHash, LeftOut, ListKind, Listing, Partial};
-use super::merge::{Source, ViewParts, view};
+use super::merge::{Source, ViewParts, merged_terms, view};
 use super::namespace::Namespace;
 use super::pages::Pages;
 use super::snapshot::{Freshness, Snapshot, View};
@@ -26,6 +29,11 @@ pub enum Fetched {
     /// Not fetched this time, or it failed: the last good list stays (S-TOOL-15).
     #[default]
     Unchanged,
+    /// It could not be fetched: the last good list stays, for nobody to keep, until it is asked for again then.
+    Failed {
+        /// From when on.
+        look_again: Instant,
+    },
     /// The upstream does not offer this kind.
     Unsupported,
     /// The whole list.
@@ -34,12 +42,21 @@ pub enum Fetched {
 
 /// News of one upstream's lists, by kind.
 #[derive(Debug, Default)]
-pub struct FetchedLists([Fetched; 4]);
+pub struct FetchedLists {
+    lists: [Fetched; 4],
+    /// When the upstream was asked for them; `None`: just now.
+    begun: Option<Instant>,
+}
 
 impl FetchedLists {
     /// Notes what became of `kind`.
     pub fn set(&mut self, kind: ListKind, fetched: Fetched) {
-        self.0[kind.index()] = fetched;
+        self.lists[kind.index()] = fetched;
+    }
+
+    /// Asked for at that time: what was told since may not be in them.
+    pub fn begun_at(begun: Instant) -> Self {
+        FetchedLists { begun: Some(begun), ..FetchedLists::default() }
     }
 
     /// With what became of `kind`.
@@ -92,6 +109,7 @@ pub(super) struct CatalogueState {
     profiles: Vec<ProfileSettings>,
     parts: ViewParts,
     generation: u64,
+    limits: TermLimits,
     told: HashMap<Option<ProfileName>, [ContentHash; 4]>,
 }
 
@@ -109,8 +127,10 @@ impl CatalogueState {
             parts: ViewParts {
                 pages: Arc::new(Pages::new(sealer, settings.bounds.page_size)),
                 learnt: LearntUris::new(LEARNT_URIS),
+                epoch: Instant::now(),
             },
             generation: 0,
+            limits: TermLimits { unsaid: settings.bounds.list_ttl, longest: settings.bounds.cache_age },
             told: HashMap::new(),
         };
         // Nobody has to be told that an empty gateway is empty.
@@ -126,10 +146,14 @@ impl CatalogueState {
         };
         self.losses.remove(upstream);
         let before = std::mem::replace(&mut source.freshness, Freshness::Present);
-        let mut changed = false;
-        for (kind, fetched) in ListKind::ALL.into_iter().zip(lists.0) {
+        let (now, mut changed) = (Instant::now(), false);
+        for (kind, fetched) in ListKind::ALL.into_iter().zip(lists.lists) {
             changed |= match fetched {
                 Fetched::Unchanged => false,
+                Fetched::Failed { look_again } => {
+                    source.doubt(kind, now, look_again);
+                    false
+                }
                 Fetched::Unsupported => source.set(kind, None),
                 Fetched::Listed(listing) => {
                     let (partial, left_out) = (listing.partial, listing.left_out.clone());
@@ -140,12 +164,32 @@ impl CatalogueState {
                     changed
                 }
             };
+            if lists.begun.is_some_and(|begun| source.was_revoked_since(kind, begun)) {
+                source.doubt(kind, now, now);
+            }
         }
         match before {
             Freshness::Awaited | Freshness::Absent => Urgency::Now,
             Freshness::Stale => Urgency::Soon,
             Freshness::Present if changed => Urgency::Soon,
             Freshness::Present => Urgency::None,
+        }
+    }
+
+    /// The upstream said that a list changed: what is known of it is good no longer (S-CACHE-04).
+    pub(super) fn revoke(&mut self, upstream: &UpstreamName, kinds: &[ListKind]) {
+        let now = Instant::now();
+        if let Some(source) = self.sources.iter_mut().find(|source| source.upstream == *upstream) {
+            kinds.iter().for_each(|kind| source.revoke(*kind, now));
+        }
+    }
+
+    /// Notes in `snapshot`, which may be older than the news, how long its lists are good.
+    pub(super) fn set_clocks(&self, snapshot: &Snapshot) {
+        let now = Instant::now();
+        for view in snapshot.views() {
+            let merged = merged_terms(&self.sources, view, now, self.limits);
+            view.clocks.iter().zip(merged).for_each(|(clock, merged)| clock.set(merged));
         }
     }
 
@@ -185,13 +229,16 @@ impl CatalogueState {
 
     pub(super) fn snapshot(&mut self) -> Snapshot {
         self.generation += 1;
+        self.sources.iter_mut().for_each(Source::was_seen);
         let of = |profile| Arc::new(view(&self.sources, profile, &self.parts));
-        Snapshot {
+        let snapshot = Snapshot {
             everything: of(None),
             profiles: self.profiles.iter().map(|profile| (profile.name.clone(), of(Some(profile)))).collect(),
             upstreams: self.sources.iter().map(Source::report).collect(),
             generation: self.generation,
-        }
+        };
+        self.set_clocks(&snapshot);
+        snapshot
     }
 
     /// What `snapshot` shows that was not told yet.

@@ -35,6 +35,14 @@ pub struct Bounds {
     pub page_size: usize,
     /// Re-listing of upstreams that do not notify, 60 s.
     pub relist_every: Duration,
+    /// How long clients may keep a list whose upstream says nothing of time, 5 s.
+    pub list_ttl: Duration,
+    /// The longest that anything is kept, or told to be good, whatever an upstream says, 5 min.
+    pub cache_age: Duration,
+    /// Bytes of resources kept of all upstreams, 64 MiB; the least used are let go.
+    pub cache_total: usize,
+    /// Bytes of one resource that is kept, 1 MiB; a larger one is read anew each time.
+    pub cache_entry: usize,
     /// Burst of list changes told as one, 200 ms.
     pub change_debounce: Duration,
     /// Silence before a pending answer becomes an event stream, 10 s.
@@ -142,6 +150,10 @@ impl Default for Bounds {
             list_items: 5_000,
             page_size: 1_000,
             relist_every: seconds(60),
+            list_ttl: seconds(5),
+            cache_age: seconds(5 * 60),
+            cache_total: 64 * MIB,
+            cache_entry: MIB,
             change_debounce: Duration::from_millis(200),
             stream_after: seconds(10),
             keep_alive: seconds(15),

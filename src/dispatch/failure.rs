@@ -46,6 +46,9 @@ pub enum Failure {
     /// The upstream that owns the target does not offer this.
     #[error("the server does not offer {0}")]
     NotOffered(&'static str),
+    /// No upstream of the endpoint offers the feature, and the endpoint has said so.
+    #[error("method not found")]
+    NotDeclared,
     /// The upstream wants pages visited first, and the caller cannot be shown any.
     #[error("{upstream} needs something done in a browser first")]
     UrlsNeeded {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resource::{Subscribing, Subscription};
 use super::{Call, Switchboard};
-use crate::names::{ProfileName, UpstreamName};
+use crate::names::UpstreamName;
 use crate::protocol::json::{Limits, Object, quote};
 use crate::upstream::call::Client;
 use crate::upstream::fleet::Fleet;
@@ -49,13 +49,6 @@ pub trait Follows {
 }
 
 impl Switchboard {
-    /// Whether a server of an endpoint tells of updates of its resources, as far as is known.
-    pub fn offers_subscriptions(&self, profile: Option<&ProfileName>) -> bool {
-        let view = self.catalogue.view(profile.map(ProfileName::as_str));
-        let upstreams = view.iter().flat_map(|view| view.upstreams());
-        upstreams.filter_map(|name| self.upstreams.get(name)).any(|upstream| upstream.offers_subscriptions())
-    }
-
     /// Waits until the changes that an endpoint's upstreams tell of are heard, a moment at most.
     pub async fn until_heard(&self, client: &Client, limit: Duration) {
         let Some(view) = self.catalogue.view(client.profile.as_ref().map(|profile| profile.as_str())) else {

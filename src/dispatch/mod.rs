@@ -11,6 +11,7 @@ mod list;
 mod listen;
 mod pages_visited;
 mod prompt;
+mod reading;
 pub mod request_state;
 mod resource;
 mod rounds;
@@ -35,6 +36,7 @@ use crate::catalog::listing::ListKind;
 use crate::catalog::snapshot::View;
 use crate::names::UpstreamName;
 use crate::policy::Policy;
+use crate::protocol::caching::Lifetime;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object};
@@ -67,8 +69,13 @@ pub struct Switchboard {
     pub rounds: RoundRules,
     /// What stateless clients hold between the rounds of a call.
     pub request_states: RequestStates,
-    /// How long a request waits for the first lists of an upstream that may have what it names.
+    /// How long a request waits for the first lists of an upstream that may have what it names, and for lists that are no
+    /// longer good.
     pub list_budget: Duration,
+    /// `bounds.list_ttl`: how long that is good of which an upstream does not say.
+    pub unsaid_ttl: Duration,
+    /// `bounds.cache_age`: the longest that anything is called good.
+    pub longest_kept: Duration,
 }
 
 /// A request of a client, era-neutral.
@@ -140,10 +147,6 @@ pub const LONGEST_CLIENT_NAME: usize = 64;
 
 /// How a story ended well.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the usual one, and a box would be an allocation per call"
-)]
 pub enum Outcome {
     /// An upstream's answer, in its own URIs: result or JSON-RPC error.
     Relayed {
@@ -154,8 +157,21 @@ pub enum Outcome {
         /// The view by which its URIs become public.
         view: Arc<View>,
     },
+    /// A resource, in its upstream's URIs: asked for now, or kept from before.
+    Read {
+        /// The upstream's result.
+        result: Object,
+        /// What clients are told of how long it is good.
+        lifetime: Lifetime,
+        /// Whose it is.
+        upstream: UpstreamName,
+        /// The view by which its URIs become public.
+        view: Arc<View>,
+    },
     /// A result object of the gateway's own.
     Own(bytes::Bytes),
+    /// As [`Outcome::Own`], of a kind that clients may keep: lists and discovery.
+    Lasting(bytes::Bytes, Lifetime),
     /// An error object for this caller, written already.
     Refused(bytes::Bytes),
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::forward::Leg;
+use super::reading::Read;
 use super::{CALLER, Call, Failure, Outcome, Switchboard};
 use crate::catalog::snapshot::View;
 use crate::names::UpstreamName;
@@ -57,12 +58,16 @@ impl Switchboard {
             target: Target::None,
             param_headers: Vec::new(),
         };
-        let answer = match self.forward(call, leg).await? {
-            Answer::Error(error) if is_not_found(&error) => {
+        let answer = match self.read_through(call, leg).await? {
+            Read::Complete(result, lifetime) => {
+                let (upstream, view) = (route.upstream.clone(), view.clone());
+                return Ok(Outcome::Read { result, lifetime, upstream, view });
+            }
+            Read::Other(Answer::Error(error)) if is_not_found(&error) => {
                 let public = |local: &str| view.public_uri(CALLER, route.upstream, local);
                 Answer::Error(in_public_uris(&error, &route.local, &uri, public))
             }
-            answer => answer,
+            Read::Other(answer) => answer,
         };
         Ok(Outcome::Relayed { answer, upstream: route.upstream.clone(), view: view.clone() })
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::edge::Edge;
 use super::exchange::Finished;
 use super::respond::{self, Addressee};
-use crate::dispatch::{CALLER, LONGEST_CLIENT_NAME};
+use crate::dispatch::{CALLER, Introduction, LONGEST_CLIENT_NAME};
 use crate::names::ProfileName;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST};
@@ -71,10 +71,10 @@ pub(super) fn initialize(
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "no session can be made");
         }
     };
-    let result = result(revision, introduction.instructions.as_deref());
+    let result = result(revision, &introduction);
     let view = client_view(revision);
     let to = Addressee { id: &request.id, view: &view, kind: ResultKind::Other, declared: &Object::empty };
-    Ok((session, respond::own_result(&to, result.as_bytes())))
+    Ok((session, respond::own_result(&to, None, result.as_bytes())))
 }
 
 fn opening(
@@ -107,21 +107,19 @@ pub(super) fn public_uris(edge: &Edge, endpoint: Option<ProfileName>) -> PublicU
 }
 
 /// Everything the gateway can serve, whichever upstreams are there now: a session learns of no more later.
-fn result(revision: Revision, instructions: Option<&str>) -> String {
-    let instructions =
-        instructions.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default();
-    let completions = if revision >= Revision::V2025_03_26 { r#""completions":{},"# } else { "" };
+fn result(revision: Revision, introduction: &Introduction) -> String {
     format!(
-        concat!(
-            r#"{{"protocolVersion":"{}","capabilities":{{{}"logging":{{}},"prompts":{{"listChanged":true}},"#,
-            r#""resources":{{"listChanged":true,"subscribe":true}},"tools":{{"listChanged":true}}}},"#,
-            r#""serverInfo":{}{}}}"#
-        ),
-        revision,
-        completions,
+        r#"{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}"#,
+        introduction.offered.text(revision),
         server_info(),
-        instructions
+        instructions(introduction),
     )
+}
+
+/// The words for the model as a further member, if there are any.
+pub(super) fn instructions(introduction: &Introduction) -> String {
+    let words = introduction.instructions.as_deref();
+    words.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default()
 }
 
 /// The gateway as a server names itself (S-LIFE-08: fields that every revision has).
@@ -130,5 +128,5 @@ pub(super) fn server_info() -> &'static str {
 }
 
 pub(super) fn client_view(revision: Revision) -> ClientView {
-    ClientView { revision, server: Bytes::from_static(server_info().as_bytes()), list_ttl_ms: 0 }
+    ClientView { revision, server: Bytes::from_static(server_info().as_bytes()) }
 }

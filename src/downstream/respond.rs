@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
 use crate::names::UpstreamName;
+use crate::protocol::caching::Lifetime;
 use crate::protocol::capability::includes;
 use crate::protocol::code::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, MISSING_CAPABILITY,
@@ -36,11 +37,19 @@ pub(super) struct Addressee<'a> {
 /// The response to a story's end.
 pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Finished {
     match ended {
-        Ok(Outcome::Own(object)) => own_result(to, &object),
+        Ok(Outcome::Own(object)) => own_result(to, None, &object),
+        Ok(Outcome::Lasting(object, lifetime)) => own_result(to, Some(lifetime), &object),
         Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
         Ok(Outcome::Relayed { answer: Answer::Result(answer), upstream, view }) => {
             let uris = view.hand_out_uris(CALLER, &upstream);
             result(to, &answer, Some(&uris))
+        }
+        Ok(Outcome::Read { result, lifetime, upstream, view }) => {
+            let mut text = result_head(to.id, result.as_bytes().len() + 256);
+            let uris = view.hand_out_uris(CALLER, &upstream);
+            translate::read_result(to.view, &result, lifetime, Some(&uris), &mut text);
+            text.push(b'}');
+            Finished::Response { status: StatusCode::OK, text }
         }
         Ok(Outcome::Relayed { answer: Answer::Error(error), upstream, .. }) => match error.code {
             // Pages that can be shown were asked for already (`parking`), and clients of sessions are told otherwise.
@@ -86,10 +95,10 @@ pub(super) fn undeclared(to: &Addressee<'_>, needed: &str) -> Finished {
     error(Some(to.id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
 }
 
-/// A result object of the gateway's own, without members of this hop.
-pub(super) fn own_result(to: &Addressee<'_>, object: &[u8]) -> Finished {
+/// A result object of the gateway's own, without members of this hop; with a lifetime where clients may keep it.
+pub(super) fn own_result(to: &Addressee<'_>, lifetime: Option<Lifetime>, object: &[u8]) -> Finished {
     let mut text = result_head(to.id, object.len() + 256);
-    translate::own_result(to.view, to.kind, object, &mut text);
+    translate::own_result(to.view, lifetime, object, &mut text);
     text.push(b'}');
     Finished::Response { status: StatusCode::OK, text }
 }
@@ -174,6 +183,9 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
             (INVALID_PARAMS, StatusCode::OK, Some(format!(r#"{{"uri":{}}}"#, quote(uri))))
         }
         Failure::UnknownEndpoint => (INVALID_REQUEST, StatusCode::NOT_FOUND, None),
+        Failure::NotDeclared => {
+            (METHOD_NOT_FOUND, if stateless { StatusCode::NOT_FOUND } else { StatusCode::OK }, None)
+        }
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }

@@ -17,7 +17,7 @@ use super::events::{EventWriter, LevelWanted};
 use super::exchange::{Becomes, Exchange, Finished, Work, json};
 use super::http::{Inbound, VERSION_HEADER, VERSION_KEY, accepted};
 use super::in_session::{Arrival, Begun, ending, progress_token};
-use super::initialize::server_info;
+use super::initialize::{instructions, server_info};
 use super::input_required::{self, Asked, Brought};
 use super::listen;
 use super::parking::Parking;
@@ -336,11 +336,8 @@ impl Answering {
 
     /// Writes an answer to this request.
     pub(super) fn to<T>(&self, write: impl FnOnce(&Addressee<'_>) -> T) -> T {
-        let view = ClientView {
-            revision: self.revision,
-            server: Bytes::from_static(server_info().as_bytes()),
-            list_ttl_ms: LIST_TTL_MS,
-        };
+        let view =
+            ClientView { revision: self.revision, server: Bytes::from_static(server_info().as_bytes()) };
         write(&Addressee {
             id: &self.id,
             view: &view,
@@ -386,25 +383,38 @@ pub(super) async fn story(
     revision: Revision,
     call: &Call,
 ) -> Result<Outcome, Failure> {
-    match method {
-        Method::Discover => discover(edge, call),
+    let is_declared = || edge.switchboard.offers(call.client.profile.as_ref(), method);
+    let told = match method {
+        Method::Discover => return discover(edge, call, revision),
+        Method::ListTools
+        | Method::ListPrompts
+        | Method::ListResources
+        | Method::ListTemplates
+        | Method::Complete
+            if !is_declared() =>
+        {
+            Err(Failure::NotDeclared)
+        }
         method => edge.switchboard.tell(method, call, revision).await,
+    };
+    match told {
+        // What found something is of a feature that somebody offers.
+        Err(Failure::UnknownTool | Failure::UnknownPrompt | Failure::UnknownResource { .. })
+            if !is_declared() =>
+        {
+            Err(Failure::NotDeclared)
+        }
+        told => told,
     }
 }
 
-/// How long stateless clients may keep a list: they are told of no changes in this release.
-const LIST_TTL_MS: u64 = 5_000;
-
-fn discover(edge: &Edge, call: &Call) -> Result<Outcome, Failure> {
+fn discover(edge: &Edge, call: &Call, revision: Revision) -> Result<Outcome, Failure> {
     let introduction = edge.switchboard.introduce(call.client.profile.as_ref())?;
-    let instructions = introduction.instructions.as_deref();
-    let instructions =
-        instructions.map(|text| format!(",\"instructions\":{}", quote(text))).unwrap_or_default();
     let result = format!(
-        r#"{{"supportedVersions":{},"capabilities":{{"completions":{{}},"logging":{{}},"prompts":{{"listChanged":true}},"resources":{{"listChanged":true,"subscribe":{}}},"tools":{{"listChanged":true}}}}{}}}"#,
+        r#"{{"supportedVersions":{},"capabilities":{}{}}}"#,
         names_of(&edge.settings.revisions),
-        edge.switchboard.offers_subscriptions(call.client.profile.as_ref()),
-        instructions
+        introduction.offered.text(revision),
+        instructions(&introduction),
     );
-    Ok(Outcome::Own(result.into()))
+    Ok(Outcome::Lasting(result.into(), introduction.lifetime))
 }

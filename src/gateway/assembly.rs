@@ -21,6 +21,7 @@ use crate::session::SessionTable;
 use crate::store::seal::Sealer;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::kept_reads::KeptReads;
 use crate::upstream::messages::UpstreamNews;
 
 /// The parts between clients and servers, started; whoever has them brings the requests.
@@ -54,12 +55,14 @@ impl Assembly {
             news,
             session_tools: SessionTools::new(
                 settings.names.clone(),
-                FetchLimits { pages: bounds.list_pages, items: bounds.list_items },
+                FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
             rounds: RoundRules::of(bounds),
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
+            unsaid_ttl: bounds.list_ttl,
+            longest_kept: bounds.cache_age,
         });
         let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub));
         Ok(Assembly { settings, fleet, catalogue, sessions, edge, engine })
@@ -73,11 +76,12 @@ impl Assembly {
 
 /// Prepares every enabled upstream; an address that cannot be one is an error of the configuration.
 pub fn fleet(settings: &Settings) -> anyhow::Result<Fleet> {
+    let reads = Arc::new(KeptReads::new(&settings.bounds));
     let handles = settings.servers.iter().filter(|server| server.enabled).map(|server| {
-        UpstreamHandle::new(server.clone(), settings.bounds.clone())
+        UpstreamHandle::new(server.clone(), settings.bounds.clone(), Arc::clone(&reads))
             .map_err(|why| anyhow::anyhow!("server {}: {why}", server.name))
     });
-    Ok(Fleet::new(handles.collect::<anyhow::Result<_>>()?))
+    Ok(Fleet::new(handles.collect::<anyhow::Result<_>>()?, Arc::clone(&reads)))
 }
 
 fn start_catalogue(
@@ -94,7 +98,9 @@ fn start_catalogue(
     });
     let catalogue =
         CatalogueHandle::start_on(&engine.handle(), settings, sealer, announcer.recipient(), KEEP_LOST);
-    let refresher = Refresher::new(Arc::clone(fleet), catalogue.clone(), settings.bounds.clone());
+    let table = Arc::clone(sessions);
+    let bounds = settings.bounds.clone();
+    let refresher = Refresher::new(Arc::clone(fleet), catalogue.clone(), bounds, move || !table.is_empty());
     let fleet = Arc::clone(fleet);
     let news = Refresher::start_in_arbiter(&engine.handle(), move |ctx| {
         ctx.set_mailbox_capacity(refresher::MAILBOX);

@@ -31,6 +31,11 @@ impl Policy {
         }
     }
 
+    /// Whether two principals may be shown different lists at one endpoint (S-CACHE-02).
+    pub fn filters_by_principal(&self) -> bool {
+        false
+    }
+
     /// The gateway's own housekeeping: discovery and listing, on nobody's behalf.
     pub fn own_errand(&self, upstream: &UpstreamName) -> Permit {
         Permit { upstream: upstream.clone() }

@@ -239,6 +239,12 @@ impl ServerCapabilities {
         self.raw.object(feature).is_some_and(|feature| feature.get(flag) == Some(b"true"))
     }
 
+    /// Its settings of an extension, raw, if it declared that one.
+    pub fn extension(&self, identifier: &str) -> Option<Bytes> {
+        let settings = self.raw.object("extensions")?.share(identifier)?;
+        settings.starts_with(b"{").then_some(settings)
+    }
+
     /// Reads text that was validated before; anything but an object offers nothing.
     pub fn from_raw(raw: Option<Bytes>) -> Self {
         let raw = raw.and_then(|raw| Object::parse(raw, Limits::NONE).ok());

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod batch;
+pub mod caching;
 pub mod capability;
 pub mod code;
 pub mod covering;
@@ -17,6 +18,7 @@ pub mod json;
 pub mod log_level;
 pub mod message;
 pub mod method;
+pub mod offered;
 pub mod param_headers;
 pub mod redact;
 mod scan;

@@ -90,6 +90,8 @@ impl UpstreamActor {
                     });
                 }
                 Effect::Up => {
+                    // What it told while it was away is not known.
+                    self.shared.reads.revoke_all(&self.shared.settings.name);
                     self.shared.set_state(State::Ready);
                     self.listen_before_listing();
                 }

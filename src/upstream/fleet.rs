@@ -1,9 +1,11 @@
 //! All upstreams, by name and in the order of the configuration.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::call::Affinity;
 use super::handle::UpstreamHandle;
+use super::kept_reads::KeptReads;
 use crate::names::UpstreamName;
 
 /// The set is fixed while it lives; a reload makes another one.
@@ -11,18 +13,24 @@ use crate::names::UpstreamName;
 pub struct Fleet {
     order: Vec<UpstreamHandle>,
     by_name: HashMap<UpstreamName, usize>,
+    reads: Arc<KeptReads>,
 }
 
 impl Fleet {
-    /// Takes the handles in configured order.
-    pub fn new(order: Vec<UpstreamHandle>) -> Self {
+    /// Takes the handles in configured order, and what they share.
+    pub fn new(order: Vec<UpstreamHandle>, reads: Arc<KeptReads>) -> Self {
         let by_name = order.iter().enumerate().map(|(at, handle)| (handle.name().clone(), at)).collect();
-        Fleet { order, by_name }
+        Fleet { order, by_name, reads }
     }
 
     /// The upstream of that name.
     pub fn get(&self, name: &UpstreamName) -> Option<&UpstreamHandle> {
         self.by_name.get(name).map(|at| &self.order[*at])
+    }
+
+    /// Resources that were read of them.
+    pub fn reads(&self) -> &KeptReads {
+        &self.reads
     }
 
     /// All of them, in order.

@@ -12,6 +12,7 @@ use super::actor::UpstreamActor;
 use super::call::{Affinity, Circumstances, Client, UpstreamCall};
 use super::error::UpstreamError;
 use super::input::Reply;
+use super::kept_reads::KeptReads;
 use super::link::Link;
 use super::messages::{LinkProgress, OpenLink, ReleaseLink, Retire, UpstreamNews};
 use super::probe::Facts;
@@ -45,8 +46,11 @@ impl std::fmt::Debug for UpstreamHandle {
 
 impl UpstreamHandle {
     /// Prepares an upstream; nothing is started yet. Fails on an address that cannot be one.
-    pub fn new(settings: ServerSettings, bounds: Bounds) -> Result<Self, String> {
-        Ok(UpstreamHandle { shared: Shared::new(settings, bounds)?, actor: Arc::new(ArcSwapOption::empty()) })
+    pub fn new(settings: ServerSettings, bounds: Bounds, reads: Arc<KeptReads>) -> Result<Self, String> {
+        Ok(UpstreamHandle {
+            shared: Shared::new(settings, bounds, reads)?,
+            actor: Arc::new(ArcSwapOption::empty()),
+        })
     }
 
     /// Starts its supervisor on this thread, which must live as long as the gateway.
@@ -87,6 +91,16 @@ impl UpstreamHandle {
     /// What it said of itself, while it is connected.
     pub fn facts(&self) -> Option<Arc<Facts>> {
         self.shared.facts()
+    }
+
+    /// What it said of itself when it was last heard of.
+    pub fn known_facts(&self) -> Option<Arc<Facts>> {
+        self.shared.known_facts()
+    }
+
+    /// Resources that were read, of all upstreams.
+    pub fn reads(&self) -> &KeptReads {
+        &self.shared.reads
     }
 
     /// The open link of that affinity, opened now if need be.

@@ -2,12 +2,13 @@
 //!
 //! Reading order: `fleet` and `handle` (what others use), `route`, `follow`, `call`, `input`, `client_port`, `events`, `rate` and `error` (what
 //! passes through), `shared`, `users`, `pool`, `subscriptions` and `connections` (what is known and what is decided), `messages`, `actor`,
-//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting` and `probe` (opening), `declared`,
+//! `supervisor` and `backoff` (who does it), `connect`, `connect_http`, `greeting`, `probe` and `rediscovery` (opening), `declared`,
 //! `encode` and `identity` (what is said of clients, for them, and of the gateway), `link`, `calls`, `asking` and `levels` (an open connection),
 //! `arrivals`, `changes`, `questions`, `open_questions`, `put_question`, `roots`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
 //! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming`, `oversized` and
 //! `background` (reading and writing them), `http` (below both), `stateless` (calls
-//! that need no connection), `era_check` and `pings` (doubts). Always: a call ends with one answer or one `UpstreamError`
+//! that need no connection), `listens` (what a stateless server tells by itself), `era_check` and `pings` (doubts),
+//! `kept_reads` and `read_turns` (what need not be asked again). Always: a call ends with one answer or one `UpstreamError`
 //! that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
 
@@ -38,6 +39,7 @@ mod http_wire;
 pub mod identity;
 mod incoming;
 pub mod input;
+pub mod kept_reads;
 mod levels;
 mod link;
 mod listens;
@@ -53,6 +55,8 @@ pub mod probe;
 pub mod put_question;
 mod questions;
 pub mod rate;
+mod read_turns;
+mod rediscovery;
 mod roots;
 mod route;
 mod shared;

@@ -1,6 +1,11 @@
 //! Which era does this upstream speak? The judgement alone; asking is `connect`'s business (S-HTTPC-11, S-STDIO-05).
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::identity::{MARK_KEY, is_own};
+use crate::protocol::caching::Hints;
 use crate::protocol::capability::ServerCapabilities;
 use crate::protocol::code::{HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::protocol::era::{Era, Revision};
@@ -18,6 +23,25 @@ pub struct Facts {
     pub instructions: Option<String>,
     /// Its `serverInfo` as it wrote it, for people.
     pub server: Option<String>,
+    /// How long this is good, where its era has words for that.
+    pub lasting: Option<Lasting>,
+}
+
+/// What an upstream says of how long its introduction is good, and since when.
+#[derive(Debug, Clone, Copy)]
+pub struct Lasting {
+    /// When it came.
+    pub received: Instant,
+    /// What it said.
+    pub hints: Hints,
+}
+
+impl Lasting {
+    /// How long it is still good; `None` if nothing was said.
+    pub fn left(&self, now: Instant) -> Option<Duration> {
+        let ttl = self.hints.ttl?;
+        Some(ttl.saturating_sub(now.saturating_duration_since(self.received)))
+    }
 }
 
 /// What the answer to `server/discover` means.
@@ -62,6 +86,7 @@ fn discovered(result: &Object, asked: Revision) -> Verdict {
         capabilities: ServerCapabilities::from_raw(result.share("capabilities")),
         instructions: result.text("instructions").map(|text| text.into_owned()),
         server: server.map(|raw| String::from_utf8_lossy(raw).into_owned()),
+        lasting: Some(Lasting { received: Instant::now(), hints: Hints::of(result) }),
     })
 }
 
@@ -84,6 +109,7 @@ fn refused(error: &ErrorObject, http_status: Option<u16>, asked: Revision) -> Ve
             capabilities: everything(),
             instructions: None,
             server: None,
+            lasting: None,
         }),
         _ => Verdict::Handshake,
     }
@@ -122,6 +148,7 @@ pub(super) fn initialized(result: &Object) -> Result<Facts, String> {
         capabilities: ServerCapabilities::from_raw(result.share("capabilities")),
         instructions: result.text("instructions").map(|text| text.into_owned()),
         server: result.get("serverInfo").map(|raw| String::from_utf8_lossy(raw).into_owned()),
+        lasting: None,
     })
 }
 

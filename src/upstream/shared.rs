@@ -19,6 +19,7 @@ use super::connect::{Address, Attempt, Expected};
 use super::era_check::EraCheck;
 use super::http::{HttpLimits, HttpTarget};
 use super::http_wire::Endpoint;
+use super::kept_reads::KeptReads;
 use super::link::{Link, Reports};
 use super::listens::{StandingListen, Way};
 use super::pool::Pool;
@@ -102,6 +103,8 @@ pub(super) struct Shared {
     pub(super) panic_at: Option<String>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) changes: Arc<Changes>,
+    /// Of all upstreams.
+    pub(super) reads: Arc<KeptReads>,
     /// What is listened to, where the upstream is stateless.
     pub(super) listen: Arc<StandingListen>,
     /// Whatever must be over before the upstream may be called stopped: attempts, farewells, ends of processes.
@@ -110,6 +113,8 @@ pub(super) struct Shared {
     /// What its questions have to keep to.
     pub(super) questions: Arc<QuestionRules>,
     facts: ArcSwapOption<Facts>,
+    /// What it said last, whether or not it is there.
+    known: ArcSwapOption<Facts>,
     state: Mutex<State>,
     process: Mutex<Option<ProcessControl>>,
     /// The shared connection is over HTTP+SSE.
@@ -118,7 +123,11 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Prepares what every connection needs; fails on an address that cannot be one.
-    pub(super) fn new(settings: ServerSettings, bounds: Bounds) -> Result<Arc<Shared>, String> {
+    pub(super) fn new(
+        settings: ServerSettings,
+        bounds: Bounds,
+        reads: Arc<KeptReads>,
+    ) -> Result<Arc<Shared>, String> {
         let address = match &settings.transport {
             TransportSettings::Stdio(stdio) => {
                 Address::Stdio(ProcessSettings::new(settings.name.clone(), stdio, &bounds))
@@ -141,6 +150,7 @@ impl Shared {
             closed: CancellationToken::new(),
         });
         let questions = QuestionRules::of(&settings, &bounds);
+        let subscriptions = Arc::new(Subscriptions::of_upstream(settings.name.clone(), Arc::clone(&reads)));
         let waits = (bounds.backoff_first, bounds.backoff_longest);
         Ok(Arc::new(Shared {
             users: Users::new(settings.share, settings.ask, Arc::clone(&own_client)),
@@ -151,14 +161,16 @@ impl Shared {
             links: DashMap::new(),
             #[cfg(debug_assertions)]
             panic_at: super::failpoint("panic_upstream"),
-            subscriptions: Arc::default(),
+            subscriptions,
             changes: Arc::default(),
+            reads,
             listen: Arc::new(StandingListen::new(waits)),
             errands: TaskTracker::new(),
             era_check: EraCheck::default(),
             questions: Arc::new(questions),
             address,
             facts: ArcSwapOption::empty(),
+            known: ArcSwapOption::empty(),
             state: Mutex::new(State::Starting),
             process: Mutex::new(None),
             found_sse: AtomicBool::new(false),
@@ -290,8 +302,26 @@ impl Shared {
         self.facts.load_full()
     }
 
+    /// What it said of itself when it was last heard of.
+    pub(super) fn known_facts(&self) -> Option<Arc<Facts>> {
+        self.known.load_full()
+    }
+
     pub(super) fn set_facts(&self, facts: Facts) {
-        self.facts.store(Some(Arc::new(facts)));
+        let facts = Arc::new(facts);
+        self.known.store(Some(Arc::clone(&facts)));
+        self.facts.store(Some(facts));
+    }
+
+    /// Puts `news` in the place of `before`, unless it is gone by now; gives what stands there.
+    pub(super) fn renew_facts(&self, before: &Arc<Facts>, news: Facts) -> Arc<Facts> {
+        match self.facts() {
+            Some(current) if Arc::ptr_eq(&current, before) => {
+                self.set_facts(news);
+                self.facts().unwrap_or(current)
+            }
+            current => current.unwrap_or_else(|| Arc::clone(before)),
+        }
     }
 
     pub(super) fn forget_facts(&self) {

@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Affinity, Client};
+use super::kept_reads::KeptReads;
+use crate::names::UpstreamName;
 
 /// Resources that one session may follow on one upstream.
 const PER_SESSION: usize = 1_000;
@@ -17,7 +19,11 @@ pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// See the module head. URIs are the upstream's own.
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions(Mutex<Table>);
+pub(super) struct Subscriptions {
+    table: Mutex<Table>,
+    /// What is kept of this upstream's resources.
+    kept: Option<(UpstreamName, Arc<KeptReads>)>,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -42,6 +48,11 @@ struct Resource {
 }
 
 impl Subscriptions {
+    /// Of this upstream, whose updates end what is kept there.
+    pub(super) fn of_upstream(upstream: UpstreamName, kept: Arc<KeptReads>) -> Self {
+        Subscriptions { table: Mutex::default(), kept: Some((upstream, kept)) }
+    }
+
     /// Whether one more of this session would still be kept.
     pub(super) fn have_room(&self, session: Affinity) -> bool {
         self.lock().counts.get(&session).is_none_or(|count| *count < PER_SESSION)
@@ -188,8 +199,12 @@ impl Subscriptions {
         wanted.map(|followed| Arc::clone(&followed.client)).collect()
     }
 
-    /// Sessions that follow a resource at or above this one; each judges for itself whether it is covered (S-RES-08).
+    /// An update came: gives the sessions that follow a resource at or above this one; each judges for itself whether it
+    /// is covered (S-RES-08). What is kept of it is let go before they are told, who may read it at once (S-CACHE-04).
     pub(super) fn followers(&self, connection: Affinity, uri: &str) -> Vec<Arc<Client>> {
+        if let Some((upstream, kept)) = &self.kept {
+            kept.revoke(upstream, uri);
+        }
         let table = self.lock();
         let Some(followed) = table.connections.get(&connection) else { return Vec::new() };
         let covering = followed.resources.iter().filter(|(above, _)| uri.starts_with(above.as_str()));
@@ -200,7 +215,7 @@ impl Subscriptions {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

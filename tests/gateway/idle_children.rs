@@ -96,8 +96,10 @@ async fn s_stdio_03_relisting_neither_keeps_a_child_awake_nor_wakes_it() {
     assert_eq!(upstream.received("tools/list").len(), listed);
 
     client.call("one__echo", json!({})).await.text();
+    upstream.until_received("tools/list", listed + 1).await;
+    client.until_tools(&["one__echo"]).await;
     upstream.until_received("tools/list", listed + 2).await;
-    assert_eq!(births(&upstream), 2, "awake, it is listed by the clock again");
+    assert_eq!(births(&upstream), 2, "awake, it is listed by the clock again for those who want to know");
 }
 
 #[tokio::test]

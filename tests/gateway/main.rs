@@ -21,6 +21,7 @@ mod batches;
 mod beyond_bounds;
 mod bridge;
 mod broken_answers;
+mod caching;
 mod cancel_races;
 mod commands;
 mod compressed;

@@ -12,7 +12,6 @@ mod gateway;
 mod judge;
 mod random;
 mod upstream;
-#[expect(dead_code, reason = "the benchmark reads streams as well")]
 #[path = "../../benches/load/wire.rs"]
 mod wire;
 

@@ -54,6 +54,18 @@ section! {
         /// Re-listing of upstreams that do not notify.
         #[schemars(extend("default" = "60s"))]
         "relist_every" relist_every: TimeSpan,
+        /// How long stateless clients may keep a list whose server says nothing of time.
+        #[schemars(extend("default" = "5s"))]
+        "list_ttl" list_ttl: TimeSpan,
+        /// The longest that anything is kept, or told to be good, whatever a server says.
+        #[schemars(extend("default" = "5m"))]
+        "cache_age" cache_age: TimeSpan,
+        /// Bytes of resources kept of all servers, where these allow it; the least used are let go.
+        #[schemars(extend("default" = "64MiB"))]
+        "cache_total" cache_total: ByteSize,
+        /// Bytes of one resource that is kept; a larger one is read anew each time.
+        #[schemars(extend("default" = "1MiB"))]
+        "cache_entry" cache_entry: ByteSize,
         /// Burst of list changes told as one.
         #[schemars(extend("default" = "200ms"))]
         "change_debounce" change_debounce: TimeSpan,
@@ -211,6 +223,10 @@ impl Bounds {
             list_items,
             page_size,
             relist_every,
+            list_ttl,
+            cache_age,
+            cache_total,
+            cache_entry,
             change_debounce,
             stream_after,
             keep_alive,

@@ -11,7 +11,7 @@ pub mod question;
 mod result;
 
 pub use list_item::{ItemText, linked_uris, list_item};
-pub use result::{ClientView, ResultKind, own_result, own_result_tail, result};
+pub use result::{ClientView, ResultKind, own_result, own_result_tail, read_result, result};
 
 /// `_meta` keys that belong to one hop (S-BASE-11).
 pub const HOP_META: [&str; 8] = [

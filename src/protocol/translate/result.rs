@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::content::{Adapt, text_block};
 use super::{HOP_META, UriMap, write_array};
+use crate::protocol::caching::{Hints, Lifetime};
 use crate::protocol::era::{Era, Revision};
-use crate::protocol::json::{Limits, Object, elements};
+use crate::protocol::json::{Limits, Object, elements, quote, string};
 use crate::protocol::splice::Edit;
 
 const SERVER: &str = "io.modelcontextprotocol/serverInfo";
@@ -19,8 +20,6 @@ pub struct ClientView {
     pub revision: Revision,
     /// The gateway's own `Implementation` object, raw: stateless clients see it on every result.
     pub server: Bytes,
-    /// How long stateless clients may keep a list.
-    pub list_ttl_ms: u64,
 }
 
 /// What a result answers, as far as writing it differs.
@@ -54,6 +53,7 @@ impl ResultKind {
         }
     }
 
+    /// Whether its complete results say how long they are good (S-CACHE-01).
     fn is_cacheable(self) -> bool {
         matches!(self, ResultKind::Read | ResultKind::List)
     }
@@ -67,6 +67,29 @@ pub fn result(
     uris: Option<&UriMap<'_>>,
     out: &mut Vec<u8>,
 ) {
+    // A server that says nothing of a result does not want it kept.
+    write(view, kind, result, None, uris, out);
+}
+
+/// As [`result`], of a complete `resources/read` whose lifetime the gateway decided.
+pub fn read_result(
+    view: &ClientView,
+    result: &Object,
+    lifetime: Lifetime,
+    uris: Option<&UriMap<'_>>,
+    out: &mut Vec<u8>,
+) {
+    write(view, ResultKind::Read, result, Some(lifetime), uris, out);
+}
+
+fn write(
+    view: &ClientView,
+    kind: ResultKind,
+    result: &Object,
+    lifetime: Option<Lifetime>,
+    uris: Option<&UriMap<'_>>,
+    out: &mut Vec<u8>,
+) {
     let mut edit = Edit::of(result);
     if result.has_meta() {
         for key in HOP_META {
@@ -75,7 +98,7 @@ pub fn result(
     }
     match view.revision.era() {
         Era::Handshake => strip_stateless_members(&mut edit),
-        Era::Stateless => add_stateless_members(view, kind, result, &mut edit),
+        Era::Stateless => add_stateless_members(view, kind, result, lifetime, &mut edit),
     }
     let adapt = Adapt { revision: view.revision, uris };
     match kind {
@@ -88,8 +111,9 @@ pub fn result(
 }
 
 /// Appends an object that the gateway itself made, without members of this hop, to `out`: no parse, whatever its size.
-pub fn own_result(view: &ClientView, kind: ResultKind, object: &[u8], out: &mut Vec<u8>) {
-    let (Some(tail), Some(open)) = (own_result_tail(view, kind), object.strip_suffix(b"}")) else {
+/// `lifetime` is that of a list or of `server/discover`.
+pub fn own_result(view: &ClientView, lifetime: Option<Lifetime>, object: &[u8], out: &mut Vec<u8>) {
+    let (Some(tail), Some(open)) = (own_result_tail(view, lifetime), object.strip_suffix(b"}")) else {
         out.extend_from_slice(object);
         return;
     };
@@ -101,25 +125,20 @@ pub fn own_result(view: &ClientView, kind: ResultKind, object: &[u8], out: &mut 
 
 /// What stands in the place of the last `}` of a gateway-made object with members, or `None` when the object goes out as
 /// it is: so that a large shared list can be sent without a copy.
-pub fn own_result_tail(view: &ClientView, kind: ResultKind) -> Option<Vec<u8>> {
+pub fn own_result_tail(view: &ClientView, lifetime: Option<Lifetime>) -> Option<Vec<u8>> {
     if view.revision.era() == Era::Handshake {
         return None;
     }
     let mut tail = Vec::with_capacity(view.server.len() + 160);
     tail.extend_from_slice(br#","resultType":"complete""#);
-    if kind.is_cacheable() {
-        let ttl = default_ttl(view, kind);
-        tail.extend_from_slice(format!(r#","ttlMs":{ttl},"cacheScope":"private""#).as_bytes());
+    if let Some(lifetime) = lifetime {
+        tail.push(b',');
+        tail.extend_from_slice(lifetime.members().as_bytes());
     }
     tail.extend_from_slice(format!(r#","_meta":{{"{SERVER}":"#).as_bytes());
     tail.extend_from_slice(&view.server);
     tail.extend_from_slice(b"}}");
     Some(tail)
-}
-
-/// Reads may change at any time; lists are told when they do.
-fn default_ttl(view: &ClientView, kind: ResultKind) -> u64 {
-    if kind == ResultKind::List { view.list_ttl_ms } else { 0 }
 }
 
 fn strip_stateless_members(edit: &mut Edit<'_>) {
@@ -130,6 +149,7 @@ fn add_stateless_members<'a>(
     view: &'a ClientView,
     kind: ResultKind,
     result: &'a Object,
+    lifetime: Option<Lifetime>,
     edit: &mut Edit<'a>,
 ) {
     let result_type = result.text("resultType");
@@ -142,17 +162,15 @@ fn add_stateless_members<'a>(
     if !(complete && kind.is_cacheable()) {
         return;
     }
-    if !result.get("ttlMs").is_some_and(is_natural) {
-        edit.set("ttlMs", default_ttl(view, kind).to_string().into_bytes());
+    let said = Hints::of(result);
+    let lifetime = lifetime.unwrap_or(Lifetime { ttl: said.ttl.unwrap_or_default(), scope: said.scope });
+    let ttl = lifetime.ttl_ms().to_string().into_bytes();
+    if result.get("ttlMs") != Some(&ttl) {
+        edit.set("ttlMs", ttl);
     }
-    let scope = result.text("cacheScope");
-    if !matches!(scope.as_deref(), Some("private" | "public")) {
-        edit.set("cacheScope", &br#""private""#[..]);
+    if result.get("cacheScope").and_then(string).as_deref() != Some(lifetime.scope.text()) {
+        edit.set("cacheScope", quote(lifetime.scope.text()).into_bytes());
     }
-}
-
-fn is_natural(raw: &[u8]) -> bool {
-    raw.iter().all(u8::is_ascii_digit)
 }
 
 fn adapt_call(adapt: &Adapt<'_>, result: &Object, edit: &mut Edit<'_>) {
@@ -213,11 +231,14 @@ fn adapt_array<'a, 'u>(
 mod tests {
     use proptest::prelude::*;
 
+    use std::time::Duration;
+
     use super::*;
+    use crate::protocol::caching::Scope;
     use crate::protocol::era::REVISIONS;
 
     fn view(revision: Revision) -> ClientView {
-        ClientView { revision, server: Bytes::from_static(br#"{"name":"gw"}"#), list_ttl_ms: 5 }
+        ClientView { revision, server: Bytes::from_static(br#"{"name":"gw"}"#) }
     }
 
     fn mapped(revision: Revision, kind: ResultKind, text: &str, uris: Option<&UriMap<'_>>) -> String {
@@ -269,19 +290,37 @@ mod tests {
     }
 
     #[test]
-    fn s_cache_01_what_the_gateway_made_is_completed_without_a_parse() {
-        let own = |revision, kind, text: &str| {
+    fn s_cache_02_a_read_says_what_the_gateway_decided_and_no_more_than_that_is_changed() {
+        let text = r#"{"contents":[ ],"ttlMs":60000,"cacheScope":"public"}"#;
+        let read = |revision, ttl, scope| {
+            let object = Object::parse(text.into(), Limits::default()).expect("valid");
             let mut out = Vec::new();
-            own_result(&view(revision), kind, text.as_bytes(), &mut out);
+            let lifetime = Lifetime { ttl: Duration::from_millis(ttl), scope };
+            read_result(&view(revision), &object, lifetime, None, &mut out);
             String::from_utf8(out).expect("UTF-8")
         };
-        assert_eq!(own(Revision::V2025_11_25, ResultKind::List, r#"{"tools":[]}"#), r#"{"tools":[]}"#);
+        let told = read(Revision::V2026_07_28, 12_345, Scope::Private);
+        assert!(told.starts_with(r#"{"contents":[ ],"ttlMs":12345,"cacheScope":"private""#), "{told}");
+        let same = read(Revision::V2026_07_28, 60_000, Scope::Public);
+        assert!(same.starts_with(text.trim_end_matches('}')), "{same}");
+        assert_eq!(read(Revision::V2025_11_25, 1, Scope::Public), r#"{"contents":[ ]}"#);
+    }
+
+    #[test]
+    fn s_cache_01_what_the_gateway_made_is_completed_without_a_parse() {
+        let kept = Some(Lifetime { ttl: Duration::from_millis(5), scope: Scope::Private });
+        let own = |revision, lifetime, text: &str| {
+            let mut out = Vec::new();
+            own_result(&view(revision), lifetime, text.as_bytes(), &mut out);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert_eq!(own(Revision::V2025_11_25, kept, r#"{"tools":[]}"#), r#"{"tools":[]}"#);
         assert_eq!(
-            own(Revision::V2026_07_28, ResultKind::List, r#"{"tools":[]}"#),
+            own(Revision::V2026_07_28, kept, r#"{"tools":[]}"#),
             r#"{"tools":[],"resultType":"complete","ttlMs":5,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"gw"}}}"#
         );
         assert_eq!(
-            own(Revision::V2026_07_28, ResultKind::Other, "{}"),
+            own(Revision::V2026_07_28, None, "{}"),
             r#"{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"gw"}}}"#
         );
     }
