@@ -89,6 +89,7 @@ mod sampling;
 mod server_requests;
 mod sessions;
 mod sharing;
+mod shown_tools;
 mod slow_readers;
 mod slow_requests;
 
