@@ -92,6 +92,10 @@ impl Switchboard {
             upstream.is_some_and(|upstream| upstream.subscribes_by_listening())
         });
         let ask = async |(subscription, call): (Subscription, Call)| {
+            if Instant::now() >= until {
+                // Polled once all the same, it would be asked of the server.
+                return who.refuse(&subscription);
+            }
             who.begin(&subscription);
             let asked = timeout_at(until, self.subscribe(&call, &subscription)).await;
             if !matches!(asked, Ok(Ok(Subscribing::Accepted))) {

@@ -21,7 +21,7 @@ use super::link::{Link, Reports};
 use super::listens::{Telling, run};
 use super::messages::{
     ConnectSettled, EraMistaken, LinkDoubted, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire,
-    UpstreamNews,
+    SubscriptionAbandoned, UpstreamNews,
 };
 use super::pings;
 use super::shared::{Shared, State};
@@ -67,12 +67,13 @@ impl UpstreamActor {
         UpstreamActor { shared, news, connections, listening: None, _alive: alive }
     }
 
-    fn telling(&self) -> Telling {
+    fn telling(&self, ctx: &Context<Self>) -> Telling {
         Telling {
             upstream: self.shared.settings.name.clone(),
             changes: Arc::clone(&self.shared.changes),
             news: self.news.clone(),
             followers: Arc::clone(&self.shared.subscriptions),
+            era: ctx.address().recipient(),
         }
     }
 
@@ -135,7 +136,8 @@ impl UpstreamActor {
     fn link_opened(&self, affinity: Affinity, link: Arc<Link>) {
         link.settle_level(self.shared.users.level(affinity));
         if link.facts().is_ok_and(|facts| facts.revision.era() == Era::Handshake) {
-            renew(&link, &self.shared.subscriptions);
+            let waits = (self.shared.bounds.backoff_first, self.shared.bounds.backoff_longest);
+            renew(&link, &self.shared.subscriptions, waits);
         }
         self.shared.links.insert(affinity, link);
     }
@@ -148,11 +150,13 @@ impl UpstreamActor {
             return tell(&self.shared, &self.news, NewsKind::Connected);
         };
         let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
+        // Sessions of the handshake era had connections of their own while the upstream was of it.
+        shared.subscriptions.gather(&shared.own_client);
         shared.listen.up(way, &facts, &shared.subscriptions.of(Affinity::Shared));
         tokio::task::spawn_local(async move {
-            if tokio::time::timeout(LISTENS_WITHIN, shared.listen.until_settled()).await.is_err() {
-                shared.listen.owe_lists();
-            }
+            // Settled may as well be that it failed.
+            let _ = tokio::time::timeout(LISTENS_WITHIN, shared.listen.until_settled()).await;
+            shared.listen.owe_lists();
             tell(&shared, &news, NewsKind::Connected);
         });
     }
@@ -276,7 +280,7 @@ impl Actor for UpstreamActor {
         ctx.run_interval(tick_period(shortest_idleness), Self::tick);
         ctx.run_interval(pings::tick(self.shared.bounds.ping_every), Self::ping_idle_links);
         self.shared.set_state(State::Starting);
-        let listening = run(Arc::clone(&self.shared.listen), self.telling());
+        let listening = run(Arc::clone(&self.shared.listen), self.telling(ctx));
         self.listening = Some(tokio::task::spawn_local(listening).abort_handle());
         let effects = self.connections.start(Instant::now());
         self.carry_out(effects, ctx);
@@ -370,6 +374,14 @@ impl Handler<EraMistaken> for UpstreamActor {
     fn handle(&mut self, mistaken: EraMistaken, ctx: &mut Self::Context) {
         let effects = self.connections.era_mistaken(mistaken.believed, Instant::now());
         self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<SubscriptionAbandoned> for UpstreamActor {
+    type Result = ();
+
+    fn handle(&mut self, abandoned: SubscriptionAbandoned, _: &mut Self::Context) {
+        self.adjust(abandoned.connection, vec![abandoned.uri]);
     }
 }
 

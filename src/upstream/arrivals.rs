@@ -12,6 +12,7 @@ use smallvec::smallvec;
 
 use super::call::{Affinity, CallEvent, ClientPort, EventSink};
 use super::calls::{Caller, Suspects};
+use super::changes::note_change;
 use super::link::{Link, Wire};
 use super::listens::{Heard, subscription_of};
 use super::messages::{ListKind, TellClient};
@@ -102,7 +103,10 @@ impl Link {
         {
             match self.reports.listen.hear_on_pipe(request, notification) {
                 Heard::Nothing => {}
-                Heard::Changed(list) => self.list_changed(list),
+                // What a listening was asked for is what the upstream declares now, not when the link was opened.
+                Heard::Changed(list) => {
+                    note_change(&self.reports.changes, &self.upstream, &self.reports.news, list);
+                }
                 Heard::Updated(notification) => self.updated(&notification),
             }
             return;

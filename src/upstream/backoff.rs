@@ -25,6 +25,17 @@ impl Backoff {
         wait.mul_f64(1.0 - 0.2 * jitter())
     }
 
+    /// As `next`, where the first attempt after a failure is not to be at once.
+    pub(super) fn next_but_not_at_once(&mut self) -> Duration {
+        self.failures = self.failures.max(1);
+        self.next()
+    }
+
+    /// Whether something went wrong since it last worked.
+    pub(super) fn is_begun(&self) -> bool {
+        self.failures > 0
+    }
+
     /// It worked: forget what went wrong before.
     pub(super) fn reset(&mut self) {
         self.failures = 0;

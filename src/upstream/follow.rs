@@ -6,13 +6,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::call::{Affinity, UpstreamCall};
 use super::connect::Address;
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::link::Link;
 use super::listens::Verdict;
+use super::messages::SubscriptionAbandoned;
 use super::shared::Shared;
 use super::subscriptions::Subscriptions;
 use crate::protocol::code::INVALID_PARAMS;
@@ -44,16 +47,17 @@ impl UpstreamHandle {
         if is_followed {
             return Ok(Answer::Result(Object::empty()));
         }
-        let mut entered = LeaveOnDrop { tidy: &tidy, session: client.affinity, accepted: false };
+        let mut entered = LeaveOnDrop { handle: self, tidy: &tidy, session: client.affinity, became: None };
         let mut answer = self.call_on_link((affinity, client), call, None, sent).await?;
         if matches!(answer, Answer::Result(_)) && link.has_ended() {
             // The one that was opened meanwhile knew nothing of it.
             answer = self.call_on_link((affinity, client), call, None, sent).await?;
         }
-        if let Answer::Result(_) = answer {
+        let is_accepted = matches!(answer, Answer::Result(_));
+        if is_accepted {
             subscriptions.accept(connection, uri);
-            entered.accepted = true;
         }
+        entered.became = Some(is_accepted);
         drop(entered);
         drop(held);
         Ok(answer)
@@ -130,6 +134,17 @@ impl UpstreamHandle {
     }
 }
 
+impl UpstreamHandle {
+    /// Has a subscription ended unless somebody follows it by then.
+    fn abandon_subscription(&self, connection: Affinity, uri: &str) {
+        if let Ok(actor) = self.actor()
+            && actor.try_send(SubscriptionAbandoned { connection, uri: uri.to_owned() }).is_err()
+        {
+            tracing::debug!(upstream = %self.name(), "the actor is busy; a subscription is left as it is");
+        }
+    }
+}
+
 /// A stateless upstream says no by leaving the resource out of its acknowledgement (era-bridge §5).
 fn not_subscribable(uri: &str) -> ErrorObject {
     let text = format!(
@@ -156,32 +171,56 @@ impl Drop for StopListeningOnDrop<'_> {
     }
 }
 
-/// Subscribes to what was followed over an earlier link of the same affinity, and still is.
-pub(super) fn renew(link: &Arc<Link>, subscriptions: &Arc<Subscriptions>) {
-    let uris = subscriptions.of(link.affinity());
-    if uris.is_empty() {
+/// Subscribes to what was followed over an earlier link of the same affinity, and still is. What is not accepted is asked
+/// for again, less and less often, while the link lasts: its followers believe that they are told of it.
+pub(super) fn renew(link: &Arc<Link>, subscriptions: &Arc<Subscriptions>, waits: (Duration, Duration)) {
+    let mut left = subscriptions.of(link.affinity());
+    if left.is_empty() {
         return;
     }
-    let (link, subscriptions) = (Arc::clone(link), Arc::clone(subscriptions));
+    let (mut link, subscriptions) = (Arc::clone(link), Arc::clone(subscriptions));
     tokio::task::spawn_local(async move {
-        let connection = link.affinity();
-        for uri in uris {
-            let _tidy = TidyOnDrop { subscriptions: &subscriptions, connection, uri: &uri };
-            let _held = subscriptions.turn(&link.client, &uri).lock_owned().await;
-            if !subscriptions.is_followed(connection, &uri) {
-                continue;
-            }
-            let accepted = link.subscribe_again(&uri).await;
-            if link.has_ended() {
-                // The next one renews it.
+        left.iter().for_each(|uri| subscriptions.refuse(link.affinity(), uri));
+        let mut backoff = Backoff::new(waits.0, waits.1);
+        loop {
+            left = renew_each(&link, &subscriptions, left).await;
+            if left.is_empty() || link.has_ended() {
+                // The next one renews what is left.
                 return;
             }
-            if !accepted {
-                // Whoever wants it next asks again.
-                subscriptions.refuse(connection, &uri);
-            }
+            let waiting = Arc::downgrade(&link);
+            drop(link);
+            tokio::time::sleep(backoff.next_but_not_at_once()).await;
+            link = match waiting.upgrade() {
+                Some(still) if !still.has_ended() => still,
+                _ => return,
+            };
         }
     });
+}
+
+/// Gives those that were not accepted.
+async fn renew_each(link: &Arc<Link>, subscriptions: &Subscriptions, uris: Vec<String>) -> Vec<String> {
+    let connection = link.affinity();
+    let mut left = Vec::new();
+    for uri in uris {
+        let _tidy = TidyOnDrop { subscriptions, connection, uri: &uri };
+        let _held = subscriptions.turn(&link.client, &uri).lock_owned().await;
+        // Somebody else may have asked meanwhile.
+        if !subscriptions.has_followers(connection, &uri) || subscriptions.is_followed(connection, &uri) {
+            continue;
+        }
+        let is_accepted = link.subscribe_again(&uri).await;
+        if link.has_ended() {
+            break;
+        }
+        if is_accepted {
+            subscriptions.accept(connection, &uri);
+        } else {
+            left.push(uri.clone());
+        }
+    }
+    left
 }
 
 /// Tells the upstream of resources whose last follower's session ended.
@@ -214,15 +253,23 @@ impl Drop for TidyOnDrop<'_> {
 
 /// A follower whose subscription was not accepted, or who no longer waits for that.
 struct LeaveOnDrop<'a> {
+    handle: &'a UpstreamHandle,
     tidy: &'a TidyOnDrop<'a>,
     session: Affinity,
-    accepted: bool,
+    /// Whether it was accepted, once that is known.
+    became: Option<bool>,
 }
 
 impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.accepted {
-            self.tidy.subscriptions.remove(self.tidy.connection, self.session, self.tidy.uri);
+        if self.became == Some(true) {
+            return;
+        }
+        let TidyOnDrop { subscriptions, connection, uri } = *self.tidy;
+        let is_left = subscriptions.remove(connection, self.session, uri);
+        if is_left && self.became.is_none() {
+            // The upstream may have accepted it all the same.
+            self.handle.abandon_subscription(connection, uri);
         }
     }
 }

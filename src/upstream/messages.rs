@@ -81,6 +81,15 @@ pub(super) struct LinkDoubted {
     pub(super) number: u64,
 }
 
+/// A subscription was asked for, and whoever did waits for no answer; nobody else may want it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct SubscriptionAbandoned {
+    /// Over which it was asked for.
+    pub(super) connection: Affinity,
+    pub(super) uri: String,
+}
+
 /// What the gateway believed of the upstream's era turned out wrong.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

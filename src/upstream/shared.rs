@@ -274,8 +274,8 @@ impl Shared {
 
     /// A resource was followed over a connection that is not there, or over a listening, and may be so no longer.
     pub(super) fn stop_listening_to(&self, connection: Affinity, uri: &str) {
-        if connection == Affinity::Shared && !self.subscriptions.has_followers(connection, uri) {
-            self.listen.unwant(uri);
+        if connection == Affinity::Shared {
+            self.listen.unwant_unless(uri, || self.subscriptions.has_followers(connection, uri));
         }
         self.subscriptions.tidy(connection, uri);
     }
@@ -317,6 +317,7 @@ impl Shared {
     pub(super) fn renew_facts(&self, before: &Arc<Facts>, news: Facts) -> Arc<Facts> {
         match self.facts() {
             Some(current) if Arc::ptr_eq(&current, before) => {
+                self.listen.says(&news);
                 self.set_facts(news);
                 self.facts().unwrap_or(current)
             }

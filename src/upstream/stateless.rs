@@ -47,7 +47,7 @@ pub(super) enum Opened {
     /// A stream, under the id of its request.
     Events { id: u64, reader: Box<EventReader> },
     /// An answer instead.
-    Answered(Answer),
+    Answered(Answered),
 }
 
 impl StatelessHttp {
@@ -106,7 +106,7 @@ impl StatelessHttp {
         match reply.body {
             AnswerBody::Events(reader) if reply.status.is_success() => Ok(Opened::Events { id, reader }),
             AnswerBody::Json(body) => match self.take_answer(id, body) {
-                Ok(answer) => Ok(Opened::Answered(answer)),
+                Ok(answer) => Ok(Opened::Answered(Answered { answer, status })),
                 Err(error) if reply.status.is_success() => Err(error),
                 Err(_) => Err(bad_status(status, retry_after)),
             },

@@ -44,6 +44,8 @@ struct Resource {
     turn: Turn,
     /// Whether the upstream has accepted it.
     accepted: bool,
+    /// Whether it has ever, since somebody follows it: those who do believe that they are told.
+    is_relied_on: bool,
     followers: Vec<Arc<Client>>,
 }
 
@@ -66,12 +68,12 @@ impl Subscriptions {
         Arc::clone(&followed.resources.entry(uri.to_owned()).or_default().turn)
     }
 
-    /// The upstream has accepted a subscription. To be called with the turn held.
+    /// The upstream has accepted a subscription. To be called with the turn held, or where nobody waits for it.
     pub(super) fn accept(&self, connection: Affinity, uri: &str) {
         self.set_accepted(connection, uri, true);
     }
 
-    /// It did not accept it again. To be called with the turn held.
+    /// It did not accept it again. To be called as `accept`.
     pub(super) fn refuse(&self, connection: Affinity, uri: &str) {
         self.set_accepted(connection, uri, false);
     }
@@ -80,7 +82,8 @@ impl Subscriptions {
         let mut table = self.lock();
         let resources = table.connections.get_mut(&connection).map(|followed| &mut followed.resources);
         if let Some(resource) = resources.and_then(|resources| resources.get_mut(uri)) {
-            resource.accepted = accepted;
+            resource.accepted = accepted && !resource.followers.is_empty();
+            resource.is_relied_on |= resource.accepted;
         }
     }
 
@@ -134,6 +137,7 @@ impl Subscriptions {
         resource.followers.retain(|follower| follower.affinity != session && lives(follower));
         let is_left = resource.followers.is_empty();
         resource.accepted &= !is_left;
+        resource.is_relied_on &= !is_left;
         if resource.followers.len() < before {
             count_down(&mut table.counts, session);
         }
@@ -166,7 +170,7 @@ impl Subscriptions {
                 let before = resource.followers.len();
                 resource.followers.retain(|follower| follower.affinity != session);
                 if resource.followers.is_empty() && before > 0 {
-                    resource.accepted = false;
+                    (resource.accepted, resource.is_relied_on) = (false, false);
                     left.push((Arc::clone(&followed.client), uri.clone()));
                 }
             }
@@ -179,12 +183,41 @@ impl Subscriptions {
         self.lock().connections.remove(&connection);
     }
 
-    /// What is followed over a connection and was accepted; whoever is asking now sees to it himself.
+    /// What is followed over a connection, whether or not the upstream accepted it when it was asked last; whoever is
+    /// asking now sees to it himself.
     pub(super) fn of(&self, connection: Affinity) -> Vec<String> {
         let table = self.lock();
         let Some(followed) = table.connections.get(&connection) else { return Vec::new() };
-        let wanted = followed.resources.iter().filter(|(_, resource)| resource.is_followed());
+        let wanted = followed.resources.iter().filter(|(_, resource)| resource.is_kept());
         wanted.map(|(uri, _)| uri.clone()).collect()
+    }
+
+    /// What was followed over any connection is followed over that of `client` from now on, which has yet to ask for it.
+    pub(super) fn gather(&self, client: &Arc<Client>) {
+        let mut table = self.lock();
+        let Table { connections, counts } = &mut *table;
+        let mut moved = Vec::new();
+        for (_, followed) in connections.iter_mut().filter(|(affinity, _)| **affinity != client.affinity) {
+            // Whoever is asking now sees to it himself.
+            moved.extend(followed.resources.extract_if(|_, resource| resource.is_kept()));
+        }
+        connections.retain(|_, followed| !followed.resources.is_empty());
+        if moved.is_empty() {
+            return;
+        }
+        let fresh = || Followed { client: Arc::clone(client), resources: HashMap::new() };
+        let gathered = connections.entry(client.affinity).or_insert_with(fresh);
+        for (uri, resource) in moved {
+            let into = gathered.resources.entry(uri).or_default();
+            into.is_relied_on = true;
+            for follower in resource.followers {
+                if into.followers.iter().any(|other| other.affinity == follower.affinity) {
+                    count_down(counts, follower.affinity);
+                } else {
+                    into.followers.push(follower);
+                }
+            }
+        }
     }
 
     /// Whether somebody waits for updates, and the connection is needed before the next call.
@@ -222,6 +255,11 @@ impl Subscriptions {
 impl Resource {
     fn is_followed(&self) -> bool {
         self.accepted && self.followers.iter().any(lives)
+    }
+
+    /// Whether somebody believes that it is followed.
+    fn is_kept(&self) -> bool {
+        self.is_relied_on && self.followers.iter().any(lives)
     }
 }
 
@@ -302,6 +340,42 @@ mod tests {
         kept.add(session.affinity, &session, "test://a");
         assert!(kept.of(session.affinity).is_empty() && !kept.is_followed(session.affinity, "test://a"));
         assert_eq!(kept.followers(session.affinity, "test://a").len(), 1);
+    }
+
+    #[test]
+    fn s_sub_09_what_was_accepted_once_is_renewed_until_nobody_follows_it_whatever_the_upstream_says() {
+        let kept = Subscriptions::default();
+        let session = session();
+        follow(&kept, &session, &session, "test://a");
+        kept.refuse(session.affinity, "test://a");
+        assert!(!kept.is_followed(session.affinity, "test://a"), "whoever wants it next asks again");
+        assert_eq!(kept.of(session.affinity), ["test://a"]);
+        kept.remove(session.affinity, session.affinity, "test://a");
+        kept.accept(session.affinity, "test://a");
+        assert!(kept.of(session.affinity).is_empty(), "an answer that is late");
+    }
+
+    #[test]
+    fn s_life_14_s_res_07_at_a_change_of_era_followers_of_all_connections_share_one() {
+        let kept = Subscriptions::default();
+        let shared = client(Affinity::Shared);
+        let sessions = [session(), session()];
+        for one in &sessions {
+            follow(&kept, one, one, "test://a");
+        }
+        follow(&kept, &sessions[1], &sessions[1], "test://b");
+        follow(&kept, &shared, &sessions[1], "test://a");
+        let _asking = kept.turn(&sessions[0], "test://c");
+        kept.add(sessions[0].affinity, &sessions[0], "test://c");
+        kept.gather(&shared);
+        let mut all = kept.of(Affinity::Shared);
+        all.sort_unstable();
+        assert_eq!(all, ["test://a", "test://b"], "who is asking now sees to it himself");
+        assert_eq!(kept.followers(Affinity::Shared, "test://a").len(), 2);
+        for (one, left) in sessions.iter().zip([1, 2]) {
+            assert_eq!(kept.leave(one.affinity).len(), left);
+        }
+        assert!(kept.lock().counts.is_empty(), "nobody is counted twice");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 pub(super) use run::{Telling, run};
 
@@ -42,6 +43,8 @@ pub(super) struct StandingListen {
     /// There is something to do.
     work: Notify,
     is_settled: watch::Sender<bool>,
+    /// Between two doubts of the era: each has it found out anew, and that has the upstream listened to at once.
+    between_doubts: Duration,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,8 @@ struct Inner {
     waiting: HashMap<String, Vec<oneshot::Sender<Verdict>>>,
     /// On a pipe: streams by the ids of their requests.
     on_pipe: HashMap<u64, u64>,
+    /// When the era was doubted last.
+    doubted: Option<Instant>,
 }
 
 /// How the upstream is listened to.
@@ -79,8 +84,14 @@ impl StandingListen {
             to_do: VecDeque::new(),
             waiting: HashMap::new(),
             on_pipe: HashMap::new(),
+            doubted: None,
         };
-        StandingListen { inner: Mutex::new(inner), work: Notify::new(), is_settled: watch::Sender::new(true) }
+        StandingListen {
+            inner: Mutex::new(inner),
+            work: Notify::new(),
+            is_settled: watch::Sender::new(true),
+            between_doubts: waits.1,
+        }
     }
 
     /// The upstream can be listened to in this way; these resources are followed already.
@@ -93,10 +104,14 @@ impl StandingListen {
                 inner.on_pipe.clear();
             }
             inner.way = Some(way);
-            effects.extend(followed.iter().flat_map(|uri| inner.state.want(uri)));
-            effects.extend(inner.state.up(announced(facts)));
+            effects.extend(inner.state.up(announced(facts), tells_of_resources(facts), followed));
             effects
         });
+    }
+
+    /// The upstream says something else of itself than before, and is listened to accordingly.
+    pub(super) fn says(&self, facts: &Facts) {
+        self.change(|inner| inner.state.says(announced(facts), tells_of_resources(facts)));
     }
 
     /// It cannot be, for now.
@@ -118,9 +133,12 @@ impl StandingListen {
         verdict.await.unwrap_or(Verdict::Unreachable)
     }
 
-    /// Nobody wants them any longer.
-    pub(super) fn unwant(&self, uri: &str) {
+    /// Asks for updates of a resource no longer, if nobody wants them: judged where nobody can begin to want them meanwhile.
+    pub(super) fn unwant_unless(&self, uri: &str, is_wanted: impl FnOnce() -> bool) {
         self.change(|inner| {
+            if is_wanted() {
+                return Vec::new();
+            }
             inner.waiting.remove(uri);
             inner.state.unwant(uri)
         });
@@ -132,12 +150,10 @@ impl StandingListen {
         let _ = self.is_settled.subscribe().wait_for(|settled| *settled).await;
     }
 
-    /// Lists were fetched before anything was heard.
+    /// Lists are fetched now, whether or not anything is heard.
     pub(super) fn owe_lists(&self) {
         self.change(|inner| {
-            if !inner.state.is_settled() {
-                inner.state.owe_lists();
-            }
+            inner.state.owe_lists();
             Vec::new()
         });
     }
@@ -195,6 +211,21 @@ impl StandingListen {
         });
     }
 
+    /// Whether the era may be doubted once more now; counts as a doubt.
+    fn may_doubt(&self) -> bool {
+        let mut inner = self.lock();
+        let is_time = inner.doubted.is_none_or(|last| last.elapsed() >= self.between_doubts);
+        if is_time {
+            inner.doubted = Some(Instant::now());
+        }
+        is_time
+    }
+
+    /// A stream was left; nothing it brings is of use.
+    fn left(&self, stream: u64) {
+        self.lock().on_pipe.retain(|_, other| *other != stream);
+    }
+
     fn due(&self, wake: Wake) {
         self.change(|inner| inner.state.due(wake));
     }
@@ -242,6 +273,10 @@ fn announced(facts: &Facts) -> Vec<ListKind> {
         [("tools", ListKind::Tools), ("prompts", ListKind::Prompts), ("resources", ListKind::Resources)];
     let told = all.into_iter().filter(|(feature, _)| facts.capabilities.flag(feature, "listChanged"));
     told.map(|(_, list)| list).collect()
+}
+
+fn tells_of_resources(facts: &Facts) -> bool {
+    facts.capabilities.flag("resources", "subscribe")
 }
 
 /// The member of a filter that asks for changes of a list.
@@ -329,7 +364,7 @@ mod tests {
     async fn s_sub_05_who_waits_for_a_resource_is_told_the_verdict_and_when_all_is_settled() {
         let listen = StandingListen::new((Duration::from_secs(1), Duration::from_secs(1)));
         listen.until_settled().await;
-        let effects = listen.lock().state.up(Vec::new());
+        let effects = listen.lock().state.up(Vec::new(), true, &[]);
         assert!(effects.is_empty());
         let settle = async {
             listen.due(Wake::Batch);

@@ -9,9 +9,10 @@ use crate::protocol::code::METHOD_NOT_FOUND;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, Frame, RequestId};
 use crate::upstream::encode::own_meta;
+use crate::upstream::era_check::doubts_stateless;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::{EventReader, HttpFailure};
-use crate::upstream::stateless::{Opened, StatelessHttp};
+use crate::upstream::stateless::{Answered, Opened, StatelessHttp};
 
 /// Opens the stream and takes what it brings, to its end.
 pub(super) async fn listen(
@@ -31,14 +32,30 @@ pub(super) async fn listen(
             let taking = Taking { listen, telling, stream, stateless, id };
             taking.to_its_end(&mut reader, began).await
         }
-        Ok(Ok(Opened::Answered(answer))) => ending_of(&answer, began),
-        Ok(Err(error)) => failed(telling, &error, began),
+        Ok(Ok(Opened::Answered(answered))) => refused(listen, telling, Ok(answered), began),
+        Ok(Err(error)) => refused(listen, telling, Err(error), began),
         Err(_) => failed(telling, &UpstreamError::Timeout(ACKNOWLEDGED_WITHIN), began),
     };
     match ending {
         // One that never stood did not last, however long that took.
         Ending::Over(_) if !listen.stands(stream) => Ending::Over(std::time::Duration::ZERO),
         ending => ending,
+    }
+}
+
+/// There is no stream.
+fn refused(
+    listen: &StandingListen,
+    telling: &Telling,
+    answered: Result<Answered, UpstreamError>,
+    began: Instant,
+) -> Ending {
+    if doubts_stateless(&answered) && listen.may_doubt() {
+        telling.doubt_era();
+    }
+    match answered {
+        Ok(answered) => ending_of(&answered.answer, began),
+        Err(error) => failed(telling, &error, began),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Recipient;
 use bytes::Bytes;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
@@ -13,12 +14,13 @@ use tokio::time::Instant;
 use super::state::{Effect, Ending, Filter, Verdict, Wake};
 use super::{Heard, StandingListen, Way, over_http, over_pipe};
 use crate::names::UpstreamName;
+use crate::protocol::era::Era;
 use crate::protocol::frame::Notification;
 use crate::protocol::json::{Limits, Object, quote};
 use crate::upstream::arrivals::tell_followers;
 use crate::upstream::call::Affinity;
 use crate::upstream::changes::{Changes, note_change};
-use crate::upstream::messages::NewsRecipient;
+use crate::upstream::messages::{EraMistaken, NewsRecipient};
 use crate::upstream::subscriptions::Subscriptions;
 
 /// To whom goes what is heard.
@@ -27,6 +29,7 @@ pub(in crate::upstream) struct Telling {
     pub(in crate::upstream) changes: Arc<Changes>,
     pub(in crate::upstream) news: NewsRecipient,
     pub(in crate::upstream) followers: Arc<Subscriptions>,
+    pub(in crate::upstream) era: Recipient<EraMistaken>,
 }
 
 impl Telling {
@@ -37,6 +40,13 @@ impl Telling {
             Heard::Updated(notification) => {
                 tell_followers(&self.upstream, &self.followers, Affinity::Shared, &notification);
             }
+        }
+    }
+
+    /// Has the era looked at again.
+    pub(super) fn doubt_era(&self) {
+        if self.era.try_send(EraMistaken { believed: Era::Stateless }).is_err() {
+            tracing::debug!(upstream = %self.upstream, "the actor is busy; its era stays as it was");
         }
     }
 
@@ -102,12 +112,14 @@ impl Running {
                     wake
                 });
             }
-            // Nobody waits for it: it was accepted before, and is not any longer. Whoever wants it next asks again.
+            // Nobody waits for it: it was accepted before, and is not for now. Whoever wants it next asks again.
             Effect::Verdict { uri, verdict: Verdict::Refused | Verdict::Unreachable } => {
                 tracing::warn!(upstream = %self.telling.upstream, "a subscription was not renewed");
                 self.telling.followers.refuse(Affinity::Shared, &uri);
             }
-            Effect::Verdict { verdict: Verdict::Accepted, .. } => {}
+            Effect::Verdict { uri, verdict: Verdict::Accepted } => {
+                self.telling.followers.accept(Affinity::Shared, &uri);
+            }
             Effect::LookAt(filter) => self.telling.look_at(filter),
         }
     }
@@ -135,9 +147,12 @@ impl Running {
         };
         let Some(stream) = self.numbers.remove(&id) else { return };
         self.open.remove(&stream);
-        if let Some(ending) = ending {
-            tracing::debug!(upstream = %self.telling.upstream, ?ending, "a listen stream ended");
-            self.listen.ended(stream, ending);
+        match ending {
+            Some(ending) => {
+                tracing::debug!(upstream = %self.telling.upstream, ?ending, "a listen stream ended");
+                self.listen.ended(stream, ending);
+            }
+            None => self.listen.left(stream),
         }
     }
 }

@@ -3,9 +3,11 @@
 //! Always: at most one stream is being opened; a new one is acknowledged before the one that it replaces is left, and
 //! that is read on for a while (era-bridge §5); additions that follow one another closely are asked for together; a
 //! stream that ends is opened again, less and less often where it does not last, and what may have been missed is looked
-//! at then (S-SUB-09). Not here: time, sockets and pipes (`run`), who follows what (`subscriptions`).
+//! at then (S-SUB-09); what was acknowledged once is asked for as long as somebody wants it, whatever the upstream says
+//! meanwhile; one resource that is refused spoils no other. Not here: time, sockets and pipes (`run`), who follows what
+//! (`subscriptions`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::overlap::Overlap;
@@ -70,6 +72,10 @@ pub(super) enum Wake {
     Batch,
     /// Another attempt after one that failed.
     Retry,
+    /// Another attempt at what was acknowledged once and is not now.
+    Renew,
+    /// A stream has lasted, if it still stands.
+    Lasted(u64),
     /// The end of a stream that was replaced.
     Leave(u64),
 }
@@ -94,17 +100,28 @@ pub(super) enum Effect {
 pub(super) struct ListenState {
     /// Kinds of lists that the upstream says it will tell of.
     lists: Vec<ListKind>,
-    /// Resources by URI; whether the upstream has acknowledged them.
-    wanted: HashMap<String, bool>,
+    /// The upstream says that resources can be subscribed to.
+    tells_of_resources: bool,
+    /// Resources by URI.
+    wanted: BTreeMap<String, Wish>,
+    /// New ones that were refused together, to be asked for one by one.
+    singly: BTreeSet<String>,
     is_reachable: bool,
-    /// The upstream knows no listening.
+    /// The upstream said that it knows no listening.
     is_unknown: bool,
+    has_acknowledged: bool,
     current: Option<Stream>,
     opening: Option<Stream>,
     overlap: Overlap,
     backoff: Backoff,
+    longest_wait: Duration,
     /// Waits for [`Wake::Retry`].
     is_resting: bool,
+    /// Between attempts at what was acknowledged once and is not now.
+    renewals: Backoff,
+    /// Waits for [`Wake::Renew`].
+    awaits_renewal: bool,
+    renewal_is_due: bool,
     batch_is_due: bool,
     /// Lists may have changed while nothing was heard.
     owes_lists: bool,
@@ -116,7 +133,21 @@ pub(super) struct ListenState {
 #[derive(Debug)]
 struct Stream {
     number: u64,
+    /// Lists that it was asked for.
+    asked: Vec<ListKind>,
+    /// Once it stands: what was honoured.
     filter: Filter,
+}
+
+/// A resource that somebody wants updates of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wish {
+    /// It was acknowledged once: somebody believes that it is told.
+    is_relied_on: bool,
+    /// Left out when it was asked for last.
+    is_denied: bool,
+    /// A verdict is awaited.
+    is_asked: bool,
 }
 
 impl ListenState {
@@ -124,14 +155,21 @@ impl ListenState {
     pub(super) fn new(waits: (Duration, Duration)) -> Self {
         ListenState {
             lists: Vec::new(),
-            wanted: HashMap::new(),
+            tells_of_resources: false,
+            wanted: BTreeMap::new(),
+            singly: BTreeSet::new(),
             is_reachable: false,
             is_unknown: false,
+            has_acknowledged: false,
             current: None,
             opening: None,
             overlap: Overlap::default(),
             backoff: Backoff::new(waits.0, waits.1),
+            longest_wait: waits.1,
             is_resting: false,
+            renewals: Backoff::new(waits.0, waits.1),
+            awaits_renewal: false,
+            renewal_is_due: false,
             batch_is_due: false,
             owes_lists: false,
             owes_updates: false,
@@ -139,16 +177,38 @@ impl ListenState {
         }
     }
 
-    /// The upstream can be listened to, and tells of changes of these lists.
-    pub(super) fn up(&mut self, lists: Vec<ListKind>) -> Vec<Effect> {
-        self.lists = lists;
+    /// The upstream can be listened to, and tells of changes of these lists, and maybe of resources; these are followed.
+    pub(super) fn up(
+        &mut self,
+        lists: Vec<ListKind>,
+        tells_of_resources: bool,
+        followed: &[String],
+    ) -> Vec<Effect> {
+        (self.lists, self.tells_of_resources) = (lists, tells_of_resources);
         (self.is_reachable, self.is_unknown, self.is_resting) = (true, false, false);
+        for uri in followed {
+            self.wanted.entry(uri.clone()).or_default().is_relied_on = true;
+        }
+        // Whatever was denied before: this may be another server.
+        self.renewal_is_due = true;
+        self.renewals.reset();
+        self.consider()
+    }
+
+    /// It says something else of itself now, and is listened to all the while.
+    pub(super) fn says(&mut self, lists: Vec<ListKind>, tells_of_resources: bool) -> Vec<Effect> {
+        if (&self.lists, self.tells_of_resources) == (&lists, tells_of_resources) {
+            return Vec::new();
+        }
+        self.owes_lists |= self.lists != lists;
+        (self.lists, self.tells_of_resources, self.is_unknown) = (lists, tells_of_resources, false);
         self.consider()
     }
 
     /// It cannot be reached for now: whatever stands is left.
     pub(super) fn down(&mut self) -> Vec<Effect> {
         (self.is_reachable, self.is_resting, self.batch_is_due) = (false, false, false);
+        self.singly.clear();
         let left: Vec<u64> =
             [self.current.take(), self.opening.take()].into_iter().flatten().map(|it| it.number).collect();
         // Its lists are fetched when it is there again; of its resources somebody has to tell.
@@ -159,20 +219,27 @@ impl ListenState {
 
     /// Somebody wants updates of a resource; a verdict follows.
     pub(super) fn want(&mut self, uri: &str) -> Vec<Effect> {
-        match self.wanted.get(uri) {
-            Some(true) => return vec![Effect::Verdict { uri: uri.to_owned(), verdict: Verdict::Accepted }],
-            Some(false) => return Vec::new(),
-            None if self.is_unknown => {
-                return vec![Effect::Verdict { uri: uri.to_owned(), verdict: Verdict::Refused }];
-            }
-            None => {}
+        let known = self.wanted.get_mut(uri);
+        if known.as_ref().is_some_and(|wish| wish.is_relied_on && !wish.is_denied) {
+            return vec![Effect::Verdict { uri: uri.to_owned(), verdict: Verdict::Accepted }];
         }
-        self.wanted.insert(uri.to_owned(), false);
+        if self.is_unknown {
+            let verdict = if self.may_listen() { Verdict::Unreachable } else { Verdict::Refused };
+            return vec![Effect::Verdict { uri: uri.to_owned(), verdict }];
+        }
+        match known {
+            Some(wish) if wish.is_asked => return Vec::new(),
+            Some(wish) => wish.is_asked = true,
+            None => {
+                self.wanted.insert(uri.to_owned(), Wish { is_asked: true, ..Wish::default() });
+            }
+        }
         self.batch()
     }
 
     /// Nobody wants them any longer.
     pub(super) fn unwant(&mut self, uri: &str) -> Vec<Effect> {
+        self.singly.remove(uri);
         if self.wanted.remove(uri).is_none() { Vec::new() } else { self.batch() }
     }
 
@@ -180,7 +247,18 @@ impl ListenState {
     pub(super) fn due(&mut self, wake: Wake) -> Vec<Effect> {
         match wake {
             Wake::Batch => self.batch_is_due = false,
-            Wake::Retry => self.is_resting = false,
+            Wake::Retry => {
+                self.is_resting = false;
+                // One that was said to listen may do so by now.
+                self.is_unknown &= !self.may_listen();
+            }
+            Wake::Renew => (self.awaits_renewal, self.renewal_is_due) = (false, true),
+            Wake::Lasted(stream) => {
+                if self.stands(stream) {
+                    self.backoff.reset();
+                }
+                return Vec::new();
+            }
             Wake::Leave(stream) => {
                 self.overlap.leave(stream);
                 return vec![Effect::Close(stream)];
@@ -194,6 +272,7 @@ impl ListenState {
         let Some(mut opened) = self.opening.take_if(|opening| opening.number == stream) else {
             return Vec::new();
         };
+        self.has_acknowledged = true;
         let mut effects = Vec::new();
         let (kept, missing): (BTreeSet<_>, BTreeSet<_>) =
             opened.filter.uris.into_iter().partition(|uri| honoured.uris.contains(uri));
@@ -201,19 +280,23 @@ impl ListenState {
         opened.filter.lists.retain(|list| honoured.lists.contains(list));
         let missed = self.missed(&opened.filter);
         for uri in &opened.filter.uris {
-            if let Some(accepted @ false) = self.wanted.get_mut(uri) {
-                *accepted = true;
-                effects.push(Effect::Verdict { uri: uri.clone(), verdict: Verdict::Accepted });
-            }
+            self.singly.remove(uri);
+            self.accept(uri, &mut effects);
         }
-        self.give_up(missing, Verdict::Refused, &mut effects);
+        for uri in missing {
+            self.deny(uri, &mut effects);
+        }
         self.overlap.join(stream);
         if !missed.is_empty() {
             effects.push(Effect::LookAt(missed));
         }
+        if self.backoff.is_begun() {
+            effects.push(Effect::WakeAfter(Wake::Lasted(stream), GOOD_AFTER));
+        }
         if let Some(replaced) = self.current.replace(opened) {
             effects.push(Effect::WakeAfter(Wake::Leave(replaced.number), GRACE));
         }
+        effects.extend(self.renew_later());
         effects.extend(self.consider());
         effects
     }
@@ -232,14 +315,15 @@ impl ListenState {
         self.owes_updates |= was_current;
         if let Some(opening) = self.opening.take_if(|opening| opening.number == stream) {
             match ending {
-                Ending::Over(_) => self.give_up_new(opening.filter.uris, Verdict::Unreachable, &mut effects),
-                Ending::Refused => self.give_up_new(opening.filter.uris, Verdict::Refused, &mut effects),
-                Ending::Unknown => {
-                    self.is_unknown = true;
-                    let all = std::mem::take(&mut self.wanted).into_keys();
-                    effects.extend(all.map(|uri| Effect::Verdict { uri, verdict: Verdict::Refused }));
-                    return effects;
-                }
+                Ending::Over(_) => self.give_up_new(&opening.filter.uris, Verdict::Unreachable, &mut effects),
+                Ending::Refused => self.refused(opening.filter.uris, &mut effects),
+                Ending::Unknown => return self.knows_no_listening(effects),
+            }
+            if ending == Ending::Refused && (self.current.is_some() || !self.singly.is_empty()) {
+                // It answers: there is nothing to wait for, and less is asked of it next.
+                effects.extend(self.renew_later());
+                effects.extend(self.consider());
+                return effects;
             }
         } else if !was_current {
             return effects;
@@ -251,6 +335,7 @@ impl ListenState {
             self.is_resting = true;
             effects.push(Effect::WakeAfter(Wake::Retry, self.backoff.next()));
         }
+        effects.extend(self.renew_later());
         effects
     }
 
@@ -269,9 +354,9 @@ impl ListenState {
         self.current.as_ref().is_some_and(|current| current.filter.lists == self.lists)
     }
 
-    /// Lists were fetched before a stream stood: what changed in between is looked at when one does.
+    /// Lists were fetched: where no stream stood, what changed in between is looked at when one does.
     pub(super) fn owe_lists(&mut self) {
-        self.owes_lists = true;
+        self.owes_lists |= self.current.is_none();
     }
 
     /// Of what is heard again, that of which something may have been missed: nobody waited for a resource before its first
@@ -279,36 +364,118 @@ impl ListenState {
     fn missed(&mut self, heard: &Filter) -> Filter {
         let (owes_lists, owes_updates) =
             (std::mem::take(&mut self.owes_lists), std::mem::take(&mut self.owes_updates));
-        let followed = heard.uris.iter().filter(|uri| owes_updates && self.wanted.get(*uri) == Some(&true));
+        let missed = |wish: &Wish| wish.is_relied_on && (owes_updates || wish.is_denied);
+        let followed = heard.uris.iter().filter(|uri| self.wanted.get(*uri).is_some_and(missed));
         Filter {
             lists: if owes_lists { heard.lists.clone() } else { Vec::new() },
             uris: followed.cloned().collect(),
         }
     }
 
-    /// Those that were asked for the first time: what was told before is asked for again.
-    fn give_up_new(&mut self, uris: BTreeSet<String>, verdict: Verdict, effects: &mut Vec<Effect>) {
-        let new = uris.into_iter().filter(|uri| self.wanted.get(uri) == Some(&false)).collect();
-        self.give_up(new, verdict, effects);
+    /// Whether it said or showed that it can be listened to.
+    fn may_listen(&self) -> bool {
+        self.has_acknowledged || self.tells_of_resources || !self.lists.is_empty()
     }
 
-    fn give_up(&mut self, uris: BTreeSet<String>, verdict: Verdict, effects: &mut Vec<Effect>) {
-        for uri in uris {
-            if self.wanted.remove(&uri).is_some() {
-                effects.push(Effect::Verdict { uri, verdict });
-            }
+    /// The upstream has no such method, or says so for now.
+    fn knows_no_listening(&mut self, mut effects: Vec<Effect>) -> Vec<Effect> {
+        self.is_unknown = true;
+        let all: BTreeSet<String> = self.wanted.keys().cloned().collect();
+        if !self.may_listen() {
+            self.give_up_new(&all, Verdict::Refused, &mut effects);
+            return effects;
         }
+        self.give_up_new(&all, Verdict::Unreachable, &mut effects);
+        if self.is_reachable && !self.is_resting {
+            self.is_resting = true;
+            effects.push(Effect::WakeAfter(Wake::Retry, self.longest_wait));
+        }
+        effects
+    }
+
+    /// What was asked for was refused as a whole: one of several may be the reason.
+    fn refused(&mut self, asked: BTreeSet<String>, effects: &mut Vec<Effect>) {
+        let told = self.current.as_ref().map(|current| &current.filter.uris);
+        let is_added = |uri: &String| told.is_none_or(|told| !told.contains(uri));
+        let mut added: BTreeSet<String> = asked.into_iter().filter(is_added).collect();
+        added.retain(|uri| self.wanted.contains_key(uri));
+        if added.len() > 1 {
+            self.singly = added;
+        } else if let Some(uri) = added.pop_first() {
+            self.singly.remove(&uri);
+            self.deny(uri, effects);
+        }
+    }
+
+    fn accept(&mut self, uri: &str, effects: &mut Vec<Effect>) {
+        let Some(wish) = self.wanted.get_mut(uri) else { return };
+        let is_news = wish.is_asked || wish.is_denied;
+        *wish = Wish { is_relied_on: true, ..Wish::default() };
+        if is_news {
+            effects.push(Effect::Verdict { uri: uri.to_owned(), verdict: Verdict::Accepted });
+        }
+    }
+
+    /// Who asks is told; what somebody relies on is asked for again later.
+    fn deny(&mut self, uri: String, effects: &mut Vec<Effect>) {
+        self.singly.remove(&uri);
+        let Some(wish) = self.wanted.get_mut(&uri) else { return };
+        let is_news = wish.is_asked || !wish.is_denied;
+        (wish.is_denied, wish.is_asked) = (true, false);
+        if !wish.is_relied_on {
+            self.wanted.remove(&uri);
+        }
+        if is_news {
+            effects.push(Effect::Verdict { uri, verdict: Verdict::Refused });
+        }
+    }
+
+    /// Those for which somebody waits are given up, unless somebody else relies on them.
+    fn give_up_new(&mut self, uris: &BTreeSet<String>, verdict: Verdict, effects: &mut Vec<Effect>) {
+        for uri in uris {
+            let Some(wish) = self.wanted.get_mut(uri).filter(|wish| wish.is_asked) else { continue };
+            wish.is_asked = false;
+            if !wish.is_relied_on {
+                self.wanted.remove(uri);
+                self.singly.remove(uri);
+            }
+            effects.push(Effect::Verdict { uri: uri.clone(), verdict });
+        }
+    }
+
+    /// What is denied though somebody relies on it is asked for again, less and less often.
+    fn renew_later(&mut self) -> Option<Effect> {
+        if !self.wanted.values().any(|wish| wish.is_denied) {
+            self.renewals.reset();
+            return None;
+        }
+        if self.awaits_renewal || self.renewal_is_due || !self.is_reachable {
+            return None;
+        }
+        self.awaits_renewal = true;
+        // It has just answered.
+        Some(Effect::WakeAfter(Wake::Renew, self.renewals.next_but_not_at_once()))
     }
 
     /// Everything that is wanted is told.
     fn accept_all(&mut self) -> Vec<Effect> {
-        let unsettled = self.wanted.iter_mut().filter(|(_, accepted)| !**accepted);
-        let verdict = Verdict::Accepted;
-        let accepted = unsettled.map(|(uri, accepted)| {
-            *accepted = true;
-            Effect::Verdict { uri: uri.clone(), verdict }
-        });
-        accepted.collect()
+        let told = self.current.as_ref().map(|current| current.filter.uris.clone()).unwrap_or_default();
+        let mut effects = Vec::new();
+        told.iter().for_each(|uri| self.accept(uri, &mut effects));
+        effects
+    }
+
+    /// What a stream should be asked for now.
+    fn desired(&self) -> Filter {
+        let told =
+            |uri: &String| self.current.as_ref().is_some_and(|current| current.filter.uris.contains(uri));
+        let next = self.singly.first();
+        let is_in = |uri: &String, wish: &Wish| match next {
+            Some(next) => told(uri) || uri == next,
+            None => told(uri) || !wish.is_denied || wish.is_asked || self.renewal_is_due,
+        };
+        let uris = self.wanted.iter().filter(|(uri, wish)| is_in(uri, wish)).map(|(uri, _)| uri.clone());
+        Filter { lists: self.lists.clone(), uris: uris.collect() }
     }
 
     fn batch(&mut self) -> Vec<Effect> {
@@ -321,9 +488,12 @@ impl ListenState {
         if !self.is_reachable || self.is_unknown || self.is_resting || self.opening.is_some() {
             return Vec::new();
         }
-        let desired = Filter { lists: self.lists.clone(), uris: self.wanted.keys().cloned().collect() };
+        let desired = self.desired();
+        if self.singly.is_empty() {
+            self.renewal_is_due = false;
+        }
         // Lists that the upstream would not honour are no reason to ask again and again.
-        let stands = |current: &Stream| current.filter.uris == desired.uris;
+        let stands = |current: &Stream| current.filter.uris == desired.uris && current.asked == desired.lists;
         match &self.current {
             // Let go and wanted again before anything came of it: it was told all the while.
             Some(current) if stands(current) && !desired.is_empty() => self.accept_all(),
@@ -337,7 +507,8 @@ impl ListenState {
             _ => {
                 self.next_stream += 1;
                 let stream = self.next_stream;
-                self.opening = Some(Stream { number: stream, filter: desired.clone() });
+                let asked = desired.lists.clone();
+                self.opening = Some(Stream { number: stream, asked, filter: desired.clone() });
                 vec![Effect::Open { stream, filter: desired }]
             }
         }
@@ -370,7 +541,7 @@ mod tests {
     /// One stream, acknowledged, for tools.
     fn standing() -> ListenState {
         let mut state = state();
-        assert_eq!(state.up(TOOLS.to_vec()), [open(1, filter(TOOLS, &[]))]);
+        assert_eq!(state.up(TOOLS.to_vec(), true, &[]), [open(1, filter(TOOLS, &[]))]);
         assert!(!state.is_settled());
         assert_eq!(state.acknowledged(1, &filter(TOOLS, &[])), []);
         assert!(state.is_settled() && state.hears_lists());
@@ -405,7 +576,7 @@ mod tests {
     #[test]
     fn s_sub_06_what_nobody_wants_any_longer_is_let_go() {
         let mut state = state();
-        state.up(Vec::new());
+        state.up(Vec::new(), true, &[]);
         state.want("x:1");
         assert_eq!(state.due(Wake::Batch), [open(1, filter(&[], &["x:1"]))]);
         state.acknowledged(1, &filter(&[], &["x:1"]));
@@ -466,24 +637,169 @@ mod tests {
         assert!(waits[0].is_zero() && waits.is_sorted() && waits[3] > Duration::from_secs(3), "{waits:?}");
         assert_eq!(
             state.acknowledged(stream, &filter(TOOLS, &["x:1"])),
-            [Effect::LookAt(filter(TOOLS, &["x:1"]))]
+            [Effect::LookAt(filter(TOOLS, &["x:1"])), Effect::WakeAfter(Wake::Lasted(stream), GOOD_AFTER)]
         );
         let effects = state.ended(stream, Ending::Over(GOOD_AFTER));
         assert_eq!(effects, [Effect::WakeAfter(Wake::Retry, Duration::ZERO)], "it was a good one");
     }
 
+    /// The wait of the one effect that is of this kind.
+    fn wait(effects: &[Effect], wake: Wake) -> Duration {
+        let waits = effects.iter().filter_map(|effect| match effect {
+            Effect::WakeAfter(of, wait) if *of == wake => Some(*wait),
+            _ => None,
+        });
+        let waits: Vec<_> = waits.collect();
+        assert_eq!(waits.len(), 1, "{wake:?} in {effects:?}");
+        waits[0]
+    }
+
     #[test]
-    fn s_sub_09_a_resource_that_is_not_acknowledged_again_is_over() {
+    fn s_sub_09_a_resource_that_is_not_acknowledged_again_is_asked_for_as_long_as_it_is_wanted() {
+        let mut state = standing();
+        state.want("x:1");
+        state.due(Wake::Batch);
+        state.acknowledged(2, &filter(TOOLS, &["x:1"]));
+        state.ended(2, Ending::Over(GOOD_AFTER));
+        state.due(Wake::Retry);
+        let effects = state.acknowledged(3, &filter(TOOLS, &[]));
+        assert!(effects.contains(&verdict("x:1", false)), "{effects:?}");
+        let mut waits = vec![wait(&effects, Wake::Renew)];
+        assert_eq!(state.due(Wake::Retry), [], "not at once");
+        for stream in 4..7 {
+            assert_eq!(state.due(Wake::Renew), [open(stream, filter(TOOLS, &["x:1"]))]);
+            let effects = state.acknowledged(stream, &filter(TOOLS, &[]));
+            assert!(!effects.contains(&verdict("x:1", false)), "it was told before");
+            waits.push(wait(&effects, Wake::Renew));
+        }
+        assert!(waits[0] >= Duration::from_millis(500) && waits.is_sorted(), "{waits:?}");
+        // Whoever wants it now is told what the upstream says now.
+        state.want("x:1");
+        assert_eq!(state.due(Wake::Batch), [open(7, filter(TOOLS, &["x:1"]))]);
+        assert!(state.acknowledged(7, &filter(TOOLS, &[])).contains(&verdict("x:1", false)));
+        assert_eq!(state.due(Wake::Renew), [open(8, filter(TOOLS, &["x:1"]))]);
+        let effects = state.acknowledged(8, &filter(TOOLS, &["x:1"]));
+        assert!(effects.contains(&verdict("x:1", true)));
+        assert!(effects.contains(&Effect::LookAt(filter(&[], &["x:1"]))), "{effects:?}");
+    }
+
+    #[test]
+    fn s_sub_09_what_was_not_acknowledged_again_is_asked_for_when_the_upstream_is_back_and_ends_with_its_followers()
+     {
         let mut state = state();
-        state.up(Vec::new());
+        state.up(Vec::new(), true, &[]);
         state.want("x:1");
         state.due(Wake::Batch);
         state.acknowledged(1, &filter(&[], &["x:1"]));
         state.ended(1, Ending::Over(GOOD_AFTER));
         state.due(Wake::Retry);
         let effects = state.acknowledged(2, &filter(&[], &[]));
-        assert_eq!(effects[0], verdict("x:1", false));
-        assert_eq!(effects.last(), Some(&Effect::Close(2)), "nobody wants anything of it");
+        assert_eq!(effects.last(), Some(&Effect::Close(2)), "nothing is told on it");
+        state.down();
+        let followed = ["x:1".to_owned(), "x:2".to_owned()];
+        assert_eq!(state.up(Vec::new(), true, &followed), [open(3, filter(&[], &["x:1", "x:2"]))]);
+        state.acknowledged(3, &filter(&[], &["x:2"]));
+        state.unwant("x:1");
+        assert_eq!(state.due(Wake::Batch), []);
+        assert_eq!(state.due(Wake::Renew), [], "nobody wants it");
+    }
+
+    #[test]
+    fn s_sub_02_what_is_refused_together_is_asked_for_one_by_one_and_costs_what_stands_nothing() {
+        for is_relied_on in [false, true] {
+            let mut state = state();
+            let all = ["x:1".to_owned(), "x:2".to_owned(), "x:3".to_owned()];
+            state.up(TOOLS.to_vec(), true, if is_relied_on { &all } else { &[] });
+            if !is_relied_on {
+                state.acknowledged(1, &filter(TOOLS, &[]));
+                all.iter().for_each(|uri| drop(state.want(uri)));
+                state.due(Wake::Batch);
+            }
+            let first = if is_relied_on { 1 } else { 2 };
+            let effects = state.ended(first, Ending::Refused);
+            assert_eq!(effects, [open(first + 1, filter(TOOLS, &["x:1"]))], "nobody is refused yet");
+            let effects = state.acknowledged(first + 1, &filter(TOOLS, &["x:1"]));
+            assert!(effects.contains(&open(first + 2, filter(TOOLS, &["x:1", "x:2"]))), "{effects:?}");
+            let effects = state.ended(first + 2, Ending::Refused);
+            assert_eq!(effects[0], verdict("x:2", false));
+            assert!(effects.contains(&open(first + 3, filter(TOOLS, &["x:1", "x:3"]))), "{effects:?}");
+            let effects = state.acknowledged(first + 3, &filter(TOOLS, &["x:1", "x:3"]));
+            assert!(state.singly.is_empty() && state.opening.is_none(), "{effects:?}");
+            assert_eq!(
+                state.wanted.contains_key("x:2"),
+                is_relied_on,
+                "for good, or until it is asked again"
+            );
+        }
+    }
+
+    #[test]
+    fn s_sub_02_refusals_do_not_slow_down_what_comes_after_them() {
+        let mut state = standing();
+        for stream in 2..9 {
+            state.want("x:1");
+            assert_eq!(state.due(Wake::Batch), [open(stream, filter(TOOLS, &["x:1"]))]);
+            assert_eq!(state.ended(stream, Ending::Refused), [verdict("x:1", false)]);
+        }
+        for stream in 9..12 {
+            state.want("x:1");
+            state.due(Wake::Batch);
+            state.ended(stream, Ending::Over(Duration::ZERO));
+            state.due(Wake::Retry);
+        }
+        state.want("x:1");
+        state.due(Wake::Batch);
+        let effects = state.acknowledged(12, &filter(TOOLS, &["x:1"]));
+        assert_eq!(wait(&effects, Wake::Lasted(12)), GOOD_AFTER);
+        state.due(Wake::Lasted(12));
+        state.want("x:2");
+        state.due(Wake::Batch);
+        let effects = state.ended(13, Ending::Over(Duration::ZERO));
+        assert!(wait(&effects, Wake::Retry).is_zero(), "it has stood for a while");
+    }
+
+    #[test]
+    fn s_sub_06_s_disc_03_other_lists_are_asked_for_before_the_old_stream_is_left() {
+        let mut state = standing();
+        let both = || vec![ListKind::Tools, ListKind::Prompts];
+        assert_eq!(state.says(TOOLS.to_vec(), true), []);
+        assert_eq!(state.says(both(), true), [open(2, filter(&both(), &[]))]);
+        assert!(!state.hears_lists());
+        let effects = state.acknowledged(2, &filter(TOOLS, &[]));
+        let missed = Effect::LookAt(filter(TOOLS, &[]));
+        assert_eq!(effects, [missed, Effect::WakeAfter(Wake::Leave(1), GRACE)], "not asked for again");
+        assert!(!state.hears_lists(), "one is not told");
+    }
+
+    #[test]
+    fn s_sub_09_lists_that_were_fetched_before_the_first_stream_stood_are_looked_at_when_one_does() {
+        let mut state = state();
+        state.up(TOOLS.to_vec(), true, &[]);
+        state.ended(1, Ending::Over(Duration::ZERO));
+        assert!(state.is_settled());
+        state.owe_lists();
+        state.due(Wake::Retry);
+        let effects = state.acknowledged(2, &filter(TOOLS, &[]));
+        assert_eq!(effects[0], Effect::LookAt(filter(TOOLS, &[])));
+        state.owe_lists();
+        assert!(!state.owes_lists, "they are heard");
+    }
+
+    #[test]
+    fn s_sub_09_one_that_was_said_to_listen_and_knows_no_listening_is_asked_again_later() {
+        let mut state = standing();
+        state.want("x:1");
+        state.due(Wake::Batch);
+        state.acknowledged(2, &filter(TOOLS, &["x:1"]));
+        state.ended(2, Ending::Over(GOOD_AFTER));
+        state.want("x:2");
+        state.due(Wake::Retry);
+        let unreachable = |uri: &str| Effect::Verdict { uri: uri.to_owned(), verdict: Verdict::Unreachable };
+        let effects = state.ended(3, Ending::Unknown);
+        assert_eq!(effects, [unreachable("x:2"), Effect::WakeAfter(Wake::Retry, Duration::from_secs(60))]);
+        assert_eq!(state.want("x:3"), [unreachable("x:3")], "at once");
+        assert_eq!(state.due(Wake::Batch), []);
+        assert_eq!(state.due(Wake::Retry), [open(4, filter(TOOLS, &["x:1"]))]);
     }
 
     #[test]
@@ -492,9 +808,8 @@ mod tests {
         state.want("x:1");
         state.due(Wake::Batch);
         let effects = state.ended(2, Ending::Refused);
-        assert_eq!(effects[0], verdict("x:1", false));
+        assert_eq!(effects, [verdict("x:1", false)], "there is nothing to wait for");
         assert!(state.hears_lists(), "the one before still stands");
-        assert_eq!(state.due(Wake::Retry), [], "it is what is wanted now");
     }
 
     #[test]
@@ -513,15 +828,16 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_that_knows_no_listening_is_left_alone_until_it_is_another() {
+    fn an_upstream_that_knows_no_listening_and_never_said_so_is_left_alone_until_it_is_another() {
         let mut state = state();
-        state.up(TOOLS.to_vec());
+        state.up(Vec::new(), false, &[]);
         state.want("x:1");
+        state.due(Wake::Batch);
         assert_eq!(state.ended(1, Ending::Unknown), [verdict("x:1", false)]);
-        assert!(state.is_settled() && !state.hears_lists());
+        assert!(state.is_settled());
         assert_eq!(state.want("x:1"), [verdict("x:1", false)]);
         assert_eq!(state.due(Wake::Batch), []);
-        assert_eq!(state.up(TOOLS.to_vec()), [open(2, filter(TOOLS, &[]))]);
+        assert_eq!(state.up(TOOLS.to_vec(), true, &[]), [open(2, filter(TOOLS, &[]))]);
     }
 
     #[test]
@@ -535,7 +851,7 @@ mod tests {
         assert_eq!(state.want("x:2"), [Effect::WakeAfter(Wake::Batch, BATCH)]);
         assert_eq!(state.due(Wake::Batch), [], "there is nobody to ask");
         let all = || filter(TOOLS, &["x:1", "x:2"]);
-        assert_eq!(state.up(TOOLS.to_vec()), [open(3, all())]);
+        assert_eq!(state.up(TOOLS.to_vec(), true, &[]), [open(3, all())]);
         // All its lists are fetched anyway, and nobody has missed anything of what is new.
         let missed = Effect::LookAt(filter(&[], &["x:1"]));
         assert_eq!(state.acknowledged(3, &all()), [verdict("x:2", true), missed]);
