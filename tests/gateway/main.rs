@@ -50,6 +50,7 @@ mod legacy_sse;
 mod lifecycle;
 mod list_changes;
 mod listen;
+mod listen_renewal;
 mod listen_resources;
 mod listener;
 mod lists;
