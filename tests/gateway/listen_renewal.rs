@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use crate::support::gateway::signal_process;
 use crate::support::upstream::{Upstream, UpstreamPlan};
 use crate::support::{
-    HANDSHAKE, STATELESS, TRANSPORTS, eventually, gateway, http_upstream, stateless_upstream, stdio_upstream,
-    upstream,
+    HANDSHAKE, STATELESS, TRANSPORTS, eventually, gateway, stateless_upstream, stdio_upstream, upstream,
 };
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -179,34 +178,6 @@ async fn s_disc_03_s_sub_06_what_a_server_declares_later_is_listened_for_later()
     upstream.show(|shown| shown.resources.push(json!({ "uri": "x:3", "name": "x:3" })));
     upstream.announce("notifications/resources/list_changed", json!({})).await;
     client.until_listed("resources", &["x:3"]).await;
-}
-
-#[tokio::test]
-async fn s_life_14_s_res_07_what_a_session_follows_is_followed_when_the_server_comes_back_stateless() {
-    let mut upstream = with_two(http_upstream("one")).start().await;
-    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
-    let session = gateway.handshake(HANDSHAKE).await;
-    session.until_listed("resources", &["x:1"]).await;
-    let mut stream = session.standalone_stream().await;
-    session.request("resources/subscribe", json!({ "uri": "x:1" })).await.result();
-    let address = upstream.address();
-    upstream.kill().await;
-    let upstream = with_two(stateless_upstream("one")).start_at(address).await.expect("its address is free");
-    // Over HTTP a server is another when it answers as another.
-    eventually("a call in the new era", || async {
-        let answer = session.call("one__echo", json!({})).await;
-        answer.json["result"]["content"].is_array().then_some(())
-    })
-    .await;
-    until_followed(&upstream, &["x:1"]).await;
-    update(&upstream, "x:1").await;
-    assert_eq!(stream.until_method(UPDATED).await.params()["uri"], "x:1");
-    session.request("resources/unsubscribe", json!({ "uri": "x:1" })).await.result();
-    upstream
-        .until_listens("without resources", |listens| {
-            listens.len() == 1 && listens[0].get("resourceSubscriptions").is_none()
-        })
-        .await;
 }
 
 #[tokio::test]
