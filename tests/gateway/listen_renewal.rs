@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::support::gateway::signal_process;
 use crate::support::upstream::{Upstream, UpstreamPlan};
 use crate::support::{
-    HANDSHAKE, STATELESS, TRANSPORTS, eventually, gateway, stateless_upstream, stdio_upstream, upstream,
+    HANDSHAKE, STATELESS, TRANSPORTS, eventually, gateway, http_upstream, stateless_upstream, stdio_upstream,
+    upstream,
 };
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -201,4 +202,32 @@ async fn s_sub_08_a_subscription_that_nobody_waits_for_any_longer_is_ended_upstr
         assert_eq!(ended.params()["uri"], "x:1");
         stream.expect_quiet(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test]
+async fn s_life_14_s_res_07_what_a_session_follows_is_followed_when_the_server_comes_back_stateless() {
+    let mut upstream = with_two(http_upstream("one")).start().await;
+    let gateway = gateway().with("one", &upstream).config(QUICK).start().await;
+    let session = gateway.handshake(HANDSHAKE).await;
+    session.until_listed("resources", &["x:1"]).await;
+    let mut stream = session.standalone_stream().await;
+    session.request("resources/subscribe", json!({ "uri": "x:1" })).await.result();
+    let address = upstream.address();
+    upstream.kill().await;
+    let plan = with_two(stateless_upstream("one")).lenient().on("tools/call", |mut call| async move {
+        match call.params().get("_meta") {
+            Some(_) => call.default().await,
+            None => call.error(-32_602, "_meta is missing", Value::Null).await,
+        }
+    });
+    let upstream = plan.start_at(address).await.expect("its address is free");
+    // Over HTTP a server is another when it answers as another.
+    eventually("a call in the new era", || async {
+        let answer = session.call("one__echo", json!({})).await;
+        answer.json["result"]["content"].is_array().then_some(())
+    })
+    .await;
+    until_followed(&upstream, &["x:1"]).await;
+    update(&upstream, "x:1").await;
+    assert_eq!(stream.until_method(UPDATED).await.params()["uri"], "x:1");
 }
