@@ -12,7 +12,7 @@ pub(super) fn declared(capabilities: &ClientCapabilities, ask: AskSettings) -> B
 
 /// The same text for all sets that mean the same to this server, however their clients wrote them (S-LIFE-07).
 pub(super) fn meaning(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
-    capabilities.narrowed(kinds(ask)).meaning()
+    capabilities.narrowed(ask.kinds()).meaning()
 }
 
 /// Capabilities for the `_meta` of one request (S-META-06).
