@@ -63,11 +63,10 @@ async fn s_mrtr_07_a_state_that_comes_twice_makes_the_call_once() {
     let upstream = wants(Transport::Http, json!([page("a", "https://a.example/x")]), 1).await;
     let (_gateway, client) = before(&upstream, "pages_wait: 100ms").await;
     let required = Required::of(&client.call(TOOL, json!({})).await);
-    let (one, two) = tokio::join!(
-        answer(&client, &json!({}), &required, yes()),
-        answer(&client, &json!({}), &required, yes())
-    );
-    let third = answer(&client, &json!({}), &required, yes()).await;
+    let none = json!({});
+    let (one, two) =
+        tokio::join!(answer(&client, &none, &required, yes()), answer(&client, &none, &required, yes()));
+    let third = answer(&client, &none, &required, yes()).await;
     let lost = [&one, &two, &third].into_iter().filter(|answer| answer.raw.contains("parked_call_lost"));
     assert_eq!(lost.count(), 2, "{} {} {}", one.raw, two.raw, third.raw);
     assert_eq!(upstream.received("tools/call").len(), 2, "refused once, made again once");
