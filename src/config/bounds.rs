@@ -93,8 +93,8 @@ pub struct Bounds {
     pub question_rate: usize,
     /// Questions that one call may cause, 64; the same.
     pub call_questions: usize,
-    /// Connections of one caller without a session to one server on which one call at a time can be asked something, 4;
-    /// further calls wait, `upstream_unavailable`.
+    /// Connections of one caller without a session to one server on which one call at a time can be asked something, 4,
+    /// and four times as many whatever its clients declare; further calls wait, `upstream_unavailable`.
     pub interactive_connections: usize,
     /// Such a connection over HTTP without a call, 15 min; it is ended.
     pub interactive_idle: Duration,

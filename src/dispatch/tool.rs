@@ -27,7 +27,7 @@ impl Switchboard {
         let view = self.view_naming(&call.client, ListKind::Tools, &name).await?;
         let (upstream, local, item) = match view.resolve_tool(&name) {
             Some(route) => (route.upstream.clone(), route.local.clone(), Some(&route.item.object)),
-            None => match Box::pin(self.session_tool(call, &view, &name)).await {
+            None => match Box::pin(self.session_tool(call, &view, &name)).await? {
                 Some(tool) => (tool.upstream, tool.local, None),
                 None => return Err(self.missing(&view, ListKind::Tools, &name, Failure::UnknownTool)),
             },

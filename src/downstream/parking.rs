@@ -81,6 +81,7 @@ impl Parking {
                         let refused = Failure::InputRefused { upstream, why };
                         self.answering.respond(&self.call, Err(refused))
                     }
+                    Awaited::Lost => Told { answering: &self.answering, call: &self.call }.lost(),
                     Awaited::Malformed => self.malformed("an input response does not answer its question"),
                 }
             }
@@ -101,9 +102,10 @@ impl Parking {
         loop {
             match attend(running, sink.as_ref(), edge.settings.bounds.gather).await {
                 Attended::Ended(ended) => return told.ended(ended, &inputs, round),
-                Attended::Asks(asking) => match edge.parked.park(call.client.principal, asking) {
+                Attended::Asks(asking) => match edge.parked.park(call.client.principal, asking, round) {
                     Parked::Asks(handle, round) => return told.asks(handle, &round),
                     Parked::AsksNothing(still) => running = still,
+                    Parked::TooManyRounds(upstream) => return told.too_many_rounds(upstream),
                     Parked::NoPlace => return told.overloaded(),
                 },
             }
@@ -129,7 +131,7 @@ impl Parking {
         }
     }
 
-    /// Asks for pages that are not visited yet.
+    /// Asks again for pages that are not visited yet, which is no round of the server's.
     fn visit(&self, upstream: &UpstreamName, pages: Handle, round: u32, requests: &Bytes) -> Finished {
         let told = Told { answering: &self.answering, call: &self.call };
         told.pages(upstream, pages, round, requests)
@@ -180,14 +182,14 @@ impl Told<'_> {
         }
         let pages = pages_required(asker, &error.object)?;
         let (handle, requests) = edge.pages.ask(self.call.client.principal, inputs, pages)?;
+        let round = round.saturating_add(1);
+        if round > edge.switchboard.request_states.rounds {
+            return Some(self.too_many_rounds(Some(upstream.clone())));
+        }
         Some(self.pages(upstream, handle, round, &requests))
     }
 
     fn pages(&self, upstream: &UpstreamName, pages: Handle, round: u32, requests: &Bytes) -> Finished {
-        let round = round.saturating_add(1);
-        if round > self.answering.edge.switchboard.request_states.rounds {
-            return self.too_many_rounds(Some(upstream.clone()));
-        }
         let state = RequestState::Restart { upstream: upstream.to_string(), pages: pages.text(), round };
         self.input_required(state, requests)
     }

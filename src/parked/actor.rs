@@ -134,6 +134,13 @@ impl ParkedCall {
     }
 }
 
+impl Drop for ParkedCall {
+    /// Nobody can answer any longer.
+    fn drop(&mut self) {
+        self.state.give_up();
+    }
+}
+
 impl Actor for ParkedCall {
     type Context = Context<Self>;
 

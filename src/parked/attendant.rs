@@ -25,7 +25,7 @@ pub async fn attend(mut running: Running, sink: Option<&EventSink>, gather: Dura
     loop {
         match running.next().await {
             Happening::Told(event) => tell(event),
-            Happening::Ended(ended) => return Attended::Ended(ended),
+            Happening::Ended(ended) => return over(&running, ended),
             Happening::Asked if !running.inputs().are_open() => {}
             Happening::Asked => {
                 let gathered = tokio::time::sleep(gather);
@@ -34,7 +34,7 @@ pub async fn attend(mut running: Running, sink: Option<&EventSink>, gather: Dura
                     tokio::select! {
                         happening = running.next() => match happening {
                             Happening::Told(event) => tell(event),
-                            Happening::Ended(ended) => return Attended::Ended(ended),
+                            Happening::Ended(ended) => return over(&running, ended),
                             Happening::Asked => {}
                         },
                         () = &mut gathered => break,
@@ -46,4 +46,9 @@ pub async fn attend(mut running: Running, sink: Option<&EventSink>, gather: Dura
             }
         }
     }
+}
+
+fn over(running: &Running, ended: Ended) -> Attended {
+    running.close_inputs();
+    Attended::Ended(ended)
 }

@@ -2,7 +2,7 @@
 //! (era-bridge §4.4).
 //!
 //! Always: bounded, oldest first to go; nothing runs while they wait; a call is made again only after every page was agreed
-//! to. Forgetting one costs a repetition: the call is made again and refused again. Not here: the error itself
+//! to, and once for each time its client was asked (S-MRTR-07). Forgetting one costs a repetition: the call is made again and refused again. Not here: the error itself
 //! (`protocol::translate::question`).
 
 use std::collections::VecDeque;
@@ -29,7 +29,29 @@ pub struct PagesToVisit {
     patience: Duration,
     /// For how long its pages may take to be reported as completed after it agreed.
     wait: Duration,
-    table: Mutex<VecDeque<Refused>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    refused: VecDeque<Refused>,
+    /// Those that were made again.
+    made_again: VecDeque<(Handle, Principal)>,
+}
+
+impl Table {
+    /// Says whether it may be made again, which it may once.
+    fn makes_again(&mut self, handle: Handle, principal: Principal) -> bool {
+        if self.made_again.contains(&(handle, principal)) {
+            return false;
+        }
+        self.refused.retain(|refused| refused.handle != handle || refused.principal != principal);
+        if self.made_again.len() >= KEPT {
+            self.made_again.pop_front();
+        }
+        self.made_again.push_back((handle, principal));
+        true
+    }
 }
 
 /// One call.
@@ -52,6 +74,8 @@ pub enum Awaited {
     Asks(Bytes),
     /// The person did not agree.
     Declined,
+    /// It was made again already.
+    Lost,
     /// An answer does not have the shape of its question.
     Malformed,
 }
@@ -75,6 +99,7 @@ impl PagesToVisit {
         let refused =
             Refused { handle, principal, since: now, inputs: Arc::clone(inputs), pages: pages.into() };
         let mut table = self.lock();
+        let table = &mut table.refused;
         while table.len() >= KEPT
             || table.front().is_some_and(|oldest| now.duration_since(oldest.since) > self.patience)
         {
@@ -94,19 +119,26 @@ impl PagesToVisit {
         let known = {
             let table = self.lock();
             let is_it = |refused: &&Refused| refused.handle == handle && refused.principal == principal;
-            table.iter().find(is_it).cloned()
+            table.refused.iter().find(is_it).cloned()
         };
-        let Some(refused) = known else { return if_forgotten(responses) };
-        let verdict = verdict(&refused.pages, responses);
-        if verdict == Awaited::Again {
+        let verdict = match &known {
+            Some(refused) => verdict(&refused.pages, responses),
+            None => if_forgotten(responses),
+        };
+        if verdict != Awaited::Again {
+            return verdict;
+        }
+        if !self.lock().makes_again(handle, principal) {
+            return Awaited::Lost;
+        }
+        if let Some(refused) = known {
             let ids: Vec<String> = refused.pages.iter().map(|page| page.id.clone()).collect();
             let _ = tokio::time::timeout(self.wait, refused.inputs.until_completed(&ids)).await;
-            self.lock().retain(|other| other.handle != handle);
         }
         verdict
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Refused>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         // A panic while the lock was held cannot leave a half-made entry.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,10 +219,23 @@ mod tests {
         let (handle, _) = calls.ask(Principal::Local, &inputs, vec![page("a")]).expect("random bits");
         assert!(matches!(calls.answered(handle, Principal::Local, None).await, Awaited::Asks(_)));
         assert_eq!(calls.answered(handle, Principal::Local, Some(&yes)).await, Awaited::Again);
-        assert!(calls.lock().is_empty());
+        assert!(calls.lock().refused.is_empty());
+        assert_eq!(calls.answered(handle, Principal::Local, Some(&yes)).await, Awaited::Lost, "once");
         let no = object(r#"{"page-1":{"action":"decline"}}"#);
         assert_eq!(calls.answered(handle, Principal::Local, Some(&no)).await, Awaited::Declined);
-        assert_eq!(calls.answered(handle, Principal::Local, None).await, Awaited::Again);
+        let other = Handle::random().expect("random bits");
+        assert_eq!(calls.answered(other, Principal::Local, None).await, Awaited::Again, "forgotten");
+        assert_eq!(calls.answered(other, Principal::Local, None).await, Awaited::Lost, "once all the same");
+    }
+
+    #[tokio::test]
+    async fn s_mrtr_07_of_two_who_come_at_once_one_makes_the_call() {
+        let bounds = Bounds { pages_wait: Duration::from_millis(20), ..Bounds::default() };
+        let calls = PagesToVisit::new(&bounds);
+        let yes = object(r#"{"page-1":{"action":"accept"}}"#);
+        let (handle, _) = calls.ask(Principal::Local, &inputs("{}"), vec![page("a")]).expect("random bits");
+        let come = || calls.answered(handle, Principal::Local, Some(&yes));
+        assert_eq!(tokio::join!(come(), come()), (Awaited::Again, Awaited::Lost));
     }
 
     #[test]
@@ -200,6 +245,6 @@ mod tests {
         for _ in 0..KEPT + 10 {
             calls.ask(Principal::Local, &inputs, vec![page("a")]).expect("random bits");
         }
-        assert_eq!(calls.lock().len(), KEPT);
+        assert_eq!(calls.lock().refused.len(), KEPT);
     }
 }

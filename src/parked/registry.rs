@@ -13,6 +13,7 @@ use super::running::Running;
 use super::state::{Reply, Round, State};
 use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
+use crate::names::UpstreamName;
 
 /// Handles of expired calls that are remembered.
 const EXPIRED: usize = 1_024;
@@ -58,6 +59,8 @@ pub enum Parked {
     Asks(Handle, Round),
     /// What it asked was withdrawn this moment.
     AsksNothing(Running),
+    /// Its server asks oftener than one call may; it is cancelled.
+    TooManyRounds(Option<UpstreamName>),
     /// There is no place; it is cancelled.
     NoPlace,
 }
@@ -99,12 +102,16 @@ impl ParkedCalls {
         })
     }
 
-    /// Keeps a call that asks something until its client comes back. It is run on this thread.
-    pub fn park(self: &Arc<Self>, principal: Principal, running: Running) -> Parked {
-        let mut state = State::new(Arc::clone(running.inputs()), self.rounds);
+    /// Keeps a call that asks something, after so many rounds, until its client comes back. It is run on this thread.
+    pub fn park(self: &Arc<Self>, principal: Principal, running: Running, rounds: u32) -> Parked {
+        let mut state = State::new(Arc::clone(running.inputs()), self.rounds, rounds);
         let Some(place) = self.place(principal) else { return Parked::NoPlace };
         let handle = place.handle;
-        let Some(Reply::Asks(round)) = state.begin_round() else { return Parked::AsksNothing(running) };
+        let round = match state.begin_round() {
+            Some(Reply::Asks(round)) => round,
+            Some(Reply::TooManyRounds(asker)) => return Parked::TooManyRounds(asker),
+            _ => return Parked::AsksNothing(running),
+        };
         let inputs = Arc::clone(running.inputs());
         let actor = ParkedCall::start(running, state, place, self.patience);
         if let Some((_, call)) = self.lock().calls.get_mut(&handle) {

@@ -48,6 +48,11 @@ impl Running {
         &self.inputs
     }
 
+    /// Its end is told: what its servers still ask, nobody who was told of it can answer.
+    pub(super) fn close_inputs(&self) {
+        self.inputs.close();
+    }
+
     /// Whether it has come to its end and told so.
     pub(super) fn is_over(&self) -> bool {
         self.story.is_none() && self.ended.is_none()
@@ -74,5 +79,16 @@ impl Running {
             changed.as_mut().poll(cx).map(|()| Happening::Asked)
         })
         .await
+    }
+}
+
+impl Drop for Running {
+    /// What a call asks that was given up, nobody is asked any longer. What one that ended still asks may be answered by
+    /// a client that was told of it (`state`).
+    fn drop(&mut self) {
+        // In this order: whose call is over, is known before its questions end.
+        if self.story.take().is_some() {
+            self.inputs.close();
+        }
     }
 }

@@ -61,10 +61,13 @@ pub(super) struct State {
     inputs: Arc<Inputs>,
     /// Rounds that one call may have.
     limit: usize,
-    /// The newest that its client was told; 0 before the first.
+    /// The newest that its client was told, counted on from those before the call was made. Questions that were shown
+    /// before, and not answered, make none: that is their client's doing.
     round: u32,
     /// Its questions.
     shown: Vec<u64>,
+    /// The newest question that its client was told.
+    newest: u64,
     /// Whether its answers were taken.
     is_taken: bool,
     /// The end, until somebody fetches it.
@@ -72,17 +75,21 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(inputs: Arc<Inputs>, limit: usize) -> Self {
-        State { inputs, limit, round: 0, shown: Vec::new(), is_taken: true, ended: None }
+    /// After so many rounds of the same call.
+    pub(super) fn new(inputs: Arc<Inputs>, limit: usize, round: u32) -> Self {
+        State { inputs, limit, round, shown: Vec::new(), newest: 0, is_taken: true, ended: None }
     }
 
-    /// Another round with everything that is asked now; `None` when nothing is.
+    /// Everything that is asked now, as another round if anything of it is new; `None` when nothing is asked.
     pub(super) fn begin_round(&mut self) -> Option<Reply> {
         let (shown, requests) = self.inputs.requests(None)?;
-        if usize::try_from(self.round).unwrap_or(usize::MAX) >= self.limit {
-            return Some(Reply::TooManyRounds(self.inputs.asker()));
+        let newest = shown.iter().copied().max().unwrap_or(0);
+        if newest > self.newest {
+            if usize::try_from(self.round).unwrap_or(usize::MAX) >= self.limit {
+                return Some(Reply::TooManyRounds(self.inputs.asker()));
+            }
+            (self.round, self.newest) = (self.round + 1, newest);
         }
-        self.round += 1;
         (self.shown, self.is_taken) = (shown, false);
         Some(Reply::Asks(Round { number: self.round, requests }))
     }
@@ -90,6 +97,11 @@ impl State {
     /// A client came with answers to the questions of that round.
     pub(super) fn answered(&mut self, round: u32, responses: Option<&Object>) -> Next {
         if let Some(ended) = self.ended.take() {
+            // Which roots there are is of use to those that follow.
+            let answers = if round == self.round { self.read(responses) } else { Ok(Vec::new()) };
+            for (number, answer) in answers.unwrap_or_default() {
+                self.inputs.answer(number, answer);
+            }
             return Next::Tell(reply_of(ended));
         }
         if round != self.round {
@@ -200,24 +212,24 @@ mod tests {
     #[test]
     fn s_mrtr_09_missing_answers_are_asked_for_again_and_others_are_ignored() {
         let inputs = inputs(ALL);
-        let mut state = State::new(Arc::clone(&inputs), 16);
+        let mut state = State::new(Arc::clone(&inputs), 16, 0);
         assert!(state.begin_round().is_none(), "nothing is asked");
         let mut form = pose(&inputs, "elicitation/create", FORM);
         let mut roots = pose(&inputs, "roots/list", "{}");
         assert_eq!(keys(&round(state.begin_round())), ["elicitation-1", "roots-2"]);
         let some = object(&format!(r#"{{"roots-2":{ROOTS},"roots-9":12345,"other":{{}}}}"#));
         let next = round(Some(told(state.answered(1, Some(&some)))));
-        assert_eq!((keys(&next), next.number), (vec!["elicitation-1".to_owned()], 2));
+        assert_eq!((keys(&next), next.number), (vec!["elicitation-1".to_owned()], 1));
         assert!(is_answered(&mut roots));
         let rest = object(r#"{"elicitation-1":{"action":"decline"}}"#);
-        assert!(matches!(state.answered(2, Some(&rest)), Next::Wait));
+        assert!(matches!(state.answered(1, Some(&rest)), Next::Wait));
         assert!(is_answered(&mut form));
     }
 
     #[test]
     fn s_mrtr_09_a_misshapen_answer_takes_nothing() {
         let inputs = inputs(ALL);
-        let mut state = State::new(Arc::clone(&inputs), 16);
+        let mut state = State::new(Arc::clone(&inputs), 16, 0);
         let mut form = pose(&inputs, "elicitation/create", FORM);
         let mut roots = pose(&inputs, "roots/list", "{}");
         round(state.begin_round());
@@ -234,7 +246,7 @@ mod tests {
     #[test]
     fn s_mrtr_07_a_round_that_comes_again_delivers_nothing() {
         let inputs = inputs(ALL);
-        let mut state = State::new(Arc::clone(&inputs), 16);
+        let mut state = State::new(Arc::clone(&inputs), 16, 0);
         let _first = pose(&inputs, "roots/list", "{}");
         round(state.begin_round());
         let answers = object(&format!(r#"{{"roots-1":{ROOTS},"roots-2":{ROOTS}}}"#));
@@ -250,7 +262,7 @@ mod tests {
     #[test]
     fn s_mrtr_16_there_is_a_last_round() {
         let inputs = inputs(ALL);
-        let mut state = State::new(Arc::clone(&inputs), 2);
+        let mut state = State::new(Arc::clone(&inputs), 2, 0);
         for number in 1..=2 {
             let _question = pose(&inputs, "roots/list", "{}");
             assert_eq!(round(state.begin_round()).number, number);
@@ -261,9 +273,37 @@ mod tests {
     }
 
     #[test]
+    fn s_mrtr_16_rounds_are_counted_on_and_only_by_what_is_new() {
+        let inputs = inputs(ALL);
+        let mut state = State::new(Arc::clone(&inputs), 4, 2);
+        let _first = pose(&inputs, "roots/list", "{}");
+        assert_eq!(round(state.begin_round()).number, 3);
+        for _ in 0..10 {
+            let again = round(Some(told(state.answered(3, None))));
+            assert_eq!((again.number, keys(&again)), (3, vec!["roots-1".to_owned()]));
+        }
+        let _second = pose(&inputs, "roots/list", "{}");
+        assert_eq!(round(Some(told(state.answered(3, None)))).number, 4);
+        let _third = pose(&inputs, "roots/list", "{}");
+        assert!(matches!(told(state.answered(4, None)), Reply::TooManyRounds(Some(_))));
+    }
+
+    #[test]
+    fn s_root_02_roots_that_come_after_the_end_are_delivered() {
+        let inputs = inputs(ALL);
+        let mut state = State::new(Arc::clone(&inputs), 16, 0);
+        let mut roots = pose(&inputs, "roots/list", "{}");
+        round(state.begin_round());
+        state.keep(Ok(Outcome::Own(Bytes::from_static(b"{}"))));
+        let answers = object(&format!(r#"{{"roots-1":{ROOTS}}}"#));
+        assert!(matches!(told(state.answered(1, Some(&answers))), Reply::Ended(Ok(_))));
+        assert!(is_answered(&mut roots));
+    }
+
+    #[test]
     fn s_mrtr_10_an_end_that_came_meanwhile_is_kept_for_whoever_comes() {
         let inputs = inputs(ALL);
-        let mut state = State::new(Arc::clone(&inputs), 16);
+        let mut state = State::new(Arc::clone(&inputs), 16, 0);
         let _question = pose(&inputs, "roots/list", "{}");
         round(state.begin_round());
         state.keep(Ok(Outcome::Own(Bytes::from_static(b"{}"))));
@@ -277,7 +317,7 @@ mod tests {
     #[test]
     fn s_canc_04_what_was_withdrawn_is_not_missed() {
         let inputs = inputs(ALL);
-        let mut state = State::new(Arc::clone(&inputs), 16);
+        let mut state = State::new(Arc::clone(&inputs), 16, 0);
         let question = pose(&inputs, "roots/list", "{}");
         round(state.begin_round());
         crate::upstream::client_port::Reach::withdraw(&inputs.port(), question.number);

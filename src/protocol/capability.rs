@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use super::digest::Digest;
 use super::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
-use super::json::{Limits, Object};
+use super::json::{Limits, Object, quote};
 use super::message::one_line;
 
 /// Capabilities a client declared, as far as its revision has them and the gateway can carry what they lead to. Tasks,
@@ -199,6 +200,21 @@ impl ClientCapabilities {
         }
         format!("{{{}}}", members.join(",")).into()
     }
+
+    /// A text that is the same for sets that mean the same: whether forms are named makes no difference, nor how the
+    /// settings of an extension are written, which are the client's to choose. `{}` when nothing was declared.
+    pub fn meaning(&self) -> Bytes {
+        let mut plain = self.clone();
+        if let Some(modes) = &mut plain.elicitation {
+            modes.named_form = modes.form;
+        }
+        if let Some(settings) = plain.extension.take() {
+            let mut digest = Digest::default();
+            digest.json(Some(settings));
+            plain.extension = Some(quote(&digest.finish()).into());
+        }
+        plain.to_upstream()
+    }
 }
 
 /// Whether everything that `required` names was declared: the members of both are capabilities, and parts of them.
@@ -283,6 +299,25 @@ mod tests {
         for (declared, expected) in rows {
             assert_eq!(shown(declared, NEWEST_HANDSHAKE), expected, "{declared}");
         }
+    }
+
+    #[test]
+    fn s_life_07_sets_that_mean_the_same_are_the_same() {
+        let meaning = |text: &'static str| {
+            let raw = Object::parse(Bytes::from_static(text.as_bytes()), Limits::default()).expect("valid");
+            ClientCapabilities::new_stateless(&raw).meaning()
+        };
+        assert_eq!(meaning(r#"{"elicitation":{}}"#), meaning(r#"{"elicitation":{"form":{}}}"#));
+        assert_ne!(meaning(r#"{"elicitation":{}}"#), meaning(r#"{"elicitation":{"form":{},"url":{}}}"#));
+        let [one, same, other] = [
+            r#"{"extensions":{"io.modelcontextprotocol/ui":{"a":1,"b":["x"]}}}"#,
+            r#"{"extensions":{"io.modelcontextprotocol/ui":{ "b": ["\u0078"], "a": 1 }}}"#,
+            r#"{"extensions":{"io.modelcontextprotocol/ui":{"a":2,"b":["x"]}}}"#,
+        ]
+        .map(meaning);
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+        assert_eq!(meaning("{}"), "{}");
     }
 
     #[test]

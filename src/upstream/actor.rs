@@ -82,7 +82,10 @@ impl UpstreamActor {
             match effect {
                 Effect::Attempt { client, number, abandoned } => self.attempt(client, number, abandoned, ctx),
                 Effect::Use { affinity, link } => self.link_opened(affinity, link),
-                Effect::Forget(affinity) => self.shared.forget_link(affinity),
+                Effect::Forget(affinity) => {
+                    self.shared.forget_link(affinity);
+                    self.note_rest(affinity);
+                }
                 Effect::Close { link, why } => link.close(why),
                 Effect::WakeAfter { affinity, wait } => {
                     ctx.run_later(wait, move |actor, ctx| {
@@ -107,6 +110,13 @@ impl UpstreamActor {
                 }
                 Effect::Down { error, wait } => self.went_down(&error, wait),
             }
+        }
+    }
+
+    /// Calls that may have another connection are not to wait for this one.
+    fn note_rest(&self, affinity: Affinity) {
+        if let (Affinity::Pooled(_), Some(until)) = (affinity, self.connections.rests_until(affinity)) {
+            self.shared.pool.rests(affinity, until);
         }
     }
 
@@ -340,6 +350,7 @@ impl Handler<ConnectSettled> for UpstreamActor {
         if era_changed {
             effects.extend(self.connections.era_mistaken(Era::Handshake, now));
         }
+        self.note_rest(affinity);
         self.carry_out(effects, ctx);
     }
 }

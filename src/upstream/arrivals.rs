@@ -91,9 +91,9 @@ impl Link {
         }
     }
 
-    /// Of the call for which the link was opened, as soon as that is on its way.
-    pub(super) async fn origin_of_first(&self) -> Origin {
-        let (call, caller) = self.calls.first_caller().await;
+    /// Of the first call after that one, as soon as it is on its way; after 0, of the call for which the link was opened.
+    pub(super) async fn origin_of_next(&self, after: u64) -> Origin {
+        let (call, caller) = self.calls.next_caller(after).await;
         Origin { calls: smallvec![call], caller: Some(caller), in_doubt: None }
     }
 

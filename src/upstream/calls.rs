@@ -226,15 +226,16 @@ impl CallTable {
         !self.lock().was_called
     }
 
-    /// The oldest call of a caller, as soon as there is one.
-    pub(super) async fn first_caller(&self) -> (u64, Caller) {
+    /// The oldest call of a caller that came after that one, as soon as there is one.
+    pub(super) async fn next_caller(&self, after: u64) -> (u64, Caller) {
         loop {
             let called = self.called.notified();
             {
                 let table = self.lock();
                 let callers =
                     table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.as_ref()?)));
-                if let Some((id, caller)) = callers.min_by_key(|(id, _)| *id) {
+                let later = callers.filter(|(id, _)| *id > after);
+                if let Some((id, caller)) = later.min_by_key(|(id, _)| *id) {
                     return (id, caller.clone());
                 }
             }

@@ -10,6 +10,11 @@ pub(super) fn declared(capabilities: &ClientCapabilities, ask: AskSettings) -> B
     capabilities.narrowed(ask.kinds()).to_upstream()
 }
 
+/// The same text for all sets that mean the same to this server, however their clients wrote them (S-LIFE-07).
+pub(super) fn meaning(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
+    capabilities.narrowed(ask.kinds()).meaning()
+}
+
 /// Capabilities for the `_meta` of one request (S-META-06).
 pub(super) fn declared_per_request(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
     if capabilities.is_none() {

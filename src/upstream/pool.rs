@@ -3,21 +3,27 @@
 //!
 //! Always: callers of one principal that can be asked the same meet the same connections in the same order, so that what
 //! a server keeps for a connection is found again by the next call; where questions do not name their call, a connection
-//! serves one call at a time, and callers beyond the bound wait in the order in which they came. Not here: opening and
-//! closing (`connections`), doubts about what earlier calls left behind (`route`).
+//! serves one call at a time, and callers beyond the bound wait in the order in which they came. Whatever its callers
+//! declare, one principal has a bounded number of connections: for one that declares something new, the one that was
+//! unused longest gives way. Not here: opening and closing (`connections`), doubts about what earlier calls left behind
+//! (`route`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::call::{Affinity, Client, UpstreamCall};
-use super::declared::declared;
+use super::declared::meaning;
 use super::users::representative;
 use crate::auth::principal::Principal;
 use crate::config::servers::{AskSettings, Share};
 use crate::protocol::method::Method;
+
+/// How many times the connections of one key a principal may have, whatever its callers declare.
+const KEYS_AT_ONCE: usize = 4;
 
 /// See the module head.
 #[derive(Debug)]
@@ -25,7 +31,7 @@ pub(super) struct Pool {
     share: Share,
     ask: AskSettings,
     /// Connections of one key that may be used at once, where each serves one call at a time.
-    per_key: usize,
+    per_key: u32,
     table: Mutex<Table>,
 }
 
@@ -37,13 +43,16 @@ struct Table {
     /// Connections so far.
     numbers: u64,
     groups: HashMap<Key, Group>,
+    /// A permit for each connection of a principal that may be in use.
+    principals: HashMap<Principal, Arc<Semaphore>>,
 }
 
 #[derive(Debug)]
 struct Group {
     /// In the order in which they were opened.
     seats: Vec<Place>,
-    /// A permit for each that may be taken by a call alone.
+    /// A permit for each that may be taken by a call alone. Where calls share one, whoever first takes it has them all
+    /// until it is taken.
     room: Arc<Semaphore>,
 }
 
@@ -53,6 +62,21 @@ struct Place {
     /// Stands for all who use it: declares what they declare, and can be asked nothing itself.
     client: Arc<Client>,
     calls: usize,
+    /// While it is used: its share of what its principal may use.
+    permit: Option<OwnedSemaphorePermit>,
+    /// Since when nobody uses it.
+    unused_since: Instant,
+    /// Its connection failed, and is not opened again before.
+    rests_until: Option<Instant>,
+}
+
+/// How a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Open,
+    /// Open, and what it asks may be of a call that was given up.
+    Doubtful,
+    NotOpen,
 }
 
 /// A connection for one call, given back when this is dropped.
@@ -61,6 +85,7 @@ pub(super) struct Seat<'p> {
     pool: &'p Pool,
     key: Key,
     client: Arc<Client>,
+    displaced: Option<Affinity>,
     /// Given back last.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -70,15 +95,22 @@ impl Seat<'_> {
     pub(super) fn client(&self) -> &Arc<Client> {
         &self.client
     }
+
+    /// The connection that gave way to this one, to be closed before this one is opened.
+    pub(super) fn displaced(&self) -> Option<Affinity> {
+        self.displaced
+    }
 }
 
 impl Pool {
     pub(super) fn new(share: Share, ask: AskSettings, per_key: usize) -> Self {
-        Pool { share, ask, per_key: per_key.max(1), table: Mutex::default() }
+        let per_key = u32::try_from(per_key.clamp(1, 1 << 16)).unwrap_or(1);
+        Pool { share, ask, per_key, table: Mutex::default() }
     }
 
-    /// What is declared for this call; `None` where nothing is, so that the connection for all does: the caller can be
-    /// asked nothing, this server may ask nothing, or this method cannot be answered by a question (S-MRTR-01).
+    /// What is declared for this call, the same for all that mean the same; `None` where nothing is, so that the
+    /// connection for all does: the caller can be asked nothing, this server may ask nothing, or this method cannot be
+    /// answered by a question (S-MRTR-01).
     pub(super) fn set_for(&self, call: &UpstreamCall<'_>) -> Option<Bytes> {
         // What such a caller lists itself are tools that are shown only where they may ask (era-bridge §9.10).
         let may_ask = matches!(
@@ -93,37 +125,54 @@ impl Pool {
         let may_be_asked = matches!(client.affinity, Affinity::Caller(_))
             && client.can_be_asked()
             && self.share != Share::All;
-        may_be_asked.then(|| declared(&client.capabilities, self.ask)).filter(|set| **set != *b"{}")
+        may_be_asked.then(|| meaning(&client.capabilities, self.ask)).filter(|set| **set != *b"{}")
     }
 
-    /// A connection for this call: alone where that is asked for, as soon as one is free. One that is in `doubt` is taken
-    /// only where there is no room for another.
+    /// A connection for this call: alone where that is asked for, as soon as one is free. One that is in doubt or rests is
+    /// taken only where there is no room for another.
     pub(super) async fn take(
         &self,
         caller: &Client,
         set: Bytes,
         alone: bool,
-        doubt: impl Fn(Affinity) -> bool,
+        standing: impl Fn(Affinity) -> Standing,
     ) -> Seat<'_> {
         let key = (caller.principal, set);
-        let room = match alone {
-            true => {
-                let room = Arc::clone(&self.lock().group(&key, self.per_key).room);
-                room.acquire_owned().await.ok()
-            }
-            false => None,
-        };
-        let client = self.lock().seat(&key, caller, self.per_key, alone, doubt);
-        Seat { pool: self, key, client, _room: room }
+        let joined = |client| Seat { pool: self, key: key.clone(), client, displaced: None, _room: None };
+        if !alone && let Some(client) = self.lock().join(&key) {
+            return joined(client);
+        }
+        let (room, used) = self.lock().bounds(&key, self.per_key);
+        let room = room.acquire_many_owned(if alone { 1 } else { self.per_key }).await.ok();
+        if !alone && let Some(client) = self.lock().join(&key) {
+            return joined(client);
+        }
+        let permit = used.acquire_owned().await.ok();
+        let (client, displaced) = self.lock().seat(&key, caller, self.per_key, permit, |place| match alone {
+            true => place.rank(standing(place.client.affinity)),
+            false => Some(Rank::Ready),
+        });
+        Seat { pool: self, key, client, displaced, _room: room.filter(|_| alone) }
+    }
+
+    /// The connection failed, and is not opened again before.
+    pub(super) fn rests(&self, connection: Affinity, until: Instant) {
+        let mut table = self.lock();
+        let mut places = table.groups.values_mut().flat_map(|group| &mut group.seats);
+        if let Some(place) = places.find(|place| place.client.affinity == connection) {
+            place.rests_until = Some(until);
+        }
     }
 
     /// Forgets connections that nobody uses and that are not open.
     pub(super) fn tidy(&self, is_open: impl Fn(Affinity) -> bool) {
-        self.lock().groups.retain(|_, group| {
+        let mut table = self.lock();
+        table.groups.retain(|_, group| {
             group.seats.retain(|place| place.calls > 0 || is_open(place.client.affinity));
             // Whoever waits for room has a share of it.
             !group.seats.is_empty() || Arc::strong_count(&group.room) > 1
         });
+        table.principals.retain(|_, used| Arc::strong_count(used) > 1);
     }
 
     fn leave(&self, key: &Key, connection: Affinity) {
@@ -131,8 +180,13 @@ impl Pool {
         let group = table.groups.get_mut(key);
         let place =
             group.and_then(|group| group.seats.iter_mut().find(|place| place.client.affinity == connection));
-        if let Some(place) = place {
-            place.calls = place.calls.saturating_sub(1);
+        let Some(place) = place else { return };
+        place.calls = place.calls.saturating_sub(1);
+        if place.calls == 0 {
+            place.unused_since = Instant::now();
+            let permit = place.permit.take();
+            drop(table);
+            drop(permit);
         }
     }
 
@@ -142,36 +196,110 @@ impl Pool {
     }
 }
 
+/// In which order connections are taken by calls that have one to themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Ready,
+    ToBeOpened,
+    /// From here on another connection is better.
+    Doubtful,
+    Resting,
+}
+
+impl Place {
+    /// `None` while it is used.
+    fn rank(&self, standing: Standing) -> Option<Rank> {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rank = match standing {
+            Standing::Open => Rank::Ready,
+            Standing::Doubtful => Rank::Doubtful,
+            Standing::NotOpen if rests => Rank::Resting,
+            Standing::NotOpen => Rank::ToBeOpened,
+        };
+        (self.calls == 0).then_some(rank)
+    }
+}
+
 impl Table {
-    fn group(&mut self, key: &Key, room: usize) -> &mut Group {
-        let fresh = || Group { seats: Vec::new(), room: Arc::new(Semaphore::new(room)) };
+    fn group(&mut self, key: &Key, per_key: u32) -> &mut Group {
+        let fresh = || Group { seats: Vec::new(), room: Arc::new(Semaphore::new(count(per_key))) };
         self.groups.entry(key.clone()).or_insert_with(fresh)
     }
 
-    /// The first that is free, or a new one.
+    /// What is to be had of this key, and of its principal.
+    fn bounds(&mut self, key: &Key, per_key: u32) -> (Arc<Semaphore>, Arc<Semaphore>) {
+        let room = Arc::clone(&self.group(key, per_key).room);
+        let fresh = || Arc::new(Semaphore::new(count(per_key) * KEYS_AT_ONCE));
+        (room, Arc::clone(self.principals.entry(key.0).or_insert_with(fresh)))
+    }
+
+    /// The connection that calls of this key share and are using.
+    fn join(&mut self, key: &Key) -> Option<Arc<Client>> {
+        let place = self.groups.get_mut(key)?.seats.iter_mut().find(|place| place.calls > 0)?;
+        place.calls += 1;
+        Some(Arc::clone(&place.client))
+    }
+
+    /// The best that is free, or a new one, and which gave way to it.
     fn seat(
         &mut self,
         key: &Key,
         caller: &Client,
-        room: usize,
-        alone: bool,
-        doubt: impl Fn(Affinity) -> bool,
-    ) -> Arc<Client> {
-        let seats = &mut self.group(key, room).seats;
-        let is_full = seats.len() >= room;
-        let is_free = |place: &Place| !alone || place.calls == 0;
-        let certain =
-            seats.iter().position(|place| is_free(place) && !(alone && doubt(place.client.affinity)));
-        let at = certain.or_else(|| seats.iter().position(is_free).filter(|_| is_full));
-        if let Some(place) = at.and_then(|at| seats.get_mut(at)) {
-            place.calls += 1;
-            return Arc::clone(&place.client);
-        }
+        per_key: u32,
+        permit: Option<OwnedSemaphorePermit>,
+        rank: impl Fn(&Place) -> Option<Rank>,
+    ) -> (Arc<Client>, Option<Affinity>) {
+        let seats = &self.group(key, per_key).seats;
+        let is_full = seats.len() >= count(per_key);
+        let ranked = seats.iter().enumerate().filter_map(|(at, place)| Some((rank(place)?, at)));
+        let best = ranked.min();
+        let known = best.filter(|(rank, _)| is_full || *rank < Rank::Doubtful);
+        // Without room, who has a permit finds one unused: another's, which gives way, or one of its own.
+        let (known, displaced) = match known {
+            None if self.has_all(key.0, per_key) => match self.displace(key) {
+                None => (best, None),
+                displaced => (None, displaced),
+            },
+            known => (known, None),
+        };
         self.numbers += 1;
-        let client = representative(caller, Affinity::Pooled(self.numbers));
-        self.group(key, room).seats.push(Place { client: Arc::clone(&client), calls: 1 });
-        client
+        let number = self.numbers;
+        let seats = &mut self.group(key, per_key).seats;
+        if let Some(place) = known.and_then(|(_, at)| seats.get_mut(at)) {
+            place.calls += 1;
+            place.permit = permit;
+            return (Arc::clone(&place.client), displaced);
+        }
+        let client = representative(caller, Affinity::Pooled(number));
+        let (place, unused_since) = (Arc::clone(&client), Instant::now());
+        seats.push(Place { client: place, calls: 1, permit, unused_since, rests_until: None });
+        (client, displaced)
     }
+
+    /// Whether this principal has all connections that it may have.
+    fn has_all(&self, principal: Principal, per_key: u32) -> bool {
+        let own = self.groups.iter().filter(|((of, _), _)| *of == principal);
+        own.map(|(_, group)| group.seats.len()).sum::<usize>() >= count(per_key) * KEYS_AT_ONCE
+    }
+
+    /// Has the connection of another key give way that was unused longest.
+    fn displace(&mut self, for_key: &Key) -> Option<Affinity> {
+        let others = self.groups.iter_mut().filter(|(key, _)| key.0 == for_key.0 && *key != for_key);
+        let idlest = others.filter_map(|(_, group)| {
+            let unused = group.seats.iter().enumerate().filter(|(_, place)| place.calls == 0);
+            let (since, at) = unused.map(|(at, place)| (place.unused_since, at)).min()?;
+            Some((since, at, group))
+        });
+        let (_, at, group) = idlest.min_by_key(|(since, ..)| *since)?;
+        let place = group.seats.remove(at);
+        // Whoever looks after connections closes it even if nobody tells.
+        place.client.closed.cancel();
+        Some(place.client.affinity)
+    }
+}
+
+fn count(per_key: u32) -> usize {
+    usize::try_from(per_key).unwrap_or(usize::MAX)
 }
 
 impl Drop for Seat<'_> {
@@ -198,7 +326,7 @@ mod tests {
     /// A seat that is to be had at once.
     fn seat(pool: &Pool, set: Bytes, alone: bool) -> Option<Seat<'_>> {
         let caller = client(Affinity::of_one_call());
-        pool.take(&caller, set, alone, |_| false).now_or_never()
+        pool.take(&caller, set, alone, |_| Standing::Open).now_or_never()
     }
 
     #[test]
@@ -230,8 +358,8 @@ mod tests {
         let pool = pool(1);
         let held = seat(&pool, form(), true).expect("free");
         let (one, two) = (client(Affinity::of_one_call()), client(Affinity::of_one_call()));
-        let mut first = Box::pin(pool.take(&one, form(), true, |_| false));
-        let mut second = Box::pin(pool.take(&two, form(), true, |_| false));
+        let mut first = Box::pin(pool.take(&one, form(), true, |_| Standing::Open));
+        let mut second = Box::pin(pool.take(&two, form(), true, |_| Standing::Open));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(held);
         assert!(second.as_mut().now_or_never().is_none(), "it is the other's turn");
@@ -245,7 +373,8 @@ mod tests {
         let first = seat(&pool, form(), true).expect("free").client().affinity;
         let caller = client(Affinity::of_one_call());
         let take = |doubtful: fn(Affinity, Affinity) -> bool| {
-            let taken = pool.take(&caller, form(), true, |of| doubtful(of, first)).now_or_never();
+            let standing = |of| if doubtful(of, first) { Standing::Doubtful } else { Standing::Open };
+            let taken = pool.take(&caller, form(), true, standing).now_or_never();
             taken.expect("free").client().affinity
         };
         let other = take(|of, first| of == first);
@@ -265,5 +394,70 @@ mod tests {
         assert_eq!(seat(&pool, form(), true).expect("free").client().affinity, affinity);
         pool.tidy(|_| false);
         assert!(pool.lock().groups.is_empty());
+    }
+
+    fn key(number: usize) -> Bytes {
+        Bytes::from(format!(r#"{{"elicitation":{{}},"extensions":"{number}"}}"#))
+    }
+
+    #[test]
+    fn s_life_07_whatever_its_callers_declare_a_principal_has_a_bounded_number_of_connections() {
+        for alone in [true, false] {
+            let pool = pool(1);
+            let places = || pool.lock().groups.values().map(|group| group.seats.len()).sum::<usize>();
+            let mut opened = Vec::new();
+            for number in 0..12 {
+                let seat = seat(&pool, key(number), alone).expect("one of the unused gives way");
+                let idlest = number.checked_sub(KEYS_AT_ONCE).map(|at: usize| &opened[at]);
+                assert_eq!(seat.displaced(), idlest.map(|client: &Arc<Client>| client.affinity));
+                assert!(idlest.is_none_or(|client| client.closed.is_cancelled()), "it is closed");
+                opened.push(Arc::clone(seat.client()));
+                assert!(places() <= KEYS_AT_ONCE);
+            }
+            let used: Vec<_> =
+                (20..20 + KEYS_AT_ONCE).map(|number| seat(&pool, key(number), alone)).collect();
+            assert!(used.iter().all(Option::is_some));
+            assert!(seat(&pool, key(99), alone).is_none(), "all are in use");
+            drop(used);
+            assert!(seat(&pool, key(99), alone).is_some());
+            assert!(places() <= KEYS_AT_ONCE);
+        }
+    }
+
+    #[tokio::test]
+    async fn s_mrtr_04_who_waits_for_a_connection_that_another_opens_meanwhile_joins_it() {
+        let pool = pool(1);
+        let mut used: Vec<_> = (0..KEYS_AT_ONCE).map(|number| seat(&pool, key(number), false)).collect();
+        let caller = client(Affinity::of_one_call());
+        let mut first = Box::pin(pool.take(&caller, form(), false, |_| Standing::Open));
+        let mut second = Box::pin(pool.take(&caller, form(), false, |_| Standing::Open));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        used.pop();
+        let first = first.await;
+        assert_eq!(second.await.client().affinity, first.client().affinity);
+    }
+
+    #[test]
+    fn f01_a_connection_that_rests_is_taken_last() {
+        let pool = pool(2);
+        let (one, two) = (seat(&pool, form(), true).expect("free"), seat(&pool, form(), true).expect("free"));
+        let (first, second) = (one.client().affinity, two.client().affinity);
+        drop((one, two));
+        let caller = client(Affinity::of_one_call());
+        let take = |open: Option<Affinity>| {
+            let standing = |of| if Some(of) == open { Standing::Open } else { Standing::NotOpen };
+            let taken = pool.take(&caller, form(), true, standing).now_or_never();
+            taken.expect("free").client().affinity
+        };
+        assert_eq!(take(Some(second)), second, "what is open comes first");
+        pool.rests(first, Instant::now() + std::time::Duration::from_secs(60));
+        assert_eq!(take(None), second, "what may be opened at once comes next");
+        pool.rests(second, Instant::now() + std::time::Duration::from_secs(60));
+        assert_eq!(take(None), first, "there is no room for a third");
+        let alone = self::pool(2);
+        let resting = seat(&alone, form(), true).expect("free").client().affinity;
+        alone.rests(resting, Instant::now() + std::time::Duration::from_secs(60));
+        let other = alone.take(&caller, form(), true, |_| Standing::NotOpen).now_or_never();
+        assert_ne!(other.expect("there is room").client().affinity, resting);
     }
 }

@@ -1,8 +1,10 @@
 //! Requests that a handshake-era upstream makes: `ping`, sampling, elicitation, roots.
 //!
 //! Always: each gets exactly one answer under the upstream's own id; a question that cannot be put to the one client it
-//! concerns is answered by the gateway (era-bridge §9.1), never put to another; no call causes more than its share. Not
-//! here: what a client may see of a question (`protocol::translate::question`), how often one client is asked (`session`).
+//! concerns is answered by the gateway (era-bridge §9.1), never put to another, but for that after the roots of callers
+//! who share a connection: their calls come and go, and it holds for all of them. No call causes more than its share.
+//! Not here: what a client may see of a question (`protocol::translate::question`), how often one client is asked
+//! (`session`).
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -114,13 +116,15 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     tokio::task::spawn_local(async move {
         let id = request.id.clone();
         let origin = match precedes_calls {
-            true => {
-                let first = tokio::time::timeout(link.ask_deadline, link.origin_of_first());
-                question.moot.run_until_cancelled(first).await.and_then(Result::ok).unwrap_or_default()
-            }
+            true => next_origin(&link, 0, link.ask_deadline, &question.moot).await.unwrap_or_default(),
             false => origin,
         };
-        let answer = put(&link, request, &origin, page, &question.moot).await;
+        let method = request.method.clone();
+        let answer = match link.is_pooled() && !is_prompt {
+            true => put_in_turn(&link, request, origin, &question.moot).await,
+            false => put(&link, request, &origin, page, &question.moot).await,
+        };
+        let answer = answer.unwrap_or_else(|| unanswerable(&id, &method, NOBODY));
         // Who withdrew a question wants no answer, not even under the same id.
         if link.questions.close(&id, &question) {
             link.send(answer);
@@ -138,26 +142,56 @@ fn has_share_left(link: &Link, origin: &Origin) -> bool {
     caused <= share
 }
 
-/// Puts the question to the client and gives the whole answer message for the upstream.
+/// The next call after that one, if it comes in time and anybody wants the answer still.
+async fn next_origin(
+    link: &Link,
+    after: u64,
+    within: Duration,
+    withdrawn: &CancellationToken,
+) -> Option<Origin> {
+    let next = tokio::time::timeout(within, link.origin_of_next(after));
+    withdrawn.run_until_cancelled(next).await?.ok()
+}
+
+/// Puts the question to the caller whose call is under way, and to the next one if that call is over before it is
+/// answered: a server asks for roots once, when its connection opens, and a quick call is over before anybody could be
+/// asked.
+async fn put_in_turn(
+    link: &Arc<Link>,
+    request: Request,
+    mut origin: Origin,
+    withdrawn: &CancellationToken,
+) -> Option<Vec<u8>> {
+    loop {
+        let answered = put(link, request.clone(), &origin, None, withdrawn).await;
+        let is_over = origin.calls.iter().all(|call| link.calls.caller(*call).is_none());
+        if answered.is_some() || withdrawn.is_cancelled() || !is_over {
+            return answered;
+        }
+        let last = *origin.calls.iter().max()?;
+        origin = next_origin(link, last, link.question_rules.maximum, withdrawn).await?;
+    }
+}
+
+/// Puts the question to the client and gives the whole answer message for the upstream; `None` if the client cannot be
+/// asked, or gives none.
 async fn put(
     link: &Arc<Link>,
     request: Request,
     origin: &Origin,
     mut page: Option<Proposed>,
     withdrawn: &CancellationToken,
-) -> Vec<u8> {
+) -> Option<Vec<u8>> {
     let (id, method) = (request.id.clone(), request.method.clone());
     let expecting = Expecting::of(&method, &request.params);
     let progress = progress_token(&request.params);
     if link.affinity() == Affinity::Shared {
-        return error(&id, METHOD_NOT_FOUND, "this connection declares no such capability");
+        return Some(error(&id, METHOD_NOT_FOUND, "this connection declares no such capability"));
     }
     if let Some(kept) = link.kept_roots(&method) {
-        return message::result(&id, &kept);
+        return Some(message::result(&id, &kept));
     }
-    let Some(port) = origin.port(link).cloned() else {
-        return unanswerable(&id, &method, NOBODY);
-    };
+    let port = origin.port(link).cloned()?;
     let asked = AskClient {
         upstream: link.upstream.clone(),
         asker: Arc::clone(&link.question_rules.asker),
@@ -168,13 +202,13 @@ async fn put(
     };
     let question = match port.ask(asked).await {
         Ok(question) => question,
-        Err(QuestionRefused::Refused(code, text)) => return error(&id, code, text),
+        Err(QuestionRefused::Refused(code, text)) => return Some(error(&id, code, text)),
         Err(QuestionRefused::Answered(result)) => {
             tracing::info!(upstream = %link.upstream, %method, "a question that the client could not be shown was cancelled");
-            return message::result(&id, result);
+            return Some(message::result(&id, result));
         }
-        Err(QuestionRefused::TooOften) => return unanswerable(&id, &method, TOO_OFTEN),
-        Err(QuestionRefused::TooMany | QuestionRefused::Gone) => return unanswerable(&id, &method, NOBODY),
+        Err(QuestionRefused::TooOften) => return Some(unanswerable(&id, &method, TOO_OFTEN)),
+        Err(QuestionRefused::TooMany | QuestionRefused::Gone) => return None,
     };
     let _held: Vec<_> = link.calls.activities(&origin.calls).into_iter().map(Activity::hold).collect();
     let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
@@ -185,17 +219,16 @@ async fn put(
     {
         page.is_agreed_to();
     }
-    match answered {
-        Some(Answer::Result(result)) => match answer(expecting, revision_of(link), &result) {
+    Some(match answered? {
+        Answer::Result(result) => match answer(expecting, revision_of(link), &result) {
             Ok(object) => {
                 link.keep_roots(expecting, &object);
                 message::result(&id, &object)
             }
             Err((code, text)) => error(&id, code, text),
         },
-        Some(Answer::Error(refusal)) => message::error(&id, refusal.object.as_bytes()),
-        None => unanswerable(&id, &method, NOBODY),
-    }
+        Answer::Error(refusal) => message::error(&id, refusal.object.as_bytes()),
+    })
 }
 
 /// Waits for the client, for as long as it is heard of and anybody wants the answer.
@@ -207,6 +240,9 @@ async fn wait(
 ) -> Option<Answer> {
     let rules = &link.question_rules;
     let activity = Activity::starting_now();
+    // A client without a session is told of the question later than it was asked, and perhaps again: from then on its
+    // call counts the time, and ends the question with it.
+    let silence = if link.is_pooled() { rules.maximum } else { rules.wait };
     let mut reports = token.map(|token| Reports { token, last: f64::NEG_INFINITY });
     loop {
         tokio::select! {
@@ -222,7 +258,7 @@ async fn wait(
                 }
             }
             answer = &mut question.answer => return answer.ok(),
-            () = activity.expired(rules.wait, rules.maximum) => return None,
+            () = activity.expired(silence, rules.maximum) => return None,
             () = withdrawn.cancelled() => return None,
             () = question.lost.cancelled() => return None,
         }

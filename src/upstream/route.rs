@@ -15,8 +15,9 @@ use super::era_check::{doubts_handshake, doubts_stateless};
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::input::{InputRequired, Reply};
-use super::messages::{EraMistaken, LinkDoubted};
+use super::messages::{EraMistaken, LinkDoubted, ReleaseLink};
 use super::negotiation::{self, Settled, settle, settle_answer};
+use super::pool::Standing;
 use super::stateless::StatelessHttp;
 use crate::policy::Permit;
 use crate::protocol::era::{Era, Revision};
@@ -188,8 +189,23 @@ impl UpstreamHandle {
         sent: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         let is_exclusive = !self.shared.questions_name_their_call();
-        let doubt = |affinity| self.shared.open_link(affinity).is_some_and(|link| link.calls.is_doubtful());
-        let seat = self.shared.pool.take(&call.circumstances.client, set, is_exclusive, doubt).await;
+        let standing = |affinity| match self.shared.open_link(affinity) {
+            Some(link) if link.calls.is_doubtful() => Standing::Doubtful,
+            Some(link) if !link.takes_no_calls() => Standing::Open,
+            _ => Standing::NotOpen,
+        };
+        let taking = self.shared.pool.take(&call.circumstances.client, set, is_exclusive, standing);
+        let seat = match call.method {
+            // A list has not the patience of a call: nobody is asked for it.
+            Method::ListTools => tokio::time::timeout(self.shared.bounds.list_budget, taking)
+                .await
+                .map_err(|_| UpstreamError::unavailable("its connections to ask over are all in use"))?,
+            _ => taking.await,
+        };
+        if let Some(affinity) = seat.displaced() {
+            let released = self.actor()?.send(ReleaseLink { affinity }).await;
+            released.map_err(|_| UpstreamError::unavailable("it is being restarted"))?;
+        }
         let affinity = seat.client().affinity;
         // What an earlier caller left there may still ask, and must not ask this one; there was no room for another.
         if is_exclusive

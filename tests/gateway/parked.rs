@@ -271,6 +271,61 @@ async fn s_root_02_roots_asked_while_a_connection_opens_belong_to_the_call_that_
 }
 
 #[tokio::test]
+async fn s_root_02_roots_that_a_quick_answer_overtook_are_asked_of_the_next_caller() {
+    let known = Arc::new(watch::Sender::new(None::<Value>));
+    let heard = Arc::clone(&known);
+    let upstream = stdio_upstream("one")
+        .on("initialize", move |mut call| {
+            let known = Arc::clone(&known);
+            async move {
+                call.default().await;
+                let answer = call.ask("roots/list", json!({})).await;
+                if let Some(roots) = answer.get("result") {
+                    known.send_replace(Some(roots.clone()));
+                }
+            }
+        })
+        .on("tools/call", move |mut call| {
+            let mut heard = heard.subscribe();
+            async move {
+                if call.params()["arguments"]["quick"] == true {
+                    return call.text("done").await;
+                }
+                let roots = patiently("roots", heard.wait_for(Option::is_some)).await.expect("kept").clone();
+                call.text(&roots.unwrap_or_default().to_string()).await;
+            }
+        })
+        .start()
+        .await;
+    let (_gateway, client) = before(&upstream, "").await;
+    for _ in 0..2 {
+        assert_eq!(client.call(TOOL, json!({ "quick": true })).await.text(), "done");
+    }
+    let required = Required::of(&client.call(TOOL, json!({})).await);
+    assert_eq!(required.requests[required.key()]["method"], "roots/list");
+    let roots = json!({ "roots": [{ "uri": "file:///home/me" }] });
+    let done = answer(&client, &json!({}), &required, roots.clone()).await;
+    let heard: Value = serde_json::from_str(done.text()).expect("the tool tells it as JSON");
+    assert_eq!(heard, roots);
+}
+
+#[tokio::test]
+async fn s_mrtr_10_a_question_lasts_as_long_as_its_client_was_told() {
+    let upstream = stdio_upstream("one").asking().start().await;
+    let (_gateway, client) = before(&upstream, "input_timeout: 2s").await;
+    let arguments = question(ELICIT, &form("who?"));
+    let mut required = Required::of(&client.call(TOOL, arguments.clone()).await);
+    for _ in 0..2 {
+        // Time passes, and each time the client is told anew.
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        required = Required::of(&go_on(&client, &arguments, &required, Value::Null).await);
+    }
+    let done = answer(&client, &arguments, &required, i_am("me")).await;
+    let heard: Value = serde_json::from_str(done.text()).expect("the tool tells it as JSON");
+    assert_eq!(heard, json!([{ "result": i_am("me") }]), "not cancelled meanwhile");
+}
+
+#[tokio::test]
 async fn s_mrtr_11_three_rounds_have_three_states() {
     for transport in TRANSPORTS {
         let upstream = upstream("one", HANDSHAKE, transport).asking().start().await;

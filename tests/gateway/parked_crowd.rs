@@ -97,6 +97,54 @@ async fn s_stdio_08_calls_that_follow_each_other_meet_the_same_process() {
     }
 }
 
+/// A client that can be asked, with settings of its own for what it shows.
+fn showing(gateway: &Gateway, settings: &str) -> Client {
+    let settings: Value = serde_json::from_str(settings).expect("JSON");
+    let extensions = json!({ "io.modelcontextprotocol/ui": settings });
+    Client::stateless(&gateway.endpoint, json!({ "elicitation": {}, "extensions": extensions }))
+}
+
+#[tokio::test]
+async fn s_life_07_what_clients_declare_forks_no_more_processes_than_the_bound() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Stdio).start().await;
+    let gateway = gateway()
+        .with_more("one", &upstream, json!({}))
+        .config("bounds: { interactive_connections: 1 }")
+        .start()
+        .await;
+    let client = Client::stateless(&gateway.endpoint, able());
+    client.until_tools(&[TOOL]).await;
+    for number in 0..12 {
+        let client = showing(&gateway, &format!(r#"{{"version":{number}}}"#));
+        client.call(TOOL, json!({})).await.text();
+    }
+    assert_eq!(upstream.received("tools/call").len(), 12, "each of them is served");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while upstream.connections() > 5 {
+        assert!(tokio::time::Instant::now() < deadline, "{} at once", upstream.connections());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn s_stdio_08_however_it_is_written_the_same_meets_the_same_process() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Stdio).start().await;
+    let gateway = start(&upstream).await;
+    let client = Client::stateless(&gateway.endpoint, able());
+    client.until_tools(&[TOOL]).await;
+    for settings in [r#"{"a":1,"b":2}"#, r#"{ "b": 2, "a": 1 }"#] {
+        showing(&gateway, settings).call(TOOL, json!({})).await.text();
+    }
+    let children: HashSet<_> = upstream.received("tools/call").iter().map(|call| call.connection).collect();
+    assert_eq!(children.len(), 1);
+    for forms in [json!({}), json!({ "form": {} })] {
+        let client = Client::stateless(&gateway.endpoint, json!({ "elicitation": forms }));
+        client.call(TOOL, json!({})).await.text();
+    }
+    let children: HashSet<_> = upstream.received("tools/call").iter().map(|call| call.connection).collect();
+    assert_eq!(children.len(), 2, "forms are forms, named or not");
+}
+
 #[tokio::test]
 async fn s_stdio_08_who_finds_no_free_process_waits_and_is_told_that_nothing_was_sent() {
     let upstream = upstream("one", HANDSHAKE, Transport::Stdio).asking().start().await;

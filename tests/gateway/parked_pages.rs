@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::parked::{Required, TOOL, able, answer, before, go_on};
+use super::parked::{ELICIT, Required, TOOL, able, answer, before, form, go_on, i_am};
 use crate::support::client::Client;
 use crate::support::{HANDSHAKE, TRANSPORTS, Transport, Upstream, upstream};
 
@@ -56,6 +56,40 @@ async fn s_elic_09_a_call_is_made_again_after_its_pages_were_visited() {
         assert_eq!(done.text(), "signed in", "{transport:?}");
         assert_eq!(upstream.received("tools/call").len(), 2, "{transport:?}");
     }
+}
+
+#[tokio::test]
+async fn s_mrtr_07_a_state_that_comes_twice_makes_the_call_once() {
+    let upstream = wants(Transport::Http, json!([page("a", "https://a.example/x")]), 1).await;
+    let (_gateway, client) = before(&upstream, "pages_wait: 100ms").await;
+    let required = Required::of(&client.call(TOOL, json!({})).await);
+    let none = json!({});
+    let (one, two) =
+        tokio::join!(answer(&client, &none, &required, yes()), answer(&client, &none, &required, yes()));
+    let third = answer(&client, &none, &required, yes()).await;
+    let lost = [&one, &two, &third].into_iter().filter(|answer| answer.raw.contains("parked_call_lost"));
+    assert_eq!(lost.count(), 2, "{} {} {}", one.raw, two.raw, third.raw);
+    assert_eq!(upstream.received("tools/call").len(), 2, "refused once, made again once");
+}
+
+#[tokio::test]
+async fn s_mrtr_16_questions_and_pages_in_turn_are_rounds_of_one_call() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Stdio)
+        .on("tools/call", |mut call| async move {
+            call.ask(ELICIT, form("who?")).await;
+            let pages = json!([page("a", "https://a.example/x")]);
+            call.error(-32042, "first sign in", json!({ "elicitations": pages })).await;
+        })
+        .start()
+        .await;
+    let (_gateway, client) = before(&upstream, "input_rounds: 4, pages_wait: 10ms").await;
+    let mut required = Required::of(&client.call(TOOL, json!({})).await);
+    for round in 1..4 {
+        let result = if round % 2 == 1 { i_am("me") } else { yes() };
+        required = Required::of(&answer(&client, &json!({}), &required, result).await);
+    }
+    let stopped = answer(&client, &json!({}), &required, yes()).await;
+    assert_eq!(stopped.result()["isError"], true, "{}", stopped.raw);
 }
 
 #[tokio::test]

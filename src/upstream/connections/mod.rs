@@ -147,6 +147,14 @@ impl<L: Connection> Connections<L> {
         self.slots.contains_key(&affinity)
     }
 
+    /// Until when nobody tries to open it, if that is so.
+    pub(super) fn rests_until(&self, affinity: Affinity) -> Option<Instant> {
+        match self.slots.get(&affinity)?.stage {
+            Stage::Resting { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
     /// Whether an attempt of that number is awaited.
     pub(super) fn awaits(&self, affinity: Affinity, number: u64) -> bool {
         self.slots.get(&affinity).is_some_and(|slot| slot.awaits(number))
@@ -265,6 +273,8 @@ impl<L: Connection> Connections<L> {
             let Some(slot) = self.slots.get(&affinity) else { continue };
             if slot.client.closed.is_cancelled() {
                 effects.extend(self.release(affinity, "its session ended"));
+            } else if self.is_given_up(affinity, slot, now) {
+                self.slots.remove(&affinity);
             } else if self.retires(affinity, slot, limit(affinity)) {
                 const WHY: &str = "it was idle";
                 match (affinity, slot.link().cloned()) {

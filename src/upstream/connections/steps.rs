@@ -149,6 +149,13 @@ impl<L: Connection> Connections<L> {
         !self.subscriptions.are_kept_for(affinity) && link.retires_after(limit)
     }
 
+    /// A connection of the pool failed, and nobody asked for it since: whoever comes may have another. Only when its
+    /// failure says nothing about another any longer, so that one that keeps failing is opened less and less often.
+    pub(super) fn is_given_up(&self, affinity: Affinity, slot: &Slot<L>, now: Instant) -> bool {
+        let Stage::Resting { until, .. } = slot.stage else { return false };
+        matches!(affinity, Affinity::Pooled(_)) && now >= until + self.waits.1
+    }
+
     pub(super) fn stage(&mut self, affinity: Affinity, stage: Stage<L>) {
         if let Some(slot) = self.slots.get_mut(&affinity) {
             slot.stage = stage;

@@ -383,3 +383,18 @@ fn s_elic_11_a_link_in_doubt_is_left_to_its_last_calls() {
     story.settles(users.affinity, 4, Wire::named("free"));
     assert_eq!(doubted(&mut story, users.affinity, 4), ["close free", "forget"], "nothing is left to end");
 }
+
+#[test]
+fn f01_a_connection_of_the_pool_that_failed_and_is_not_asked_for_is_forgotten() {
+    let mut story = Story::up();
+    let pooled = client(Affinity::Pooled(1));
+    let (_progress, effects) = story.opens(&pooled);
+    assert_eq!(effects, ["attempt 2"]);
+    story.fails(pooled.affinity, 2);
+    assert!(story.connections.rests_until(pooled.affinity).is_some());
+    story.connections.tick(|_| None, story.now);
+    assert!(story.connections.knows(pooled.affinity), "it is not tried again too soon");
+    story.now += 62 * SECOND;
+    story.connections.tick(|_| None, story.now);
+    assert!(!story.connections.knows(pooled.affinity));
+}
