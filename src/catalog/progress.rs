@@ -78,12 +78,18 @@ impl Progress {
     }
 
     /// Somebody is to be shown this list: wants it fetched if it is no longer good, and lets him wait for that for as long
-    /// as `patience` after the fetch began.
-    pub(super) fn ask(&mut self, kind: ListKind, waiting: &Waiting, now: Instant, patience: Duration) {
+    /// as `patience` after the fetch began. Says whether he waits.
+    pub(super) fn ask(
+        &mut self,
+        kind: ListKind,
+        waiting: &Waiting,
+        now: Instant,
+        patience: Duration,
+    ) -> bool {
         let is_slow = |fetching: &Fetching| now.saturating_duration_since(fetching.started) >= patience;
         let is_wanted = self.wanted.contains(&kind) || self.is_due(kind, now);
         match &mut self.under_way {
-            Some(fetching) if is_slow(fetching) => {}
+            Some(fetching) if is_slow(fetching) => return false,
             Some(fetching) if fetching.kinds.contains(&kind) && !self.wanted.contains(&kind) => {
                 fetching.waiting.push(Arc::clone(waiting));
             }
@@ -91,8 +97,9 @@ impl Progress {
                 self.want(&[kind]);
                 self.waiting.push(Arc::clone(waiting));
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     /// Whether a list is no longer good at `when`.

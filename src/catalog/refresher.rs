@@ -92,7 +92,6 @@ impl Refresher {
 
     /// Lists again what never says that it changes (S-LIST-04), as far as anybody wants to know.
     fn relist(&mut self, ctx: &mut Context<Self>) {
-        let soon = Instant::now() + self.bounds.relist_every / 4;
         let is_awaited = (self.is_awaited)();
         for upstream in self.fleet.iter() {
             let is_silent = upstream.facts().is_some_and(|facts| !notifies(upstream, &facts));
@@ -101,18 +100,30 @@ impl Refresher {
             if upstream.is_idle() || !is_silent || !(is_awaited || was_asked()) {
                 continue;
             }
-            let due: Vec<_> = ListKind::ALL.into_iter().filter(|kind| progress.is_due(*kind, soon)).collect();
             let name = upstream.name().clone();
-            // Not all at once.
+            // Not all at once; by then it may sleep, or have been listed for somebody.
             ctx.run_later(self.bounds.relist_every.mul_f64(jitter() / 10.0), move |actor, ctx| {
-                actor.want(name, &due, ctx);
+                let soon = Instant::now() + actor.bounds.relist_every / 4;
+                actor.want_due(name, &ListKind::ALL, soon, ctx);
             });
         }
     }
 
+    /// Fetches those that are no longer good at `when`, unless that would wake the upstream.
+    fn want_due(&mut self, upstream: UpstreamName, kinds: &[ListKind], when: Instant, ctx: &Context<Self>) {
+        if self.fleet.get(&upstream).is_none_or(UpstreamHandle::is_idle) {
+            return;
+        }
+        let progress = self.progress(&upstream);
+        let due: Vec<_> = kinds.iter().copied().filter(|kind| progress.is_due(*kind, when)).collect();
+        self.want(upstream, &due, ctx);
+    }
+
     /// What is shown is good no longer from now on, and its successor is fetched.
     fn changed(&mut self, upstream: UpstreamName, kinds: &'static [ListKind], ctx: &Context<Self>) {
-        self.progress(&upstream).revoke(kinds, Instant::now());
+        // One moment for all: the fetch begins after it, whenever who is told of it gets to that.
+        let at = Instant::now();
+        self.progress(&upstream).revoke(kinds, at);
         if kinds.contains(&ListKind::Resources)
             && let Some(handle) = self.fleet.get(&upstream)
         {
@@ -120,7 +131,7 @@ impl Refresher {
         }
         let (catalogue, name) = (self.catalogue.clone(), upstream.clone());
         tokio::task::spawn_local(async move {
-            if catalogue.lists_revoked(name, kinds).await.is_err() {
+            if catalogue.lists_revoked(name, kinds, at).await.is_err() {
                 tracing::debug!("a list changed for a catalogue that has stopped");
             }
         });
@@ -209,13 +220,7 @@ impl Handler<FetchSettled> for Refresher {
         if !failed.is_empty() {
             let upstream = upstream.clone();
             ctx.run_later(retry_after, move |actor, ctx| {
-                let is_awake = actor.fleet.get(&upstream).is_some_and(|upstream| !upstream.is_idle());
-                let progress = actor.progress(&upstream);
-                let due: Vec<_> =
-                    failed.into_iter().filter(|kind| progress.is_due(*kind, Instant::now())).collect();
-                if is_awake {
-                    actor.want(upstream, &due, ctx);
-                }
+                actor.want_due(upstream, &failed, Instant::now(), ctx);
             });
         }
         self.fetch(upstream, ctx);
@@ -228,6 +233,7 @@ impl Handler<ListAgain> for Refresher {
     fn handle(&mut self, asked: ListAgain, ctx: &mut Self::Context) -> Self::Result {
         let (sender, listed) = oneshot::channel();
         let (waiting, now, patience) = (Arc::new(sender), Instant::now(), self.bounds.list_budget);
+        let mut is_anything_wanted = false;
         for upstream in asked.upstreams {
             // One that is away tells when it is back, and one that sleeps is not woken for a look at its lists.
             let is_there = self
@@ -235,10 +241,10 @@ impl Handler<ListAgain> for Refresher {
                 .get(&upstream)
                 .is_some_and(|upstream| upstream.facts().is_some() && !upstream.is_idle());
             if is_there {
-                self.progress(&upstream).ask(asked.kind, &waiting, now, patience);
+                is_anything_wanted |= self.progress(&upstream).ask(asked.kind, &waiting, now, patience);
                 self.fetch(upstream, ctx);
             }
         }
-        MessageResult(listed)
+        MessageResult(is_anything_wanted.then_some(listed))
     }
 }

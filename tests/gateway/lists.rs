@@ -257,3 +257,20 @@ async fn s_list_04_upstreams_that_never_notify_are_listed_again_by_themselves() 
     stream.until_method("notifications/tools/list_changed").await;
     client.until_tools(&["one__echo", "one__new"]).await;
 }
+
+#[tokio::test]
+async fn s_list_04_who_only_listens_is_told_of_what_never_notifies() {
+    let upstream =
+        http_upstream("one").capabilities(json!({ "tools": {} })).without_standing_stream().start().await;
+    let gateway = gateway().with("one", &upstream).config("bounds: { relist_every: 300ms }").start().await;
+    let client = gateway.stateless();
+    client.until_tools(&["one__echo"]).await;
+    let wanted = json!({ "notifications": { "toolsListChanged": true } });
+    let mut stream = client.open("subscriptions/listen", wanted).await;
+    stream.until_method("notifications/subscriptions/acknowledged").await;
+    // Whoever asked before he listened counted as somebody for the time of one more fetch.
+    let listed = upstream.received("tools/list").len();
+    upstream.until_received("tools/list", listed + 2).await;
+    upstream.show(|shown| shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })));
+    stream.until_method("notifications/tools/list_changed").await;
+}
