@@ -133,13 +133,13 @@ impl CatalogueHandle {
         self.published.snapshot.load().view(profile).cloned()
     }
 
-    /// Waits until every upstream was heard of at least once, but not longer than `budget`; then the current snapshot
-    /// (S-TOOL-15).
-    pub async fn first_lists(&self, budget: Duration) -> Arc<Snapshot> {
-        if self.published.snapshot.load().is_awaiting() {
+    /// Waits until every upstream's list of that kind, or of any, was heard of at least once, but not longer than `budget`;
+    /// then the current snapshot (S-TOOL-15).
+    pub async fn first_lists(&self, kind: Option<ListKind>, budget: Duration) -> Arc<Snapshot> {
+        if self.published.snapshot.load().is_awaiting(kind) {
             let mut generations = self.published.generation.subscribe();
             // Each publication is looked at once; running out of time or of writers is as good as an answer.
-            let complete = generations.wait_for(|_| !self.published.snapshot.load().is_awaiting());
+            let complete = generations.wait_for(|_| !self.published.snapshot.load().is_awaiting(kind));
             let _ = tokio::time::timeout(budget, complete).await;
         }
         self.current()

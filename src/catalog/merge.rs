@@ -119,6 +119,12 @@ impl Source {
         }
     }
 
+    /// Whether it is there, as far as `freshness` says, and this list has yet to come.
+    pub(super) fn awaits(&self, kind: ListKind, freshness: Freshness) -> bool {
+        let is_unheard = self.terms[kind.index()].is_none() && !self.lacks[kind.index()];
+        freshness == Freshness::Awaited || (freshness == Freshness::Present && is_unheard)
+    }
+
     /// A snapshot shows everything.
     pub(super) fn was_seen(&mut self) {
         self.unseen = [false; 4];
@@ -147,6 +153,7 @@ impl Source {
         UpstreamReport {
             upstream: self.upstream.clone(),
             freshness: self.freshness,
+            awaited: ListKind::ALL.map(|kind| self.awaits(kind, self.freshness)),
             counts: ListKind::ALL
                 .map(|kind| self.lists[kind.index()].as_ref().map(|named| named.listing.items.len())),
             left_out: listings().flat_map(|listing| listing.left_out.iter().cloned()).collect(),

@@ -146,9 +146,10 @@ impl CatalogueState {
         };
         self.losses.remove(upstream);
         let before = std::mem::replace(&mut source.freshness, Freshness::Present);
-        let (now, mut changed) = (Instant::now(), false);
+        let (now, mut changed, mut is_first) = (Instant::now(), false, false);
         let begun = lists.begun.unwrap_or(now);
         for (kind, fetched) in ListKind::ALL.into_iter().zip(lists.lists) {
+            is_first |= source.awaits(kind, before) && !matches!(fetched, Fetched::Unchanged);
             let is_news = matches!(fetched, Fetched::Unsupported | Fetched::Listed(_));
             changed |= match fetched {
                 Fetched::Unchanged => false,
@@ -172,6 +173,7 @@ impl CatalogueState {
         }
         match before {
             Freshness::Awaited | Freshness::Absent => Urgency::Now,
+            Freshness::Present if is_first => Urgency::Now,
             Freshness::Stale => Urgency::Soon,
             Freshness::Present if changed => Urgency::Soon,
             Freshness::Present => Urgency::None,

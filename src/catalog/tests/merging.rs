@@ -193,10 +193,10 @@ fn s_comp_references_lead_to_prompts_templates_and_uris() {
 fn s_tool_15_the_last_good_list_stays_until_the_upstream_is_forgotten() {
     let mut state = state(&settings(&[("a", "a"), ("b", "b")]));
     let (a, b) = (UpstreamName::new("a"), UpstreamName::new("b"));
-    assert!(state.snapshot().is_awaiting());
+    assert!(state.snapshot().is_awaiting(None));
     assert_eq!(state.lists_fetched(&a, tools(&["x"])), Urgency::Now);
     assert_eq!(state.upstream_lost(&b), (Urgency::Now, None));
-    assert!(!state.snapshot().is_awaiting());
+    assert!(!state.snapshot().is_awaiting(None));
     // A failed re-listing changes nothing; the same list again is no news.
     assert_eq!(state.lists_fetched(&a, FetchedLists::default()), Urgency::None);
     assert_eq!(state.lists_fetched(&a, tools(&["x"])), Urgency::None);
