@@ -141,6 +141,8 @@ impl RequestStates {
             sealer,
             kept: moka::sync::Cache::builder()
                 .max_capacity(KEPT_BYTES)
+                // The newest is the one whose client comes back.
+                .eviction_policy(moka::policy::EvictionPolicy::lru())
                 .weigher(|_, state: &Arc<str>| u32::try_from(state.len() + 128).unwrap_or(u32::MAX))
                 .time_to_live(bounds.state_age)
                 .build(),
@@ -295,6 +297,19 @@ mod tests {
             let late = states.open(&bound, &text, at(100 + age.as_secs()));
             assert_eq!(late, Err(NotValid::Expired));
         }
+    }
+
+    #[test]
+    fn s_mrtr_11_states_that_nobody_came_back_with_give_way_to_new_ones() {
+        let states = states();
+        let bound = binding(None, Method::CallTool, CALL);
+        let large = "x".repeat(LONGEST);
+        let mut newest = String::new();
+        for _ in 0..2 * KEPT_BYTES as usize / LONGEST {
+            newest = states.seal(&bound, relay(&large), at(100)).expect("kept");
+            states.kept.run_pending_tasks();
+        }
+        assert_eq!(states.open(&bound, &newest, at(101)), Ok(relay(&large)));
     }
 
     #[test]

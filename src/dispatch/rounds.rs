@@ -19,7 +19,7 @@ use crate::protocol::era::{NEWEST_STATELESS, Revision};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::method::Method;
-use crate::protocol::translate::question::{Expecting, answer, is_accepted};
+use crate::protocol::translate::question::{Expecting, answer, is_accepted, parameters};
 use crate::upstream::call::ClientPort;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::handle::UpstreamHandle;
@@ -40,7 +40,9 @@ pub struct RoundRules {
     most: u32,
     /// How long a client may be silent.
     wait: Duration,
-    /// The upstream's time over all rounds, and a client's for one question however much it tells of progress.
+    /// The upstream's time over all rounds, pauses included.
+    upstream: Duration,
+    /// A client's time for one question however much it tells of progress.
     maximum: Duration,
 }
 
@@ -50,6 +52,7 @@ impl RoundRules {
         RoundRules {
             most: u32::try_from(bounds.input_rounds).unwrap_or(u32::MAX),
             wait: bounds.input_timeout,
+            upstream: bounds.call_maximum,
             maximum: bounds.input_timeout.max(bounds.call_maximum),
         }
     }
@@ -82,12 +85,13 @@ impl Switchboard {
                 }
             } else {
                 // It only wants to be asked again, or the person is not done with its page yet.
-                if waited >= self.rounds.maximum {
-                    return Err(failed(UpstreamError::Timeout(waited)));
-                }
-                tokio::time::sleep(again_after).await;
-                waited += again_after;
+                let pause = again_after.min(self.rounds.upstream.saturating_sub(waited));
+                tokio::time::sleep(pause).await;
+                waited += pause;
                 again_after = (again_after * 2).min(AGAIN_AFTER_AT_MOST);
+            }
+            if waited >= self.rounds.upstream {
+                return Err(failed(UpstreamError::Timeout(waited)));
             }
             let responses = asking.responses(&asked).await?;
             let input = Arc::new(Input { responses, state: asked.state.clone() });
@@ -154,12 +158,9 @@ impl Asking<'_> {
         }
         let faulty = || self.failed("it asks for input in a form that is none");
         let entry =
-            Object::parse(bytes::Bytes::copy_from_slice(entry), Limits::NONE).map_err(|_| faulty())?;
+            Object::parse(bytes::Bytes::copy_from_slice(entry), Limits::default()).map_err(|_| faulty())?;
         let method = entry.text("method").ok_or_else(faulty)?.into_owned();
-        let params = match entry.get("params") {
-            None => Object::empty(),
-            Some(_) => entry.object("params").ok_or_else(faulty)?,
-        };
+        let params = parameters(&entry).ok_or_else(faulty)?;
         let params = self.pages.named(params).ok_or_else(faulty)?;
         let expecting = Expecting::of(&method, &params);
         let is_prompt = &*method == "elicitation/create";

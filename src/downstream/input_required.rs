@@ -20,7 +20,7 @@ use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::{Limits, Object, string};
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
-use crate::protocol::translate::question::{NotPut, puttable};
+use crate::protocol::translate::question::{NotPut, puttable, without_context};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::input::{Input, InputRequired};
 
@@ -92,6 +92,8 @@ pub(super) struct Asked<'a> {
     pub(super) to: &'a Addressee<'a>,
     /// What this request declared.
     pub(super) capabilities: &'a ClientCapabilities,
+    /// What of it the upstream may use.
+    pub(super) usable: &'a ClientCapabilities,
     pub(super) states: &'a RequestStates,
     /// Rounds so far.
     pub(super) round: u32,
@@ -109,18 +111,39 @@ impl Asked<'_> {
             let error = UpstreamError::protocol(why);
             respond::respond(self.to, Err(Failure::Upstream { upstream: upstream.clone(), error }))
         };
-        for (_, request) in asked.requests.iter() {
+        let mut changed = Vec::new();
+        for (key, request) in asked.requests.iter() {
             match puttable(self.capabilities, request) {
                 Ok(()) => {}
                 Err(NotPut::Undeclared(needed)) => return self.missing(needed),
                 Err(NotPut::Faulty(why)) => return failed(why.to_owned()),
+            }
+            // It was not told that the client can do this.
+            if puttable(self.usable, request).is_err() {
+                let why = "this server may not ask for that here";
+                let refused = Failure::InputRefused { upstream: upstream.clone(), why };
+                return respond::respond(self.to, Err(refused));
+            }
+            if let Some(without) = without_context(self.usable, request) {
+                changed.push((key, without));
             }
         }
         let round = self.round.saturating_add(1);
         if round > self.states.rounds {
             return failed(format!("it asked for input more than {} times", self.states.rounds));
         }
+        let mut requests = Vec::new();
+        if !changed.is_empty() {
+            let mut edit = Edit::of(&asked.requests);
+            for (key, request) in &changed {
+                edit.set(key, &request[..]);
+            }
+            edit.write(&mut requests);
+        }
         let mut edit = Edit::of(&asked.result);
+        if !requests.is_empty() {
+            edit.set("inputRequests", &requests[..]);
+        }
         if let Some(state) = &asked.state {
             let state = RequestState::Relay { upstream: upstream.to_string(), state: state.clone(), round };
             match self.states.seal(&binding(), state, SystemTime::now()) {

@@ -323,7 +323,11 @@ impl Answering {
                 let (capabilities, states) =
                     (&call.client.capabilities, &self.edge.switchboard.request_states);
                 let round = call.input.as_ref().map_or(0, |given| given.round);
-                Asked { to, capabilities, states, round }.result(&upstream, &asked, || self.binding(call))
+                let asks = self.edge.switchboard.upstreams.get(&upstream).map(|asks| asks.settings().ask);
+                let usable =
+                    asks.map_or_else(ClientCapabilities::none, |ask| capabilities.narrowed(ask.kinds()));
+                let asking = Asked { to, capabilities, usable: &usable, states, round };
+                asking.result(&upstream, &asked, || self.binding(call))
             }
             ended => respond::respond(to, ended),
         })

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use crate::config::servers::AskSettings;
-use crate::protocol::capability::{ClientCapabilities, Kinds};
+use crate::protocol::capability::ClientCapabilities;
 
 /// Capabilities for `initialize`; two clients whose sets mean the same have the same text (S-LIFE-07).
 pub(super) fn declared(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
-    capabilities.narrowed(kinds(ask)).to_upstream()
+    capabilities.narrowed(ask.kinds()).to_upstream()
 }
 
 /// Capabilities for the `_meta` of one request (S-META-06).
@@ -15,11 +15,7 @@ pub(super) fn declared_per_request(capabilities: &ClientCapabilities, ask: AskSe
     if capabilities.is_none() {
         return Bytes::from_static(b"{}");
     }
-    capabilities.narrowed(kinds(ask)).per_request()
-}
-
-fn kinds(ask: AskSettings) -> Kinds {
-    Kinds { roots: ask.roots, sampling: ask.sampling, context: ask.context, elicitation: ask.elicitation }
+    capabilities.narrowed(ask.kinds()).per_request()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::protocol::frame::Answer;
-use crate::protocol::json::Object;
+use crate::protocol::json::{Limits, Object};
 
 /// What a client answers to what an upstream of the stateless era asked instead of answering (S-MRTR-04).
 #[derive(Debug)]
@@ -47,7 +47,9 @@ impl InputRequired {
     pub fn of(result: Object) -> Result<InputRequired, &'static str> {
         let requests = match result.get("inputRequests") {
             None => Object::empty(),
-            Some(_) => result.object("inputRequests").ok_or("inputRequests is no object")?,
+            // What stands twice in it would be read differently by others.
+            Some(raw) => Object::parse(Bytes::copy_from_slice(raw), Limits::default())
+                .map_err(|_| "inputRequests is no object, or has a key twice")?,
         };
         let state = match result.get("requestState") {
             None => None,
@@ -63,7 +65,6 @@ impl InputRequired {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::json::Limits;
 
     #[test]
     fn s_mrtr_01_a_result_that_asks_has_something_to_ask_or_to_remember() {
@@ -79,6 +80,7 @@ mod tests {
             "{}",
             r#"{"inputRequests":{}}"#,
             r#"{"inputRequests":[],"requestState":"s"}"#,
+            r#"{"inputRequests":{"a":{},"\u0061":{}}}"#,
             r#"{"inputRequests":{"a":{}},"requestState":7}"#,
         ] {
             assert!(of(nothing).is_err(), "{nothing}");

@@ -21,8 +21,9 @@ use super::stateless::StatelessHttp;
 use crate::policy::Permit;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::Answer;
-use crate::protocol::json::{quote, string};
+use crate::protocol::json::{Limits, Object, quote, string};
 use crate::protocol::method::Method;
+use crate::protocol::splice::Edit;
 
 /// Longest wait for an upstream that is asked what era it is of.
 const ERA_CHECK: Duration = Duration::from_secs(1);
@@ -69,6 +70,14 @@ impl UpstreamHandle {
             Some(facts) => facts.revision,
             None => self.revision_for(call.circumstances.client.affinity).await?,
         };
+        if revision.era() == Era::Handshake
+            && call.circumstances.input.as_ref().is_some_and(|input| input.state.is_some())
+        {
+            // What it asked in another era it knows nothing of: the call would begin anew, which is not for us to decide.
+            return Err(UpstreamError::unavailable(
+                "it has changed, and knows nothing of what it asked before",
+            ));
+        }
         let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
         let answer = match (&self.shared.address, revision.era()) {
             (_, Era::Stateless) if call.method == Method::Subscribe => {
@@ -98,7 +107,7 @@ impl UpstreamHandle {
         };
         match revision.era() {
             Era::Stateless => read(answer, call.method),
-            Era::Handshake => Ok(Reply::Final(answer)),
+            Era::Handshake => Ok(Reply::Final(of_handshake_era(answer))),
         }
     }
 
@@ -243,6 +252,23 @@ impl UpstreamHandle {
             tracing::debug!(upstream = %self.name(), "the actor ended while its era was looked at");
         }
     }
+}
+
+/// Members by which the stateless era asks mean nothing where an upstream of the handshake era says them: nobody may take
+/// them for questions that were looked at.
+fn of_handshake_era(answer: Answer) -> Answer {
+    const ASKING: [&str; 3] = ["resultType", "inputRequests", "requestState"];
+    let Answer::Result(result) = answer else { return answer };
+    if ASKING.iter().all(|member| result.get(member).is_none()) {
+        return Answer::Result(result);
+    }
+    let mut edit = Edit::of(&result);
+    for member in ASKING {
+        edit.remove(member);
+    }
+    let mut text = Vec::with_capacity(result.as_bytes().len());
+    edit.write(&mut text);
+    Answer::Result(Object::parse(text.into(), Limits::NONE).unwrap_or_else(|_| Object::empty()))
 }
 
 /// What an answer of the stateless era is: its type says so, and without one it is complete (S-BASE-09, S-MRTR-01).

@@ -282,3 +282,18 @@ async fn s_elic_05_what_an_older_client_cannot_show_is_cancelled_and_what_it_lac
     let declared = upstream.received("tools/call").pop().expect("it arrived");
     assert_eq!(declared.params()["_meta"]["io.modelcontextprotocol/clientCapabilities"], json!({}));
 }
+
+#[tokio::test]
+async fn s_mrtr_17_all_rounds_together_have_the_time_of_one_call() {
+    let upstream = stateless_upstream("one")
+        .on("tools/call", |mut call| async move {
+            call.result(json!({ "resultType": "input_required", "requestState": "wait" })).await;
+        })
+        .start()
+        .await;
+    let config = "bounds: { call_maximum: 2s, input_timeout: 60s }";
+    let (_gateway, client) = before(&upstream, HANDSHAKE, json!({}), config).await;
+    let started = tokio::time::Instant::now();
+    client.call("one__echo", json!({})).await.expect_failure("upstream_timeout", "unknown");
+    assert!((2..10).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}

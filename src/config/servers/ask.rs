@@ -6,6 +6,7 @@ use super::Share;
 use crate::config::check::Check;
 use crate::config::section::section;
 use crate::config::written::{Key, given};
+use crate::protocol::capability::Kinds;
 
 /// Checked: what a server may ask of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +39,16 @@ section! {
 }
 
 impl AskSettings {
+    /// The same as kinds of questions.
+    pub fn kinds(self) -> Kinds {
+        Kinds {
+            roots: self.roots,
+            sampling: self.sampling,
+            context: self.context,
+            elicitation: self.elicitation,
+        }
+    }
+
     /// What a server may ask where the file says nothing; `program` tells programs from endpoints.
     pub fn default_for(program: bool) -> Self {
         AskSettings { roots: program, sampling: true, elicitation: true, context: false }

@@ -20,7 +20,7 @@ use crate::protocol::json::{Object, quote};
 use crate::protocol::splice::Edit;
 
 pub use answer::{Expecting, answer, is_answer};
-pub use inside::{NotPut, puttable};
+pub use inside::{NotPut, parameters, puttable, without_context};
 pub use url_required::{Page, UrlsNeeded, pages_required, url_required, urls_needed};
 
 /// The server that asks, as its settings present it.

@@ -159,6 +159,9 @@ fn add_stateless_members<'a>(
     }
     edit.set_meta(SERVER, &view.server[..]);
     // Results that ask for input are no answer yet and are never kept (S-MRTR-14).
+    if !complete {
+        edit.remove("ttlMs").remove("cacheScope");
+    }
     if !(complete && kind.is_cacheable()) {
         return;
     }

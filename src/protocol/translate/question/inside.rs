@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use super::elicitation::is_web_address;
+use super::written;
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::{Limits, Object};
+use crate::protocol::splice::Edit;
 
 /// Why a question inside a result is not put to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +20,11 @@ pub enum NotPut {
 /// Whether a client of these capabilities can be put this entry of `inputRequests` as it is (S-MRTR-02, S-ELIC-07).
 pub fn puttable(capabilities: &ClientCapabilities, entry: &[u8]) -> Result<(), NotPut> {
     let faulty = |why| Err(NotPut::Faulty(why));
-    let Ok(entry) = Object::parse(Bytes::copy_from_slice(entry), Limits::NONE) else {
-        return faulty("an input request is no object");
+    let Some(entry) = Object::parse(Bytes::copy_from_slice(entry), Limits::default()).ok() else {
+        return faulty("an input request is no object, or says something twice");
     };
-    let params = match entry.get("params") {
-        None => Object::empty(),
-        Some(_) => match entry.object("params") {
-            Some(params) => params,
-            None => return faulty("the parameters of an input request are no object"),
-        },
+    let Some(params) = parameters(&entry) else {
+        return faulty("the parameters of an input request are no object, or say something twice");
     };
     let needs = |has: bool, what| if has { Ok(()) } else { Err(NotPut::Undeclared(what)) };
     match entry.text("method").as_deref() {
@@ -52,6 +50,25 @@ pub fn puttable(capabilities: &ClientCapabilities, entry: &[u8]) -> Result<(), N
         },
         _ => faulty("it asks what no client is asked"),
     }
+}
+
+/// Parameters of an input request, none where it has none; whoever reads them must find in them what was judged, so that
+/// nothing may be said twice.
+pub fn parameters(entry: &Object) -> Option<Object> {
+    match entry.share("params") {
+        None => Some(Object::empty()),
+        Some(raw) => Object::parse(raw, Limits::default()).ok(),
+    }
+}
+
+/// The entry as it is put where its client's context is not for this server; `None` where it is put as it is (S-SAMP-03).
+pub fn without_context(capabilities: &ClientCapabilities, entry: &[u8]) -> Option<Vec<u8>> {
+    let entry = Object::parse(Bytes::copy_from_slice(entry), Limits::NONE).ok()?;
+    let params = entry.object("params").filter(|_| !capabilities.sampling_context())?;
+    params.text("includeContext").filter(|context| context != "none")?;
+    let mut without = Edit::of(&params);
+    without.set_text("includeContext", "none");
+    Some(written(Edit::of(&entry).set("params", written(&without))))
 }
 
 #[cfg(test)]
@@ -97,6 +114,9 @@ mod tests {
             r#"{"method":"elicitation/create","params":{"mode":"url","url":"javascript:alert(1)"}}"#,
             r#"{"method":"elicitation/create","params":{"mode":"url"}}"#,
             r#"{"method":"elicitation/create","params":{"mode":7}}"#,
+            r#"{"method":"elicitation/create","params":{"mode":"form","url":"javascript:a","mode":"url"}}"#,
+            r#"{"method":"roots/list","method":"sampling/createMessage"}"#,
+            r#"{"method":"roots/list","params":{},"p\u0061rams":{"x":1}}"#,
         ] {
             assert!(matches!(judged(ALL, entry), Err(NotPut::Faulty(_))), "{entry}");
         }

@@ -29,7 +29,7 @@ pub fn url_required(asker: &Asker, error: &Object, mint: &mut Mint<'_>) -> Optio
     let pages: Vec<Vec<u8>> = pages
         .iter()
         .map(|raw| {
-            let page = Object::parse(raw.clone(), Limits::NONE).ok()?;
+            let page = Object::parse(raw.clone(), Limits::default()).ok()?;
             let message = page.text("message")?;
             let mode = page.text("mode")?;
             let id = (mode == "url").then(|| mapped_id(&page, mint).ok())??;
@@ -63,7 +63,7 @@ pub fn pages_required(asker: &Asker, error: &Object) -> Option<Vec<Page>> {
         return None;
     }
     let page = |raw: &bytes::Bytes| {
-        let page = Object::parse(raw.clone(), Limits::NONE).ok()?;
+        let page = Object::parse(raw.clone(), Limits::default()).ok()?;
         let (message, id) = (page.text("message")?, page.text("elicitationId")?.into_owned());
         web_address(&page).ok().filter(|()| page.text("mode").as_deref() == Some("url"))?;
         let mut edit = Edit::of(&page);
