@@ -91,7 +91,7 @@ impl Handler<ListsRevoked> for CatalogueActor {
     type Result = ();
 
     fn handle(&mut self, revoked: ListsRevoked, _: &mut Context<Self>) {
-        self.state.revoke(&revoked.upstream, revoked.kinds);
+        self.state.revoke(&revoked.upstream, revoked.kinds, revoked.at);
         self.state.set_clocks(&self.published.current());
     }
 }

@@ -133,13 +133,13 @@ impl CatalogueHandle {
         self.published.snapshot.load().view(profile).cloned()
     }
 
-    /// Waits until every upstream was heard of at least once, but not longer than `budget`; then the current snapshot
-    /// (S-TOOL-15).
-    pub async fn first_lists(&self, budget: Duration) -> Arc<Snapshot> {
-        if self.published.snapshot.load().is_awaiting() {
+    /// Waits until every upstream's list of that kind, or of any, was heard of at least once, but not longer than `budget`;
+    /// then the current snapshot (S-TOOL-15).
+    pub async fn first_lists(&self, kind: Option<ListKind>, budget: Duration) -> Arc<Snapshot> {
+        if self.published.snapshot.load().is_awaiting(kind) {
             let mut generations = self.published.generation.subscribe();
             // Each publication is looked at once; running out of time or of writers is as good as an answer.
-            let complete = generations.wait_for(|_| !self.published.snapshot.load().is_awaiting());
+            let complete = generations.wait_for(|_| !self.published.snapshot.load().is_awaiting(kind));
             let _ = tokio::time::timeout(budget, complete).await;
         }
         self.current()
@@ -162,17 +162,22 @@ impl CatalogueHandle {
             asked.hits.fetch_add(1, Ordering::Relaxed);
             return view;
         }
-        asked.misses.fetch_add(1, Ordering::Relaxed);
         // Rare, and on the heap so that not every list carries the room for it.
         let _ = tokio::time::timeout(budget, Box::pin(self.list_again(&view, kind))).await;
         self.view(view.profile().map(|profile| profile.as_str())).unwrap_or(view)
     }
 
     async fn list_again(&self, view: &View, kind: ListKind) {
+        let asked = &self.published.asked;
+        let again = ListAgain { upstreams: view.upstreams().to_vec(), kind };
         let Some(refresher) = self.published.refresher.get() else { return };
-        if let Ok(listed) = refresher.send(ListAgain { upstreams: view.upstreams().to_vec(), kind }).await {
-            let _ = listed.await;
-        }
+        let Ok(Some(listed)) = refresher.send(again).await else {
+            // Those that could say more are asleep or away, or silent for long.
+            asked.hits.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        asked.misses.fetch_add(1, Ordering::Relaxed);
+        let _ = listed.await;
         if self.writer.send(ShowNow).await.is_err() {
             tracing::debug!("a list is shown as it was when the catalogue stopped");
         }
@@ -217,14 +222,15 @@ impl CatalogueHandle {
         self.writer.send(ListsFetched { upstream, lists }).await.map_err(|_| CatalogueStopped)
     }
 
-    /// Says that an upstream's lists are no longer good; their successors are under way.
+    /// Says that an upstream's lists are no longer good since `at`; their successors are under way.
     pub async fn lists_revoked(
         &self,
         upstream: UpstreamName,
         kinds: &'static [ListKind],
+        at: Instant,
     ) -> Result<(), CatalogueStopped> {
         self.published.asked.revoked.fetch_add(1, Ordering::Relaxed);
-        self.writer.send(ListsRevoked { upstream, kinds }).await.map_err(|_| CatalogueStopped)
+        self.writer.send(ListsRevoked { upstream, kinds, at }).await.map_err(|_| CatalogueStopped)
     }
 
     /// Says that an upstream cannot be reached.

@@ -33,6 +33,8 @@ pub(super) struct Source {
     terms: [Option<Term>; 4],
     /// When it last said that a list changed.
     revoked: [Option<Instant>; 4],
+    /// When that was asked for what is known.
+    asked: [Option<Instant>; 4],
     /// What no snapshot shows yet.
     unseen: [bool; 4],
     /// Which of them were ever heard of.
@@ -57,6 +59,7 @@ impl Source {
             lacks: [false; 4],
             terms: [None; 4],
             revoked: [None; 4],
+            asked: [None; 4],
             unseen: [false; 4],
             heard: [false; 4],
         }
@@ -100,14 +103,26 @@ impl Source {
         *term = Some(term.unwrap_or(Term::UNTIL_TOLD).over(now, look_again));
     }
 
-    /// It said that the list changed: what is known of it is good no longer.
-    pub(super) fn revoke(&mut self, kind: ListKind, now: Instant) {
-        self.revoked[kind.index()] = Some(now);
-        self.doubt(kind, now, now);
+    /// It said at that time that the list changed: what was asked for before is good no longer.
+    pub(super) fn revoke(&mut self, kind: ListKind, at: Instant) {
+        self.revoked[kind.index()] = Some(at);
+        if self.asked[kind.index()].is_none_or(|asked| asked < at) {
+            self.doubt(kind, at, at);
+        }
     }
 
-    pub(super) fn was_revoked_since(&self, kind: ListKind, then: Instant) -> bool {
-        self.revoked[kind.index()].is_some_and(|revoked| revoked >= then)
+    /// What is known was asked for then: a change told later may not be in it.
+    pub(super) fn was_asked_for(&mut self, kind: ListKind, then: Instant, now: Instant) {
+        self.asked[kind.index()] = Some(then);
+        if self.revoked[kind.index()].is_some_and(|revoked| revoked > then) {
+            self.doubt(kind, now, now);
+        }
+    }
+
+    /// Whether it is there, as far as `freshness` says, and this list has yet to come.
+    pub(super) fn awaits(&self, kind: ListKind, freshness: Freshness) -> bool {
+        let is_unheard = self.terms[kind.index()].is_none() && !self.lacks[kind.index()];
+        freshness == Freshness::Awaited || (freshness == Freshness::Present && is_unheard)
     }
 
     /// A snapshot shows everything.
@@ -138,6 +153,7 @@ impl Source {
         UpstreamReport {
             upstream: self.upstream.clone(),
             freshness: self.freshness,
+            awaited: ListKind::ALL.map(|kind| self.awaits(kind, self.freshness)),
             counts: ListKind::ALL
                 .map(|kind| self.lists[kind.index()].as_ref().map(|named| named.listing.items.len())),
             left_out: listings().flat_map(|listing| listing.left_out.iter().cloned()).collect(),

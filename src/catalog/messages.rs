@@ -2,6 +2,7 @@
 
 use actix::Message;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::listing::ListKind;
 use super::state::{FetchedLists, ViewChange};
@@ -23,6 +24,8 @@ pub struct ListsRevoked {
     pub upstream: UpstreamName,
     /// Which.
     pub kinds: &'static [ListKind],
+    /// When: what was asked for later is not meant.
+    pub at: Instant,
 }
 
 /// Somebody waits for what was read: it is to be seen now, and not with the rest of its burst.
@@ -38,8 +41,8 @@ pub struct ListAgain {
     pub kind: ListKind,
 }
 
-/// Closed, without a word, when whatever was asked for has come or will not come.
-pub type ListedAgain = oneshot::Receiver<std::convert::Infallible>;
+/// Closed, without a word, when whatever was asked for has come or will not come; `None` where no upstream is asked.
+pub type ListedAgain = Option<oneshot::Receiver<std::convert::Infallible>>;
 
 /// An upstream cannot be reached, or never could be.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ pub mod listing;
 mod merge;
 pub mod messages;
 pub mod namespace;
+mod pace;
 pub mod pages;
 mod progress;
 pub mod refresher;

@@ -1,8 +1,8 @@
 //! Keeps the catalogue fed: fetches an upstream's lists when it connects, when it says that they changed, when somebody is
 //! to be shown one that is no longer good, and every now and then where it never says.
 //!
-//! Always: one fetch per upstream at a time; news that arrive meanwhile lead to one more. A failed fetch keeps the last
-//! good list (S-TOOL-15). What happens by the clock alone, re-listing and trying again, comes with jitter and leaves out
+//! Always: one fetch of a list at a time; news that arrive meanwhile lead to one more, at a pace that falls while nothing
+//! new comes of it. Each list is handed over as soon as it came; a failed fetch keeps the last good one (S-TOOL-15). What happens by the clock alone, re-listing and trying again, comes with jitter and leaves out
 //! upstreams whose lists nobody waits for (S-CACHE-04), and one whose process was stopped for idleness: its lists stay as
 //! they are, and all are fetched when it is started for a caller or for news of a change. Nor does a fetch count as use,
 //! so it keeps no process running. Not here: what is done with the lists (`actor`), who waits for what (`progress`).
@@ -12,14 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::errand::{Errand, Settled};
+use super::errand::{Errand, introduced};
 use super::handle::CatalogueHandle;
 use super::listing::ListKind;
 use super::messages::ListAgain;
-use super::progress::Progress;
+use super::progress::{Progress, Settled};
+use super::state::{Fetched, FetchedLists};
 use crate::config::bounds::Bounds;
 use crate::names::UpstreamName;
 use crate::upstream::fleet::Fleet;
@@ -60,39 +62,30 @@ impl Refresher {
     }
 
     fn want(&mut self, upstream: UpstreamName, kinds: &[ListKind], ctx: &Context<Self>) {
-        self.progress(&upstream).want(kinds);
+        self.progress(&upstream).want(kinds, Instant::now());
         self.fetch(upstream, ctx);
     }
 
     fn fetch(&mut self, upstream: UpstreamName, ctx: &Context<Self>) {
         let Some(handle) = self.fleet.get(&upstream).cloned() else { return };
-        let Some(wanted) = self.progress(&upstream).begin(Instant::now()) else { return };
-        let retry_after = retry_after(self.progress(&upstream).failures());
-        let errand = Errand { wanted, bounds: self.bounds.clone(), retry_after };
-        let everything_failed = Settled::failed(&errand.wanted, Instant::now() + retry_after);
-        let (catalogue, own) = (self.catalogue.clone(), ctx.address());
-        let name = upstream.clone();
-        let fetching = tokio::task::spawn_local(async move {
-            let Some((lists, settled)) = errand.run(&handle).await else {
-                // Its connection tells when it can be asked again.
-                let _ = catalogue.upstream_lost(name).await;
-                return Settled::default();
-            };
-            let _ = catalogue.lists_fetched(name, lists).await;
-            settled
-        });
-        tokio::task::spawn_local(async move {
-            // A fetch that panicked has failed in every kind.
-            let settled = fetching.await.unwrap_or(everything_failed);
-            if own.send(FetchSettled { upstream, settled, retry_after }).await.is_err() {
-                tracing::debug!("lists were fetched for a catalogue that has stopped");
-            }
-        });
+        let longest_pace = self.bounds.relist_every;
+        let progress = self.progress(&upstream);
+        let wanted = progress.begin(Instant::now(), longest_pace);
+        if wanted.is_empty() {
+            return;
+        }
+        let wanted = wanted.into_iter().map(|kind| (kind, retry_after(progress.failures(kind)))).collect();
+        let fetching = Fetching {
+            handle,
+            catalogue: self.catalogue.clone(),
+            bounds: self.bounds.clone(),
+            own: ctx.address(),
+        };
+        tokio::task::spawn_local(fetching.run(wanted));
     }
 
     /// Lists again what never says that it changes (S-LIST-04), as far as anybody wants to know.
     fn relist(&mut self, ctx: &mut Context<Self>) {
-        let soon = Instant::now() + self.bounds.relist_every / 4;
         let is_awaited = (self.is_awaited)();
         for upstream in self.fleet.iter() {
             let is_silent = upstream.facts().is_some_and(|facts| !notifies(upstream, &facts));
@@ -101,18 +94,30 @@ impl Refresher {
             if upstream.is_idle() || !is_silent || !(is_awaited || was_asked()) {
                 continue;
             }
-            let due: Vec<_> = ListKind::ALL.into_iter().filter(|kind| progress.is_due(*kind, soon)).collect();
             let name = upstream.name().clone();
-            // Not all at once.
+            // Not all at once; by then it may sleep, or have been listed for somebody.
             ctx.run_later(self.bounds.relist_every.mul_f64(jitter() / 10.0), move |actor, ctx| {
-                actor.want(name, &due, ctx);
+                let soon = Instant::now() + actor.bounds.relist_every / 4;
+                actor.want_due(name, &ListKind::ALL, soon, ctx);
             });
         }
     }
 
+    /// Fetches those that are no longer good at `when`, unless that would wake the upstream.
+    fn want_due(&mut self, upstream: UpstreamName, kinds: &[ListKind], when: Instant, ctx: &Context<Self>) {
+        if self.fleet.get(&upstream).is_none_or(UpstreamHandle::is_idle) {
+            return;
+        }
+        let progress = self.progress(&upstream);
+        let due: Vec<_> = kinds.iter().copied().filter(|kind| progress.is_due(*kind, when)).collect();
+        self.want(upstream, &due, ctx);
+    }
+
     /// What is shown is good no longer from now on, and its successor is fetched.
-    fn changed(&mut self, upstream: UpstreamName, kinds: &'static [ListKind], ctx: &Context<Self>) {
-        self.progress(&upstream).revoke(kinds, Instant::now());
+    fn changed(&mut self, upstream: UpstreamName, kinds: &'static [ListKind], ctx: &mut Context<Self>) {
+        // One moment for all: the fetch begins after it, whenever who is told of it gets to that.
+        let at = Instant::now();
+        let later = self.progress(&upstream).revoke(kinds, at);
         if kinds.contains(&ListKind::Resources)
             && let Some(handle) = self.fleet.get(&upstream)
         {
@@ -120,11 +125,90 @@ impl Refresher {
         }
         let (catalogue, name) = (self.catalogue.clone(), upstream.clone());
         tokio::task::spawn_local(async move {
-            if catalogue.lists_revoked(name, kinds).await.is_err() {
+            if catalogue.lists_revoked(name, kinds, at).await.is_err() {
                 tracing::debug!("a list changed for a catalogue that has stopped");
             }
         });
-        self.want(upstream, kinds, ctx);
+        for from in later {
+            let upstream = upstream.clone();
+            ctx.run_later(from.saturating_duration_since(at), move |actor, ctx| {
+                // One that sleeps by now is listed when it is started for somebody.
+                if actor.fleet.get(&upstream).is_some_and(|upstream| !upstream.is_idle()) {
+                    actor.fetch(upstream, ctx);
+                }
+            });
+        }
+        self.fetch(upstream, ctx);
+    }
+}
+
+/// A fetch of some of an upstream's lists, each for itself, so that one which hangs withholds no other.
+struct Fetching {
+    handle: UpstreamHandle,
+    catalogue: CatalogueHandle,
+    bounds: Bounds,
+    own: Addr<Refresher>,
+}
+
+impl Fetching {
+    async fn run(self, wanted: Vec<(ListKind, Duration)>) {
+        let handle = self.handle.clone();
+        // A task of its own, as each errand: one that panics has failed, and is tried again.
+        let introduced = tokio::task::spawn_local(async move { introduced(&handle).await }).await;
+        let (facts, is_other) = match introduced {
+            Ok(Some(introduced)) => introduced,
+            Ok(None) => {
+                // Its connection tells when it can be asked again.
+                let _ = self.catalogue.upstream_lost(self.handle.name().clone()).await;
+                return self.all_settled(wanted, |_| Settled::Unasked).await;
+            }
+            Err(_) => {
+                let now = Instant::now();
+                return self.all_settled(wanted, |retry_after| Settled::Failed(now + retry_after)).await;
+            }
+        };
+        if is_other {
+            // What it did not offer before was never asked for.
+            let is_under_way = |kind: &ListKind| wanted.iter().any(|(wanted, _)| wanted == kind);
+            let kinds = ListKind::ALL.into_iter().filter(|kind| !is_under_way(kind)).collect();
+            self.tell(AlsoWanted { upstream: self.handle.name().clone(), kinds }).await;
+        }
+        let lists = wanted.into_iter().map(|(kind, retry_after)| {
+            let bounds = self.bounds.clone();
+            self.list(Errand { kind, facts: Arc::clone(&facts), bounds, retry_after })
+        });
+        join_all(lists).await;
+    }
+
+    async fn list(&self, errand: Errand) {
+        let (kind, retry_after, begun) = (errand.kind, errand.retry_after, Instant::now());
+        let handle = self.handle.clone();
+        let listed = tokio::task::spawn_local(async move { errand.run(&handle).await }).await;
+        let (fetched, settled) = listed.unwrap_or_else(|_| {
+            let look_again = Instant::now() + retry_after;
+            (Fetched::Failed { look_again }, Settled::Failed(look_again))
+        });
+        let lists = FetchedLists::begun_at(begun).with(kind, fetched);
+        let upstream = self.handle.name().clone();
+        let _ = self.catalogue.lists_fetched(upstream.clone(), lists).await;
+        self.tell(ListSettled { upstream, kind, settled }).await;
+    }
+
+    async fn all_settled(&self, wanted: Vec<(ListKind, Duration)>, settled: impl Fn(Duration) -> Settled) {
+        for (kind, retry_after) in wanted {
+            let settled = settled(retry_after);
+            self.tell(ListSettled { upstream: self.handle.name().clone(), kind, settled }).await;
+        }
+    }
+
+    async fn tell<M>(&self, news: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Refresher: Handler<M>,
+    {
+        if self.own.send(news).await.is_err() {
+            tracing::debug!("lists were fetched for a catalogue that has stopped");
+        }
     }
 }
 
@@ -155,13 +239,21 @@ fn kinds(changed: ChangedList) -> &'static [ListKind] {
     }
 }
 
-/// A fetch ended, one way or the other.
+/// The fetch of a list ended, one way or the other.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct FetchSettled {
+struct ListSettled {
     upstream: UpstreamName,
+    kind: ListKind,
     settled: Settled,
-    retry_after: Duration,
+}
+
+/// An upstream offers something else than it did: these are to be fetched as well.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct AlsoWanted {
+    upstream: UpstreamName,
+    kinds: Vec<ListKind>,
 }
 
 /// News that may wait.
@@ -200,25 +292,27 @@ impl Handler<UpstreamNews> for Refresher {
     }
 }
 
-impl Handler<FetchSettled> for Refresher {
+impl Handler<ListSettled> for Refresher {
     type Result = ();
 
-    fn handle(&mut self, news: FetchSettled, ctx: &mut Self::Context) {
-        let FetchSettled { upstream, settled: Settled { look_again, failed }, retry_after } = news;
-        self.progress(&upstream).settle(look_again, !failed.is_empty());
-        if !failed.is_empty() {
+    fn handle(&mut self, news: ListSettled, ctx: &mut Self::Context) {
+        let ListSettled { upstream, kind, settled } = news;
+        self.progress(&upstream).settle(kind, settled);
+        if let Settled::Failed(look_again) = settled {
             let upstream = upstream.clone();
-            ctx.run_later(retry_after, move |actor, ctx| {
-                let is_awake = actor.fleet.get(&upstream).is_some_and(|upstream| !upstream.is_idle());
-                let progress = actor.progress(&upstream);
-                let due: Vec<_> =
-                    failed.into_iter().filter(|kind| progress.is_due(*kind, Instant::now())).collect();
-                if is_awake {
-                    actor.want(upstream, &due, ctx);
-                }
+            ctx.run_later(look_again.saturating_duration_since(Instant::now()), move |actor, ctx| {
+                actor.want_due(upstream, &[kind], Instant::now(), ctx);
             });
         }
         self.fetch(upstream, ctx);
+    }
+}
+
+impl Handler<AlsoWanted> for Refresher {
+    type Result = ();
+
+    fn handle(&mut self, news: AlsoWanted, ctx: &mut Self::Context) {
+        self.want(news.upstream, &news.kinds, ctx);
     }
 }
 
@@ -228,6 +322,7 @@ impl Handler<ListAgain> for Refresher {
     fn handle(&mut self, asked: ListAgain, ctx: &mut Self::Context) -> Self::Result {
         let (sender, listed) = oneshot::channel();
         let (waiting, now, patience) = (Arc::new(sender), Instant::now(), self.bounds.list_budget);
+        let mut is_anything_wanted = false;
         for upstream in asked.upstreams {
             // One that is away tells when it is back, and one that sleeps is not woken for a look at its lists.
             let is_there = self
@@ -235,10 +330,10 @@ impl Handler<ListAgain> for Refresher {
                 .get(&upstream)
                 .is_some_and(|upstream| upstream.facts().is_some() && !upstream.is_idle());
             if is_there {
-                self.progress(&upstream).ask(asked.kind, &waiting, now, patience);
+                is_anything_wanted |= self.progress(&upstream).ask(asked.kind, &waiting, now, patience);
                 self.fetch(upstream, ctx);
             }
         }
-        MessageResult(listed)
+        MessageResult(is_anything_wanted.then_some(listed))
     }
 }

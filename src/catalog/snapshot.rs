@@ -206,6 +206,8 @@ pub struct UpstreamReport {
     pub upstream: UpstreamName,
     /// How current they are.
     pub freshness: Freshness,
+    /// By kind, whether the first of it has yet to come.
+    pub awaited: [bool; 4],
     /// Items by kind; `None` where the upstream does not offer the kind.
     pub counts: [Option<usize>; 4],
     /// Items that are not shown.
@@ -248,8 +250,12 @@ impl Snapshot {
         self.generation
     }
 
-    /// Whether some upstream has not been heard of yet.
-    pub fn is_awaiting(&self) -> bool {
-        self.upstreams.iter().any(|upstream| upstream.freshness == Freshness::Awaited)
+    /// Whether a list of some upstream has yet to come: of that kind, or of any.
+    pub fn is_awaiting(&self, kind: Option<ListKind>) -> bool {
+        let is_awaiting = |upstream: &UpstreamReport| match kind {
+            Some(kind) => upstream.awaited[kind.index()],
+            None => upstream.awaited.contains(&true),
+        };
+        self.upstreams.iter().any(is_awaiting)
     }
 }

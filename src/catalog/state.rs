@@ -146,8 +146,11 @@ impl CatalogueState {
         };
         self.losses.remove(upstream);
         let before = std::mem::replace(&mut source.freshness, Freshness::Present);
-        let (now, mut changed) = (Instant::now(), false);
+        let (now, mut changed, mut is_first) = (Instant::now(), false, false);
+        let begun = lists.begun.unwrap_or(now);
         for (kind, fetched) in ListKind::ALL.into_iter().zip(lists.lists) {
+            is_first |= source.awaits(kind, before) && !matches!(fetched, Fetched::Unchanged);
+            let is_news = matches!(fetched, Fetched::Unsupported | Fetched::Listed(_));
             changed |= match fetched {
                 Fetched::Unchanged => false,
                 Fetched::Failed { look_again } => {
@@ -164,23 +167,23 @@ impl CatalogueState {
                     changed
                 }
             };
-            if lists.begun.is_some_and(|begun| source.was_revoked_since(kind, begun)) {
-                source.doubt(kind, now, now);
+            if is_news {
+                source.was_asked_for(kind, begun, now);
             }
         }
         match before {
             Freshness::Awaited | Freshness::Absent => Urgency::Now,
+            Freshness::Present if is_first => Urgency::Now,
             Freshness::Stale => Urgency::Soon,
             Freshness::Present if changed => Urgency::Soon,
             Freshness::Present => Urgency::None,
         }
     }
 
-    /// The upstream said that a list changed: what is known of it is good no longer (S-CACHE-04).
-    pub(super) fn revoke(&mut self, upstream: &UpstreamName, kinds: &[ListKind]) {
-        let now = Instant::now();
+    /// The upstream said at that time that a list changed: what was asked for before is good no longer (S-CACHE-04).
+    pub(super) fn revoke(&mut self, upstream: &UpstreamName, kinds: &[ListKind], at: Instant) {
         if let Some(source) = self.sources.iter_mut().find(|source| source.upstream == *upstream) {
-            kinds.iter().for_each(|kind| source.revoke(*kind, now));
+            kinds.iter().for_each(|kind| source.revoke(*kind, at));
         }
     }
 

@@ -17,7 +17,7 @@ const VALUES: usize = 100;
 impl Switchboard {
     /// Completes an argument of a prompt or a resource template.
     pub async fn complete(&self, call: &Call) -> Result<Outcome, Failure> {
-        let view = self.complete_view(&call.client).await?;
+        let view = self.complete_view(&call.client, None).await?;
         let reference = call.params.object("ref").ok_or(Failure::InvalidParams("ref must be an object"))?;
         if call.params.object("argument").is_none_or(|argument| argument.text("name").is_none()) {
             return Err(Failure::InvalidParams("argument must have a name and a value"));

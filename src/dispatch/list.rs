@@ -12,7 +12,7 @@ const CREDENTIAL_PER_USER: bool = false;
 impl Switchboard {
     /// One page of a merged list, as a client of `revision` may see it.
     pub async fn list(&self, call: &Call, kind: ListKind, revision: Revision) -> Result<Outcome, Failure> {
-        let view = self.complete_view(&call.client).await?;
+        let view = self.complete_view(&call.client, Some(kind)).await?;
         let cursor = match call.params.get("cursor") {
             None => None,
             Some(_) => Some(call.params.text("cursor").ok_or(BadCursor)?),

@@ -219,11 +219,11 @@ impl Switchboard {
         }
     }
 
-    /// What the caller's endpoint shows now, after a fair wait when the gateway has only just started.
-    async fn complete_view(&self, client: &Client) -> Result<Arc<View>, Failure> {
+    /// What the caller's endpoint shows now of that kind, or of all, after a fair wait when the gateway has only just started.
+    async fn complete_view(&self, client: &Client, kind: Option<ListKind>) -> Result<Arc<View>, Failure> {
         let profile = client.profile.as_ref().map(|profile| profile.as_str());
         let budget = self.first_lists_until.saturating_duration_since(Instant::now());
-        let snapshot = self.catalogue.first_lists(budget).await;
+        let snapshot = self.catalogue.first_lists(kind, budget).await;
         snapshot.view(profile).cloned().ok_or(Failure::UnknownEndpoint)
     }
 
@@ -231,7 +231,7 @@ impl Switchboard {
     async fn view_with(&self, client: &Client, has: impl Fn(&View) -> bool) -> Result<Arc<View>, Failure> {
         let profile = client.profile.as_ref().map(|profile| profile.as_str());
         let view = self.catalogue.view(profile).ok_or(Failure::UnknownEndpoint)?;
-        if has(&view) { Ok(view) } else { self.complete_view(client).await }
+        if has(&view) { Ok(view) } else { self.complete_view(client, None).await }
     }
 
     /// A view that has this tool or prompt, if any has.
@@ -248,7 +248,7 @@ impl Switchboard {
     /// As `view_naming`, of what no view has yet: what may be of an upstream that is still starting is waited for.
     async fn later_view(&self, client: &Client, kind: ListKind, name: &str) -> Result<Arc<View>, Failure> {
         let until = Instant::now() + self.list_budget;
-        let view = self.complete_view(client).await?;
+        let view = self.complete_view(client, Some(kind)).await?;
         let enough = |view: &View| {
             let upstream = view.may_offer(kind, name).and_then(|name| self.upstreams.get(name));
             let is_starting =

@@ -41,8 +41,10 @@ impl Switchboard {
         if let Some((result, lifetime)) = find() {
             return Ok(Read::Complete(result, self.told(lifetime)));
         }
+        // Asking takes as long as it may by itself: waiting for others adds little to that.
+        let patience = self.list_budget.min(upstream.settings().timeout);
         let turn = match reads.is_promising(&key.upstream) {
-            true => Some(Box::pin(reads.turn(&key, upstream.settings().timeout)).await),
+            true => Some(Box::pin(reads.turn(&key, patience)).await),
             false => None,
         };
         // It may have come while others asked for it.

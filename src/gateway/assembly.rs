@@ -88,19 +88,20 @@ fn start_catalogue(
     engine: &Arbiter,
     settings: &Arc<Settings>,
     sealer: Arc<Sealer>,
-    (sessions, hub): (&Arc<SessionTable>, &Arc<Hub>),
+    (sessions, listeners): (&Arc<SessionTable>, &Arc<Hub>),
     fleet: &Arc<Fleet>,
 ) -> anyhow::Result<(CatalogueHandle, Recipient<UpstreamNews>)> {
-    let (table, hub) = (Arc::clone(sessions), Arc::clone(hub));
+    let (table, hub) = (Arc::clone(sessions), Arc::clone(listeners));
     let announcer = Announcer::start_in_arbiter(&engine.handle(), move |ctx| {
         ctx.set_mailbox_capacity(announcer::MAILBOX);
         Announcer { sessions: table, hub }
     });
+    let (table, listening) = (Arc::clone(sessions), Arc::clone(listeners));
     let catalogue =
         CatalogueHandle::start_on(&engine.handle(), settings, sealer, announcer.recipient(), KEEP_LOST);
-    let table = Arc::clone(sessions);
     let bounds = settings.bounds.clone();
-    let refresher = Refresher::new(Arc::clone(fleet), catalogue.clone(), bounds, move || !table.is_empty());
+    let is_awaited = move || !table.is_empty() || !listening.is_empty();
+    let refresher = Refresher::new(Arc::clone(fleet), catalogue.clone(), bounds, is_awaited);
     let fleet = Arc::clone(fleet);
     let news = Refresher::start_in_arbiter(&engine.handle(), move |ctx| {
         ctx.set_mailbox_capacity(refresher::MAILBOX);

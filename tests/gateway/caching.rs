@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::upstream::UpstreamPlan;
 use crate::support::{
-    Call, Client, Gateway, HANDSHAKE, STATELESS, TRANSPORTS, eventually, gateway, http_upstream,
+    Call, Client, Gateway, HANDSHAKE, STATELESS, TRANSPORTS, Transport, eventually, gateway, http_upstream,
     stateless_upstream, upstream, within,
 };
 
@@ -136,6 +136,29 @@ async fn s_cache_04_a_list_is_asked_for_again_when_its_time_is_over_once_for_all
 }
 
 #[tokio::test]
+async fn s_cache_04_a_list_for_which_no_server_is_asked_is_not_counted_as_missed() {
+    let upstream = listing(upstream("one", STATELESS, Transport::Stdio), 300, "public").start().await;
+    let gateway = gateway().with_more("one", &upstream, json!({ "idle_stop": "1s" })).start().await;
+    let client = gateway.stateless();
+    eventually("the tools", || async { (!tools(&client).await.0.is_empty()).then_some(()) }).await;
+    eventually("a child that sleeps", || async {
+        gateway.admin_get("/api/v1/servers").await.body.contains("idle").then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let (hits, misses) =
+        ("switchyard_cache_hits_total{cache=\"lists\"}", "switchyard_cache_misses_total{cache=\"lists\"}");
+    let before = (metric(&gateway, hits).await, metric(&gateway, misses).await);
+    let listed = upstream.received("tools/list").len();
+    for _ in 0..3 {
+        assert_eq!(tools(&client).await.1, 0, "its time is over");
+    }
+    assert_eq!(upstream.received("tools/list").len(), listed);
+    let after = (metric(&gateway, hits).await, metric(&gateway, misses).await);
+    assert_eq!(after, (before.0 + 3, before.1));
+}
+
+#[tokio::test]
 async fn s_cache_04_no_time_and_less_than_none_is_no_time() {
     for ttl in [0, -1] {
         let upstream = listing(stateless_upstream("one"), ttl, "public").start().await;
@@ -224,6 +247,34 @@ async fn s_cache_06_an_older_server_is_listed_once_and_once_more_when_it_tells()
 }
 
 #[tokio::test]
+async fn s_cache_02_04_once_a_change_was_fetched_the_list_is_as_good_as_any() {
+    let upstream = http_upstream("one").start().await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.stateless();
+    client.until_tools(&["one__echo"]).await;
+    upstream.until_standing().await;
+    for more in ["new", "newer"] {
+        upstream.show(|shown| shown.tools.push(tool(more)));
+        upstream.announce("notifications/tools/list_changed", json!({})).await;
+        let name = format!("one__{more}");
+        eventually("the changed list", || async { tools(&client).await.0.contains(&name).then_some(()) })
+            .await;
+        eventually("a list that may be kept", || async { (tools(&client).await.1 == 5_000).then_some(()) })
+            .await;
+        let misses = "switchyard_cache_misses_total{cache=\"lists\"}";
+        let (hits, before) = (
+            metric(&gateway, "switchyard_cache_hits_total{cache=\"lists\"}").await,
+            metric(&gateway, misses).await,
+        );
+        for _ in 0..5 {
+            tools(&client).await;
+        }
+        assert_eq!(metric(&gateway, "switchyard_cache_hits_total{cache=\"lists\"}").await, hits + 5);
+        assert_eq!(metric(&gateway, misses).await, before);
+    }
+}
+
+#[tokio::test]
 async fn s_cache_03_fifty_readers_of_one_resource_are_one_read_and_later_ones_none() {
     for scope in ["public", "private"] {
         let upstream = reading(stateless_upstream("one"), 60_000, scope).start().await;
@@ -283,6 +334,27 @@ async fn s_cache_03_a_reader_who_leaves_while_he_asks_for_all_leaves_them_an_ans
         assert_eq!(other.await.expect("read"), "second");
     }
     assert_eq!(upstream.received("resources/read").len(), 2);
+}
+
+#[tokio::test]
+async fn s_cache_03_who_waits_for_anothers_read_of_a_silent_server_waits_little_longer_than_alone() {
+    let silent = stateless_upstream("one")
+        .on("resources/read", |mut call| async move { call.disconnected().await })
+        .start()
+        .await;
+    let gateway = gateway()
+        .with_more("one", &silent, json!({ "timeout": "3s" }))
+        .config("bounds: { list_budget: 300ms }")
+        .start()
+        .await;
+    let client = gateway.stateless();
+    client.until_listed("resources", &["static"]).await;
+    let leader = client.open("resources/read", json!({ "uri": STATIC })).await;
+    silent.until_received("resources/read", 1).await;
+    let started = tokio::time::Instant::now();
+    client.request("resources/read", json!({ "uri": STATIC })).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}: twice its time", started.elapsed());
+    drop(leader);
 }
 
 #[tokio::test]

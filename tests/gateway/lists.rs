@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::client::Answer;
 use crate::support::{
     Client, HANDSHAKE, STATELESS, Transport, Upstream, gateway, http_upstream, stdio_upstream, upstream,
+    within,
 };
 
 async fn walk(client: &Client, list: &str) -> (Vec<String>, Vec<Answer>) {
@@ -256,4 +257,55 @@ async fn s_list_04_upstreams_that_never_notify_are_listed_again_by_themselves() 
     upstream.show(|shown| shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })));
     stream.until_method("notifications/tools/list_changed").await;
     client.until_tools(&["one__echo", "one__new"]).await;
+}
+
+#[tokio::test]
+async fn s_list_04_who_only_listens_is_told_of_what_never_notifies() {
+    let upstream =
+        http_upstream("one").capabilities(json!({ "tools": {} })).without_standing_stream().start().await;
+    let gateway = gateway().with("one", &upstream).config("bounds: { relist_every: 300ms }").start().await;
+    let client = gateway.stateless();
+    client.until_tools(&["one__echo"]).await;
+    let wanted = json!({ "notifications": { "toolsListChanged": true } });
+    let mut stream = client.open("subscriptions/listen", wanted).await;
+    stream.until_method("notifications/subscriptions/acknowledged").await;
+    // Whoever asked before he listened counted as somebody for the time of one more fetch.
+    let listed = upstream.received("tools/list").len();
+    upstream.until_received("tools/list", listed + 2).await;
+    upstream.show(|shown| shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })));
+    stream.until_method("notifications/tools/list_changed").await;
+}
+
+#[tokio::test]
+async fn s_tool_15_a_list_that_hangs_withholds_no_other_list_of_its_server() {
+    let upstream = http_upstream("one")
+        .on("prompts/list", |mut call| async move { call.disconnected().await })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let client = gateway.stateless();
+    within(Duration::from_secs(5), "the tools", client.until_tools(&["one__echo"])).await;
+    within(Duration::from_secs(5), "the resources", client.until_listed("resources", &["static"])).await;
+    upstream.until_standing().await;
+    upstream.show(|shown| shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })));
+    upstream.announce("notifications/tools/list_changed", json!({})).await;
+    within(Duration::from_secs(5), "the new tool", client.until_tools(&["one__echo", "one__new"])).await;
+}
+
+#[tokio::test]
+async fn s_list_04_a_server_that_tells_of_a_change_whenever_it_is_listed_is_not_listed_for_ever() {
+    let upstream = stdio_upstream("one")
+        .on("tools/list", |mut call| async move {
+            call.notify("notifications/tools/list_changed", json!({})).await;
+            call.default().await;
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    upstream.until_received("tools/list", 3).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let listed = upstream.received("tools/list").len();
+    assert!(listed <= 10, "{listed} lists, and nothing new in any");
+    upstream.show(|shown| shown.tools.push(json!({ "name": "new", "inputSchema": { "type": "object" } })));
+    within(Duration::from_secs(2), "who asks", gateway.stateless().until_tools(&["one__new"])).await;
 }

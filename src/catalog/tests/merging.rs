@@ -1,5 +1,7 @@
 //! Names, order, clashes, views, routes.
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::catalog::snapshot::Freshness;
 use crate::catalog::state::Urgency;
@@ -191,10 +193,10 @@ fn s_comp_references_lead_to_prompts_templates_and_uris() {
 fn s_tool_15_the_last_good_list_stays_until_the_upstream_is_forgotten() {
     let mut state = state(&settings(&[("a", "a"), ("b", "b")]));
     let (a, b) = (UpstreamName::new("a"), UpstreamName::new("b"));
-    assert!(state.snapshot().is_awaiting());
+    assert!(state.snapshot().is_awaiting(None));
     assert_eq!(state.lists_fetched(&a, tools(&["x"])), Urgency::Now);
     assert_eq!(state.upstream_lost(&b), (Urgency::Now, None));
-    assert!(!state.snapshot().is_awaiting());
+    assert!(!state.snapshot().is_awaiting(None));
     // A failed re-listing changes nothing; the same list again is no news.
     assert_eq!(state.lists_fetched(&a, FetchedLists::default()), Urgency::None);
     assert_eq!(state.lists_fetched(&a, tools(&["x"])), Urgency::None);
@@ -222,4 +224,33 @@ fn an_operator_sees_what_is_missing_and_why() {
     let report = &snapshot.upstreams()[0];
     assert_eq!(report.counts, [Some(1), None, None, None]);
     assert_eq!(report.left_out[0].name, "bad");
+}
+
+#[test]
+fn s_cache_04_a_change_doubts_what_was_asked_for_before_it_and_nothing_else() {
+    let mut state = state(&settings(&[("a", "a")]));
+    let (upstream, start) = (UpstreamName::new("a"), Instant::now() - Duration::from_secs(1));
+    let at = |ms| start + Duration::from_millis(ms);
+    let fetched = |state: &mut CatalogueState, begun: Instant| {
+        state.lists_fetched(
+            &upstream,
+            FetchedLists::begun_at(begun).with(ListKind::Tools, listed(ListKind::Tools, &["x"])),
+        );
+        state.snapshot()
+    };
+    let is_good =
+        |snapshot: &Snapshot| !snapshot.view(None).expect("a view").lifetime(ListKind::Tools).ttl.is_zero();
+    let snapshot = fetched(&mut state, at(0));
+    assert!(is_good(&snapshot));
+    for (told, begun, good) in
+        [(at(1), at(2), true), (at(3), at(3), true), (at(5), at(4), false), (at(5), at(6), true)]
+    {
+        state.revoke(&upstream, &[ListKind::Tools], told);
+        assert_eq!(is_good(&fetched(&mut state, begun)), good, "told {told:?}, asked {begun:?}");
+    }
+    // The word of a change may come in after the list that was fetched because of it.
+    state.revoke(&upstream, &[ListKind::Tools], at(5));
+    assert!(is_good(&state.snapshot()));
+    state.revoke(&upstream, &[ListKind::Tools], at(7));
+    assert!(!is_good(&state.snapshot()));
 }

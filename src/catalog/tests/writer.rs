@@ -162,11 +162,11 @@ fn s_tool_15_a_silent_upstream_delays_a_list_by_the_budget_at_most() {
         let story = Story::begin(&settings(&[("a", "a"), ("silent", "s")]), LONG);
         story.hear("a", tools(&["x"])).await;
         let before = Instant::now();
-        let partial = story.catalogue.first_lists(Duration::from_millis(50)).await;
-        assert!(before.elapsed() >= Duration::from_millis(50) && partial.is_awaiting());
+        let partial = story.catalogue.first_lists(None, Duration::from_millis(50)).await;
+        assert!(before.elapsed() >= Duration::from_millis(50) && partial.is_awaiting(None));
         assert_eq!(shown(partial.view(None).expect("a view"), ListKind::Tools), ["a__x"]);
         // It answers while someone waits: the wait ends with the answer.
-        let waiting = story.catalogue.first_lists(LONG);
+        let waiting = story.catalogue.first_lists(None, LONG);
         let (whole, ()) = tokio::join!(waiting, story.hear("silent", tools(&["y"])));
         assert_eq!(shown(whole.view(None).expect("a view"), ListKind::Tools), ["a__x", "s__y"]);
     });
