@@ -1,7 +1,7 @@
 //! How long lists are good: what is known of one upstream's list, and what follows for the merged ones (S-CACHE-02).
 //!
 //! Always: a merged list is as good as the least good of its contributions, and for nobody else when one of them is. It
-//! changes without a new snapshot when only times do, so views hold it in a [`ListClock`]. Not here: asking again
+//! changes without a new snapshot when only times do, so views hold it in a `ListClock`. Not here: asking again
 //! (`refresher`).
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -23,6 +23,8 @@ pub type NewsRecipient = Recipient<UpstreamNews>;
 pub(super) type EndRecipient = Recipient<LinkEnded>;
 /// Takes doubts about links.
 pub(super) type DoubtRecipient = Recipient<LinkDoubted>;
+/// Takes doubts about the era.
+pub(super) type EraRecipient = Recipient<EraMistaken>;
 
 /// How far a connection is. Watched by every call that waits for it.
 #[derive(Debug, Clone)]

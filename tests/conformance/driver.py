@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gate import gateway, processes  # noqa: E402
-from gate.client import Client  # noqa: E402
+from gate.client import Client, Refused  # noqa: E402
 from gate.places import LOGS  # noqa: E402
 from gate.stateless import REVISION, Stateless  # noqa: E402
 
@@ -55,8 +55,12 @@ def schema_preservation(client: Caller) -> None:
 
 
 def request_metadata(client: Caller) -> None:
-    # The mock has no tools, and judges the requests that the gateway makes to find that out.
-    client.request("tools/list")
+    # The mock declares no tools, and judges the requests that the gateway makes to find that out.
+    try:
+        client.request("tools/list")
+    except Refused as refusal:
+        # What nobody declares is no method of the gateway's either (S-DISC-02).
+        assert "-32601" in str(refusal), refusal
 
 
 def request_state(client: Caller) -> None:

@@ -69,7 +69,8 @@ fn askers() -> [(&'static str, Value); 3] {
 async fn s_root_04_s_samp_08_s_elic_15_every_question_of_a_stateless_server_is_a_part_of_a_result() {
     for transport in TRANSPORTS {
         let upstream = asking(transport).await;
-        let gateway = gateway().with("one", &upstream).start().await;
+        let gateway =
+            gateway().with_more("one", &upstream, json!({ "ask": { "roots": true } })).start().await;
         let client = able(gateway.stateless());
         client.until_tools(&["one__echo"]).await;
         for (method, mut params) in askers() {
@@ -135,7 +136,7 @@ async fn s_mrtr_12_answers_mean_nothing_where_nothing_can_be_asked() {
 #[tokio::test]
 async fn s_mrtr_14_what_came_of_answers_is_not_kept_and_questions_do_not_hold() {
     let upstream = asking(Transport::Http).await;
-    let gateway = gateway().with("one", &upstream).start().await;
+    let gateway = gateway().with_more("one", &upstream, json!({ "ask": { "roots": true } })).start().await;
     let client = able(gateway.stateless());
     client.until_tools(&["one__echo"]).await;
     let read = json!({ "uri": "test://one/static" });

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Recipient;
 use bytes::Bytes;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
@@ -20,7 +19,7 @@ use crate::protocol::json::{Limits, Object, quote};
 use crate::upstream::arrivals::tell_followers;
 use crate::upstream::call::Affinity;
 use crate::upstream::changes::{Changes, note_change};
-use crate::upstream::messages::{EraMistaken, NewsRecipient};
+use crate::upstream::messages::{EraMistaken, EraRecipient, NewsRecipient};
 use crate::upstream::subscriptions::Subscriptions;
 
 /// To whom goes what is heard.
@@ -29,7 +28,7 @@ pub(in crate::upstream) struct Telling {
     pub(in crate::upstream) changes: Arc<Changes>,
     pub(in crate::upstream) news: NewsRecipient,
     pub(in crate::upstream) followers: Arc<Subscriptions>,
-    pub(in crate::upstream) era: Recipient<EraMistaken>,
+    pub(in crate::upstream) era: EraRecipient,
 }
 
 impl Telling {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
-import { listed, text, until, world } from './story.mjs';
+import { listed, text, until } from './story.mjs';
 
 /** A client that answers forms with one name. */
 export function visitor(capabilities = { elicitation: {} }) {
@@ -38,12 +38,6 @@ export async function meet(checks, client, tools) {
   if (tools.ask) {
     await checks.that('answers a form of a server', async () => {
       assert.match(text(await client.callTool({ name: tools.ask, arguments: {} })), /Ada of the peers/);
-    });
-  }
-  if (world.cannot_ask) {
-    // A gap that is known: when it closes, this fails, and the tool moves to `tools.ask`.
-    await checks.that('a form does not reach this client yet', async () => {
-      await assert.rejects(client.callTool({ name: world.cannot_ask, arguments: {} }), /does not support|cannot carry/);
     });
   }
   await checks.that('an unknown tool is an error', async () => {

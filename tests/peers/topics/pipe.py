@@ -22,22 +22,21 @@ def before_a_server(stage: Stage) -> None:
 
 
 def before_a_gateway(stage: Stage) -> None:
-    """The one in front finds the other's stateless era, and forms do not cross eras yet: a client says so, see `meet.mjs`."""
+    """The one in front finds the other's stateless era: forms cross eras on their way."""
     url = stage.gateway(servers(stage)).endpoint
-    tools = {name: tool for name, tool in TOOLS.items() if name != "ask"}
-    clients(stage, "before a gateway", ["stdio", "--url", url], tools, {"cannot_ask": TOOLS["ask"]})
+    clients(stage, "before a gateway", ["stdio", "--url", url], TOOLS)
 
 
 def servers(stage: Stage) -> dict:
     return {"demo": stage.demo(), "peer": stage.stdio("servers/pipe.mjs")}
 
 
-def clients(stage: Stage, how: str, arguments: list[str], tools: dict, more: dict | None = None) -> None:
+def clients(stage: Stage, how: str, arguments: list[str], tools: dict) -> None:
     """Each client starts a gateway of its own."""
     for script, eras in CLIENTS.items():
         for era in eras:
             who = f"{script.removeprefix('clients/')} {era} {how}"
-            facts = {"who": who, "era": era, "command": str(GATEWAY), "args": arguments, "tools": tools, **(more or {})}
+            facts = {"who": who, "era": era, "command": str(GATEWAY), "args": arguments, "tools": tools}
             stage.client(script, facts)
 
 
