@@ -148,7 +148,7 @@ row!(roots: [every]);
 async fn roots(cell: Cell) {
     let stage = Stage::set(cell).await;
     let caller = stage.caller(json!({ "roots": {} })).await;
-    let folder = json!({ "uri": "file:///work/träger", "name": "work" });
+    let folder = json!({ "uri": "file:///ordner/träger", "name": "ordner" });
     let told = caller.converse("roots", json!({}), |_| Reply::Give(json!({ "roots": [folder] }))).await;
     assert_eq!(told.question().method, "roots/list");
     assert_eq!(told.answer.result()["structuredContent"], json!({ "roots": [folder] }));
