@@ -37,7 +37,7 @@ fn root() -> PathBuf {
 
 /// Where actix's types may be named: shells, edges and assembly. Logic is plain.
 const ACTIX_FILES: &[&str] =
-    &["actor.rs", "messages.rs", "handle.rs", "supervisor.rs", "refresher.rs", "announcer.rs", "port.rs"];
+    &["actor.rs", "messages.rs", "handle.rs", "supervisor.rs", "refresher.rs", "announcer.rs"];
 const ACTIX_MODULES: &[&str] = &["downstream", "admin", "gateway", "commands", "demo"];
 
 fn sources(root: &Path) -> Vec<PathBuf> {

@@ -23,6 +23,9 @@ pub(super) struct SessionActor {
     pub(super) state: State,
 }
 
+/// Where a session's messages go.
+pub(super) type SessionAddress = Addr<SessionActor>;
+
 impl SessionActor {
     /// After every message, whatever it was: changes of lists are told even when word of them found the mailbox full.
     fn publish(&mut self) {

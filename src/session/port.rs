@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use actix::Addr;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 
-use super::actor::SessionActor;
+use super::actor::SessionAddress;
 use super::messages::Settle;
 use crate::names::UpstreamName;
 use crate::protocol::json::Object;
@@ -14,7 +13,7 @@ use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient
 use crate::upstream::rate::LogGate;
 
 pub(super) struct SessionPort {
-    pub(super) actor: Addr<SessionActor>,
+    pub(super) actor: SessionAddress,
     pub(super) logs: Arc<LogGate>,
 }
 
