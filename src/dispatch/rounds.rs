@@ -183,7 +183,7 @@ impl Asking<'_> {
                 return self.unanswered(is_prompt);
             }
         };
-        match put.answer(self.rules.wait, self.rules.maximum).await {
+        match put.answer(self.rules.wait, self.rules.maximum, |_| true).await {
             Some(given @ Answer::Result(_)) => {
                 let accepted = is_accepted(&given) && expecting == Expecting::Visit;
                 let Answer::Result(result) = given else { return self.unanswered(is_prompt) };

@@ -50,7 +50,7 @@ pub(super) fn given(
         Some(raw) => Some(responses(raw)?),
     };
     let Some(raw) = params.get("requestState") else {
-        let input = responses.map(|responses| Input { responses: Some(responses), state: None });
+        let input = responses.map(|responses| Input { responses: Some(responses.to_bytes()), state: None });
         let input = input.map(|input| GivenInput { upstream: None, input: Arc::new(input), round: 0 });
         return Ok(Brought::Input(input));
     };
@@ -58,33 +58,26 @@ pub(super) fn given(
     match states.open(&binding(), &text, SystemTime::now())? {
         RequestState::Relay { upstream, state, round } => Ok(Brought::Input(Some(GivenInput {
             upstream: Some(UpstreamName::new(&*upstream)),
-            input: Arc::new(Input { responses, state: Some(state) }),
+            input: Arc::new(Input { responses: responses.map(|all| all.to_bytes()), state: Some(state) }),
             round,
         }))),
         RequestState::Parked { call, round } => {
             let call = Handle::of_text(&call).ok_or(NotValid::Unknown)?;
-            Ok(Brought::Retry(Box::new(Retry::Parked { call, round, responses: read(responses) })))
+            Ok(Brought::Retry(Box::new(Retry::Parked { call, round, responses })))
         }
         RequestState::Restart { upstream, pages, round } => {
             let (upstream, pages) = (UpstreamName::new(&*upstream), Handle::of_text(&pages));
-            let (pages, responses) = (pages.ok_or(NotValid::Unknown)?, read(responses));
+            let pages = pages.ok_or(NotValid::Unknown)?;
             Ok(Brought::Retry(Box::new(Retry::Restart { upstream, pages, round, responses })))
         }
     }
 }
 
-/// Answers that were looked at already.
-fn read(responses: Option<Bytes>) -> Option<Object> {
-    Object::parse(responses?, Limits::NONE).ok()
-}
-
-/// Answers are objects by key; whatever else stands there is no answer (S-MRTR-09).
-fn responses(raw: Bytes) -> Result<Bytes, Failure> {
-    let object = Object::parse(raw.clone(), Limits::NONE).map_err(|_| Failure::InvalidParams(SHAPE))?;
-    match object.iter().all(|(_, value)| value.starts_with(b"{")) {
-        true => Ok(raw),
-        false => Err(Failure::InvalidParams(SHAPE)),
-    }
+/// Answers are objects by key; whatever else stands there is no answer, and nor are two for one key (S-MRTR-09).
+fn responses(raw: Bytes) -> Result<Object, Failure> {
+    let object = Object::parse(raw, Limits::default()).map_err(|_| Failure::InvalidParams(SHAPE))?;
+    let are_objects = object.iter().all(|(_, value)| value.starts_with(b"{"));
+    if are_objects { Ok(object) } else { Err(Failure::InvalidParams(SHAPE)) }
 }
 
 /// Who is asked.
@@ -115,7 +108,8 @@ impl Asked<'_> {
         for (key, request) in asked.requests.iter() {
             match puttable(self.capabilities, request) {
                 Ok(()) => {}
-                Err(NotPut::Undeclared(needed)) => return self.missing(needed),
+                // It insists on what it was told the client cannot do (era-bridge §9.4).
+                Err(NotPut::Undeclared(needed)) => return respond::undeclared(self.to, needed),
                 Err(NotPut::Faulty(why)) => return failed(why.to_owned()),
             }
             // It was not told that the client can do this.
@@ -157,10 +151,5 @@ impl Asked<'_> {
             Ok(result) => respond::result(self.to, &result, None),
             Err(fault) => failed(fault.to_string()),
         }
-    }
-
-    /// The upstream insists on what it was told the client cannot do (era-bridge §9.4).
-    fn missing(&self, needed: &str) -> Finished {
-        respond::undeclared(self.to, needed)
     }
 }

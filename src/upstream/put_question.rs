@@ -9,6 +9,7 @@ use super::call::Activity;
 use super::client_port::ClientPort;
 use super::messages::{AskClient, Question, QuestionRefused};
 use crate::protocol::frame::Answer;
+use crate::protocol::json::Object;
 
 /// See the module head. Dropping it withdraws the question.
 #[derive(Debug)]
@@ -26,17 +27,27 @@ impl PutQuestion {
     }
 
     /// Waits for the answer, as long as the client is heard of every `wait`, and at most `maximum`; `None` when there will be
-    /// none.
-    pub async fn answer(mut self, wait: Duration, maximum: Duration) -> Option<Answer> {
+    /// none. `goes_on` says of its progress whether that is a sign of life.
+    pub async fn answer(
+        mut self,
+        wait: Duration,
+        maximum: Duration,
+        mut goes_on: impl FnMut(&Object) -> bool,
+    ) -> Option<Answer> {
         let activity = Activity::starting_now();
         loop {
             tokio::select! {
                 biased;
+                Ok(()) = self.question.progress.changed() => {
+                    let progress = self.question.progress.borrow_and_update().clone();
+                    if progress.is_some_and(|progress| goes_on(&progress)) {
+                        activity.touch();
+                    }
+                }
                 answer = &mut self.question.answer => {
                     self.settled = answer.is_ok();
                     return answer.ok();
                 }
-                Ok(()) = self.question.progress.changed() => activity.touch(),
                 () = activity.expired(wait, maximum) => return None,
                 () = self.question.lost.cancelled() => return None,
             }

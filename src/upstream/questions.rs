@@ -13,12 +13,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::arrivals::Origin;
-use super::call::{Activity, Affinity, ClientPort};
+use super::call::{Activity, Affinity};
 use super::calls::SETTLING;
 use super::link::Link;
-use super::messages::{AskClient, Question, QuestionRefused};
+use super::messages::{AskClient, QuestionRefused};
 use super::open_questions::NotOpened;
 use super::pages::Proposed;
+use super::put_question::PutQuestion;
 use crate::config::bounds::Bounds;
 use crate::config::servers::{AskSettings, ServerSettings};
 use crate::names::UpstreamName;
@@ -200,7 +201,7 @@ async fn put(
         stream: origin.stream().cloned(),
         otherwise: origin.some_stream().cloned(),
     };
-    let question = match port.ask(asked).await {
+    let question = match PutQuestion::put(&port, asked).await {
         Ok(question) => question,
         Err(QuestionRefused::Refused(code, text)) => return Some(error(&id, code, text)),
         Err(QuestionRefused::Answered(result)) => {
@@ -211,9 +212,8 @@ async fn put(
         Err(QuestionRefused::TooMany | QuestionRefused::Gone) => return None,
     };
     let _held: Vec<_> = link.calls.activities(&origin.calls).into_iter().map(Activity::hold).collect();
-    let mut withdraw = WithdrawOnDrop { port, number: question.number, settled: false };
-    let answered = wait(link, question, progress, withdrawn).await;
-    withdraw.settled = answered.is_some();
+    // Dropped with the wait for it, the question is withdrawn.
+    let answered = withdrawn.run_until_cancelled(wait(link, question, progress)).await.flatten();
     if let (Some(answer), Some(page)) = (&answered, &mut page)
         && is_accepted(answer)
     {
@@ -231,38 +231,22 @@ async fn put(
     })
 }
 
-/// Waits for the client, for as long as it is heard of and anybody wants the answer.
-async fn wait(
-    link: &Arc<Link>,
-    mut question: Question,
-    token: Option<RequestId>,
-    withdrawn: &CancellationToken,
-) -> Option<Answer> {
+/// Waits for the client, for as long as it is heard of.
+async fn wait(link: &Arc<Link>, question: PutQuestion, token: Option<RequestId>) -> Option<Answer> {
     let rules = &link.question_rules;
-    let activity = Activity::starting_now();
     // A client without a session is told of the question later than it was asked, and perhaps again: from then on its
     // call counts the time, and ends the question with it.
     let silence = if link.is_pooled() { rules.maximum } else { rules.wait };
     let mut reports = token.map(|token| Reports { token, last: f64::NEG_INFINITY });
-    loop {
-        tokio::select! {
-            biased;
-            changed = question.progress.changed(), if reports.is_some() => {
-                let Some(progress) = changed.ok().and_then(|()| question.progress.borrow_and_update().clone()) else {
-                    reports = None;
-                    continue;
-                };
-                if let Some(params) = reports.as_mut().and_then(|reports| reports.next(&progress, revision_of(link))) {
-                    activity.touch();
-                    link.notify("notifications/progress", params);
-                }
-            }
-            answer = &mut question.answer => return answer.ok(),
-            () = activity.expired(silence, rules.maximum) => return None,
-            () = withdrawn.cancelled() => return None,
-            () = question.lost.cancelled() => return None,
+    let report = |progress: &Object| {
+        let params = reports.as_mut().and_then(|reports| reports.next(progress, revision_of(link)));
+        let goes_forward = params.is_some();
+        if let Some(params) = params {
+            link.notify("notifications/progress", params);
         }
-    }
+        goes_forward
+    };
+    question.answer(silence, rules.maximum, report).await
 }
 
 /// A link asks before its handshake is over only by mistake; then the newest words do.
@@ -292,21 +276,6 @@ impl Reports {
         let mut text = Vec::new();
         edit.write(&mut text);
         Some(text)
-    }
-}
-
-/// Tells the session that a question is moot, however the wait for its answer ended.
-struct WithdrawOnDrop {
-    port: ClientPort,
-    number: u64,
-    settled: bool,
-}
-
-impl Drop for WithdrawOnDrop {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.port.withdraw(self.number);
-        }
     }
 }
 
