@@ -4,6 +4,8 @@
 //! knows an era, a transport or a status code. Dropping a story's future cancels what it started.
 
 mod complete;
+mod driven;
+mod ending;
 mod failure;
 mod forward;
 mod introduce;
@@ -18,6 +20,7 @@ mod rounds;
 pub mod session_tools;
 mod task;
 mod tool;
+mod wish;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +34,7 @@ pub use listen::{Following, Follows};
 use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
 pub use rounds::RoundRules;
-pub use task::{BegunTask, TaskLink, TaskSink, TaskUse};
+pub use task::{BegunTask, TaskLink, TaskRules, TaskSink, TaskUse};
 
 use crate::catalog::handle::CatalogueHandle;
 use crate::catalog::listing::ListKind;
@@ -69,6 +72,8 @@ pub struct Switchboard {
     pub first_lists_until: Instant,
     /// What bounds the rounds that are made for clients of the handshake era.
     pub rounds: RoundRules,
+    /// What bounds the tasks of upstreams.
+    pub tasks: TaskRules,
     /// What stateless clients hold between the rounds of a call.
     pub request_states: RequestStates,
     /// How long a request waits for the first lists of an upstream that may have what it names, and for lists that are no

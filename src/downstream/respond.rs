@@ -1,7 +1,6 @@
 //! Outcome or failure to wire form: the only place where failures become codes, statuses and texts.
 
 use actix_web::http::{StatusCode, header};
-use bytes::Bytes;
 
 use super::exchange::Finished;
 use crate::dispatch::{CALLER, Failure, Outcome};
@@ -17,13 +16,10 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
-use crate::protocol::translate::question::UrlsNeeded;
+use crate::protocol::task::EXTENSION;
 use crate::protocol::translate::{self, ClientView, ResultKind, UriMap};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::identity::MARK_KEY;
-
-/// The key under which a failed tool call explains itself to programs.
-const FAILURE_KEY: &str = "switchyard/failure";
 
 /// Who is answered, and to what.
 pub(super) struct Addressee<'a> {
@@ -194,106 +190,28 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }
-        Failure::InputRefused { upstream, why } => {
-            let (reason, retryable) = (Reason::InputRefused, false);
-            let upstream = Some(upstream);
-            let record =
-                FailureRecord { reason, upstream, retryable, retry_after_ms: None, outcome: Ran::Unknown };
-            let record = record.json();
-            if to.kind == ResultKind::Call {
-                let text = format!("{failure}. The call was given up before it could end.");
-                return failed_call(to, &text, &record);
-            }
-            let text = format!("input was needed: {why}");
-            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
+        Failure::NeedsTask if stateless => {
+            return undeclared(to, &format!(r#"{{"extensions":{{"{EXTENSION}":{{}}}}}}"#));
         }
+        Failure::NeedsTask => (METHOD_NOT_FOUND, StatusCode::OK, None),
         // The adapter of each era puts what it asks before it comes here.
         Failure::NeedsInput { upstream, .. } => {
             let error = UpstreamError::protocol("it asks for input that cannot be given");
             return failed(to, &Failure::Upstream { upstream: upstream.clone(), error });
         }
-        Failure::Upstream { upstream, error } => {
-            let record = error.record(upstream).json();
-            // The headers are the gateway's own: nothing that a model could do better (era-bridge §8).
-            if to.kind == ResultKind::Call && !matches!(error, UpstreamError::HeadersRefused) {
-                return failed_call(to, &public_text(upstream.as_str(), error), &record);
+        Failure::InputRefused { .. }
+        | Failure::Upstream { .. }
+        | Failure::TaskCancelled { .. }
+        | Failure::UrlsNeeded { .. } => {
+            if to.kind == ResultKind::Call
+                && let Some(object) = failure.as_result()
+            {
+                return result(to, &object, None);
             }
-            (INTERNAL_ERROR, StatusCode::OK, Some(record))
-        }
-        Failure::UrlsNeeded { upstream, needed } => {
-            let record = missing_url_mode(upstream.as_str());
-            let text = urls_needed_text(upstream.as_str(), needed);
-            if to.kind == ResultKind::Call {
-                return failed_call(to, &text, &record);
-            }
-            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
+            (INTERNAL_ERROR, StatusCode::OK, failure.record())
         }
     };
-    let message = match failure {
-        Failure::Upstream { upstream, error } => public_text(upstream.as_str(), error),
-        other => other.to_string(),
-    };
-    error(Some(to.id), status, code, &message, data.as_deref())
-}
-
-/// The gateway's own failure of a known tool is a result that the model can read (S-TOOL-08).
-fn failed_call(to: &Addressee<'_>, text: &str, record: &str) -> Finished {
-    let text = quote(text);
-    let object = format!(
-        r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true,"_meta":{{"{FAILURE_KEY}":{record}}}}}"#
-    );
-    match Object::parse(Bytes::from(object), Limits::NONE) {
-        Ok(object) => {
-            let mut text = result_head(to.id, object.as_bytes().len() + 256);
-            translate::result(to.view, to.kind, &object, None, &mut text);
-            text.push(b'}');
-            Finished::Response { status: StatusCode::OK, text }
-        }
-        Err(fault) => self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &fault.to_string(), None),
-    }
-}
-
-/// As for `-32021`: the client did not declare what the server needs.
-fn missing_url_mode(upstream: &str) -> String {
-    format!(
-        r#"{{"reason":"missing_client_capability","upstream":{},"retryable":false,"requiredCapabilities":{{"elicitation":{{"url":{{}}}}}}}}"#,
-        quote(upstream)
-    )
-}
-
-/// What is needed, without the address: this client did not offer to show any (era-bridge §9.6).
-fn urls_needed_text(upstream: &str, needed: &UrlsNeeded) -> String {
-    let mut text = format!(
-        "The server \"{upstream}\" needs something done in a browser first, and this client cannot open pages for it."
-    );
-    for message in &needed.messages {
-        text.push_str(" It says: ");
-        text.push_str(message);
-    }
-    text
-}
-
-/// What a client may read of an upstream's failure: which server, what happened, whether the call may have run.
-fn public_text(upstream: &str, error: &UpstreamError) -> String {
-    let what = match error {
-        UpstreamError::Unavailable { .. } | UpstreamError::SessionForgotten => "is not available",
-        UpstreamError::NotOffered(_) => "does not offer this",
-        UpstreamError::Timeout(_) => "did not answer in time",
-        UpstreamError::Lost { .. } | UpstreamError::SessionLost => "was lost while the call was under way",
-        UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
-            "answered with something that is not valid MCP"
-        }
-        UpstreamError::HeadersRefused => "refuses the gateway's request",
-        UpstreamError::AuthRequired => "asks for credentials that the gateway does not have",
-        UpstreamError::TooLarge => "answered with more than the gateway passes on",
-        UpstreamError::Overloaded { .. } => "is overloaded",
-    };
-    let ran = match error.ran() {
-        Ran::NotSent => "The call was not sent.",
-        Ran::Unknown => "The call may have run.",
-        Ran::Executed => "The call has run.",
-    };
-    format!("The server \"{upstream}\" {what}. {ran}")
+    error(Some(to.id), status, code, &failure.text(), data.as_deref())
 }
 
 /// A message that is not one (S-BASE-01).

@@ -13,7 +13,7 @@ use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
 use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
-use crate::dispatch::{RoundRules, Switchboard};
+use crate::dispatch::{RoundRules, Switchboard, TaskRules};
 use crate::downstream::Edge;
 use crate::listening::Hub;
 use crate::policy::Policy;
@@ -58,6 +58,7 @@ impl Assembly {
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
             rounds: RoundRules::of(bounds),
+            tasks: TaskRules { ttl: std::time::Duration::from_secs(24 * 60 * 60), drive: true },
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
