@@ -88,11 +88,27 @@ pub struct BegunTask {
     pub(super) followed: Followed,
 }
 
+impl BegunTask {
+    /// By which it is found again.
+    pub fn link(&self) -> TaskLink {
+        TaskLink {
+            upstream: self.upstream.to_string(),
+            tool: self.tool.clone(),
+            id: self.created.facts.id.clone(),
+            dialect: self.created.place.dialect(),
+            place: self.created.place.kept(),
+            facts: self.created.facts.clone(),
+        }
+    }
+}
+
 /// What bounds the tasks of upstreams.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskRules {
     /// How long upstreams are told to keep a task for which nobody says how long.
     pub ttl: Duration,
+    /// Whether the gateway makes tasks itself of calls of some tool.
+    pub hosts: bool,
     /// Whether a task is followed to its end for callers that can do nothing with one.
     pub drive: bool,
 }

@@ -58,7 +58,7 @@ impl Assembly {
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
             rounds: RoundRules::of(bounds),
-            tasks: TaskRules { ttl: std::time::Duration::from_secs(24 * 60 * 60), drive: true },
+            tasks: TaskRules { ttl: std::time::Duration::from_secs(24 * 60 * 60), hosts: false, drive: true },
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,

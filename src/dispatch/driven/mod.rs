@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::pages_visited::PagesVisited;
 use super::rounds::Asking;
-use super::task::{BegunTask, TaskLink, TaskSink};
+use super::task::{BegunTask, TaskSink};
 use super::tool::Aim;
 use super::{Call, Failure, Outcome, Switchboard, TaskUse};
 use crate::catalog::snapshot::View;
@@ -45,27 +45,21 @@ impl Switchboard {
         match &call.task {
             TaskUse::Offered => Ok(Outcome::Task(Box::new(begun))),
             TaskUse::Plain | TaskUse::Unasked => self.drive(call, begun, None).await,
-            TaskUse::Owned(sink) => self.driven(call, begun, sink).await,
+            TaskUse::Owned(sink) => {
+                sink.linked(begun.link()).await;
+                self.driven(call, begun, sink).await
+            }
         }
     }
 
-    /// Goes on with a call that is a task of the gateway's from now on, until it ends as it would have ended without any.
-    /// Dropping the future cancels it upstream.
+    /// Goes on with a task that is kept, until it ends as its call would have ended without any. Dropping the future cancels
+    /// it upstream, unless the sink says that it is to be left alone.
     pub async fn driven(
         &self,
         call: &Call,
         begun: BegunTask,
         sink: &Arc<dyn TaskSink>,
     ) -> Result<Outcome, Failure> {
-        sink.linked(TaskLink {
-            upstream: begun.upstream.to_string(),
-            tool: begun.tool.clone(),
-            id: begun.created.facts.id.clone(),
-            dialect: begun.created.place.dialect(),
-            place: begun.created.place.kept(),
-            facts: begun.created.facts.clone(),
-        })
-        .await;
         self.drive(call, begun, Some(sink)).await
     }
 
