@@ -18,6 +18,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::splice::Edit;
+use crate::protocol::task::RELATED_TASK;
 
 pub use answer::{Expecting, answer, is_answer};
 pub use inside::{NotPut, parameters, puttable, without_context};
@@ -70,7 +71,6 @@ pub type Mint<'m> = dyn FnMut(&str) -> Option<String> + 'm;
 
 /// What says who asks.
 pub(crate) const SERVER_KEY: &str = "switchyard/server";
-const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
 const NOT_DECLARED: Asked = Asked::Refused(METHOD_NOT_FOUND, "the client did not declare this capability");
 const NOT_ALLOWED: Asked = Asked::Refused(METHOD_NOT_FOUND, "this server may not ask for that here");
@@ -97,7 +97,11 @@ impl Asking<'_> {
             return instead;
         }
         let mut edit = Edit::of(params);
-        edit.remove("task").remove_meta(RELATED_TASK);
+        edit.remove("task");
+        // That of the client's own hop stays, where its revision has it; the server's was left behind (S-TASK-16).
+        if self.revision != Revision::V2025_11_25 {
+            edit.remove_meta(RELATED_TASK);
+        }
         // Who answers with another request has no stream for progress.
         if progress_token(params).is_some() && self.revision.era() == Era::Handshake {
             edit.set_meta("progressToken", self.token.to_string().into_bytes());
