@@ -40,8 +40,9 @@ struct Reach {
     upstream: UpstreamHandle,
     client: Arc<Client>,
     place: TaskPlace,
-    id: String,
     trace: Vec<(&'static str, String)>,
+    /// Where what it asks and tells goes.
+    events: Option<EventSink>,
 }
 
 /// What a look at it brought.
@@ -61,7 +62,6 @@ impl Followed {
         board: &Switchboard,
         call: &Call,
         upstream: &UpstreamName,
-        id: String,
         place: TaskPlace,
     ) -> Result<Self, Failure> {
         let Some(handle) = board.upstreams.get(upstream) else {
@@ -72,7 +72,8 @@ impl Followed {
         let can_cancel = handle.tasks_offered().is_none_or(|offered| offered.cancel);
         let trace = trace_for(handle, spans::outgoing(&call.span, &call.trace));
         let client = Arc::clone(&call.client);
-        let reach = Reach { upstream: handle.clone(), client, place, id, trace };
+        let events = call.events.clone();
+        let reach = Reach { upstream: handle.clone(), client, place, trace, events };
         Ok(Followed { reach, cancel: can_cancel.then(|| Policy::default().own_errand(upstream)) })
     }
 
@@ -93,7 +94,7 @@ impl Followed {
     pub(super) async fn look(&self, permit: Permit) -> Result<Looked, UpstreamError> {
         let patience = Some(self.reach.upstream.settings().timeout);
         let dialect = self.reach.place.dialect();
-        match self.reach.request(permit, Method::GetTask, None, None, patience).await? {
+        match self.reach.request(permit, Method::GetTask, None, patience).await? {
             Answer::Error(error) if error.code == INVALID_PARAMS => Ok(Looked::Forgotten),
             Answer::Error(error) => Ok(Looked::Refused(error)),
             Answer::Result(task) => {
@@ -104,20 +105,31 @@ impl Followed {
         }
     }
 
-    /// What the call would have been answered, once the task is over; what it asks meanwhile goes on that stream
-    /// (S-TASK-11, S-TASK-17).
-    pub(super) async fn result(
-        &self,
-        permit: Permit,
-        events: Option<EventSink>,
-    ) -> Result<Answer, UpstreamError> {
-        self.reach.request(permit, Method::TaskResult, None, events, None).await
+    /// What the call would have been answered, once the task is over (S-TASK-11); what it asks meanwhile comes on the way
+    /// of this request (S-TASK-17).
+    pub(super) async fn result(&self, permit: Permit) -> Result<Answer, UpstreamError> {
+        self.reach.request(permit, Method::TaskResult, None, None).await
+    }
+
+    /// Looks for it anew, after the connection on which it was made has ended.
+    pub(super) async fn find_again(&mut self, permit: Permit) -> Result<(), UpstreamError> {
+        let Reach { upstream, client, place, .. } = &self.reach;
+        let found = upstream.task_place(permit, &place.kept(), place.id(), client).await?;
+        self.reach.place = found;
+        Ok(())
+    }
+
+    /// From now on it is this call's.
+    pub(super) fn belongs_to(&mut self, call: &Call) {
+        self.reach.client = Arc::clone(&call.client);
+        self.reach.events = call.events.clone();
+        self.reach.place.belongs_to(&call.client, call.events.as_ref());
     }
 
     /// Answers some of what it asks: `responses` is an object by its own keys (S-TX-06).
     pub(super) async fn update(&self, permit: Permit, responses: &str) -> Result<Answer, UpstreamError> {
         let patience = Some(self.reach.upstream.settings().timeout);
-        self.reach.request(permit, Method::UpdateTask, Some(responses), None, patience).await
+        self.reach.request(permit, Method::UpdateTask, Some(responses), patience).await
     }
 }
 
@@ -127,11 +139,10 @@ impl Reach {
         permit: Permit,
         method: Method,
         responses: Option<&str>,
-        events: Option<EventSink>,
         patience: Option<Duration>,
     ) -> Result<Answer, UpstreamError> {
         let responses = responses.map(|all| format!(r#","inputResponses":{all}"#)).unwrap_or_default();
-        let params = format!(r#"{{"taskId":{}{responses}}}"#, quote(&self.id));
+        let params = format!(r#"{{"taskId":{}{responses}}}"#, quote(self.place.id()));
         let params = Object::parse(params.into(), Limits::NONE)
             .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
         let circumstances = Circumstances {
@@ -139,7 +150,7 @@ impl Reach {
             progress: false,
             log_level: None,
             trace: self.trace.clone(),
-            events,
+            events: self.events.clone(),
             input: None,
             // Every request about such a task declares the extension (S-TX-08).
             task: (self.place.dialect() == Dialect::Extension).then(TaskWish::default),
@@ -147,7 +158,7 @@ impl Reach {
         let call = UpstreamCall {
             method,
             params: Edit::of(&params),
-            target: Some(Cow::Borrowed(&self.id)),
+            target: Some(Cow::Borrowed(self.place.id())),
             param_headers: Vec::new(),
             circumstances: &circumstances,
         };
@@ -160,7 +171,7 @@ impl Drop for Followed {
         let Some(permit) = self.cancel.take() else { return };
         let reach = self.reach.clone();
         tokio::task::spawn_local(async move {
-            match reach.request(permit, Method::CancelTask, None, None, Some(CANCELLING)).await {
+            match reach.request(permit, Method::CancelTask, None, Some(CANCELLING)).await {
                 Ok(Answer::Result(_)) => {}
                 Ok(Answer::Error(error)) => {
                     tracing::debug!(upstream = %reach.upstream.name(), code = error.code, "a task was not cancelled");

@@ -71,8 +71,7 @@ impl Switchboard {
         created: CreatedTask,
         view: Arc<View>,
     ) -> Result<BegunTask, Failure> {
-        let (id, place) = (created.facts.id.clone(), created.place.clone());
-        let followed = Followed::new(self, call, aim.upstream, id, place)?;
+        let followed = Followed::new(self, call, aim.upstream, created.place.clone())?;
         let (upstream, tool) = (aim.upstream.clone(), aim.public.to_owned());
         Ok(BegunTask { upstream, tool, created, view, followed })
     }
@@ -83,16 +82,20 @@ impl Switchboard {
         begun: BegunTask,
         sink: Option<&Arc<dyn TaskSink>>,
     ) -> Result<Outcome, Failure> {
-        let BegunTask { upstream, created, view, followed, .. } = begun;
+        let BegunTask { upstream, created, view, mut followed, .. } = begun;
+        let CreatedTask { facts, result, place } = created;
+        // Where it is made anew, nothing holds on to the old one.
+        drop(place);
+        followed.belongs_to(call);
         let longest = match sink {
             None => Some(self.rounds.upstream),
-            Some(_) => created.facts.ttl_ms.map(|ttl| Duration::from_millis(ttl).saturating_add(GRACE)),
+            Some(_) => facts.ttl_ms.map(|ttl| Duration::from_millis(ttl).saturating_add(GRACE)),
         };
-        let story = Story { board: self, call, sink, followed, pace: Pace::of(created.facts.poll_ms) };
+        let story = Story { board: self, call, sink, followed, pace: Pace::of(facts.poll_ms) };
         let told = match longest.and_then(|longest| Some((longest, Instant::now().checked_add(longest)?))) {
-            None => story.run(created.facts, created.result).await,
+            None => story.run(facts, result).await,
             Some((longest, until)) => {
-                let run = story.run(created.facts, created.result);
+                let run = story.run(facts, result);
                 let error = UpstreamError::Timeout(longest);
                 let late = Failure::Upstream { upstream: upstream.clone(), error };
                 tokio::time::timeout_at(until, run).await.unwrap_or(Err(late))
@@ -125,9 +128,9 @@ impl Story<'_> {
         loop {
             self.tell(&facts);
             if facts.status.is_terminal() || (waits && facts.status == Status::InputRequired) {
-                match self.followed.result(self.permit(), self.call.events.clone()).await {
+                match self.followed.result(self.permit()).await {
+                    // An error of the task's, or of the request for it: its state tells.
                     Ok(Answer::Error(error)) if !facts.status.is_terminal() => {
-                        // An error of the task's, or of the request for it: its state tells.
                         facts = self.look_again().await?.0;
                         if facts.status.is_terminal() {
                             self.tell(&facts);
@@ -136,16 +139,13 @@ impl Story<'_> {
                         waits = false;
                     }
                     Ok(answer) => return self.core_end(facts.status, answer),
-                    Err(error) => {
-                        self.failed(error)?;
-                        self.pause().await;
-                        facts = self.look_again().await?.0;
-                        continue;
-                    }
+                    Err(error) => self.failed(error)?,
                 }
             }
-            self.pause().await;
-            facts = self.look_again().await?.0;
+            facts = match self.wait().await {
+                Some(told) => told,
+                None => self.look_again().await?.0,
+            };
         }
     }
 
@@ -207,7 +207,7 @@ impl Story<'_> {
                     self.send_answers(inputs).await?;
                 }
             } else {
-                self.pause().await;
+                self.wait().await;
             }
             if let Some(seen) = self.look_once().await? {
                 return Ok(seen);
@@ -231,12 +231,22 @@ impl Story<'_> {
             if let Some(seen) = self.look_once().await? {
                 return Ok(seen);
             }
-            self.pause().await;
+            self.wait().await;
         }
     }
 
     /// `None` when the look brought nothing, and another may.
     async fn look_once(&mut self) -> Result<Option<(TaskFacts, Object)>, Failure> {
+        if self.followed.place().has_ended()
+            && let Err(error) = self.followed.find_again(self.permit()).await
+        {
+            if let UpstreamError::Lost { .. } = error {
+                self.followed.is_over();
+                return Err(self.gave_up(error));
+            }
+            self.failed(error)?;
+            return Ok(None);
+        }
         match self.followed.look(self.permit()).await {
             Ok(Looked::Seen(facts, task)) => {
                 self.pace.seen(facts.poll_ms);
@@ -280,8 +290,19 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn pause(&self) {
-        tokio::time::sleep(self.pace.pause()).await;
+    /// Until the next look; what the upstream tells by itself takes its place (S-TASK-18).
+    async fn wait(&mut self) -> Option<TaskFacts> {
+        let next = Instant::now() + self.pace.pause();
+        let place = self.followed.place();
+        if !place.has_ended()
+            && let Ok(Some(facts)) = tokio::time::timeout_at(next, place.changed()).await
+        {
+            self.pace.seen(facts.poll_ms);
+            return Some(facts);
+        }
+        // The connection may have ended meanwhile, which is no reason to hurry.
+        tokio::time::sleep_until(next).await;
+        None
     }
 
     fn completed(&mut self, task: &Object) -> Result<Answer, Failure> {
