@@ -49,7 +49,9 @@ impl Failure {
             | Failure::BadCursor(_)
             | Failure::UnknownResource { .. }
             | Failure::NotSubscribable { .. } => INVALID_PARAMS,
-            Failure::NotDeclared | Failure::NotOffered(_) | Failure::NeedsTask => METHOD_NOT_FOUND,
+            Failure::NotDeclared | Failure::NotOffered(_) | Failure::NeedsTask | Failure::NoTask => {
+                METHOD_NOT_FOUND
+            }
             _ => INTERNAL_ERROR,
         };
         let data = self.record().map(|record| format!(r#","data":{record}"#)).unwrap_or_default();

@@ -77,6 +77,9 @@ pub enum Failure {
     /// The tool works as a task alone, and the caller can do nothing with one.
     #[error("this tool works as a task alone")]
     NeedsTask,
+    /// The tool works without tasks alone.
+    #[error("this tool cannot be called as a task")]
+    NoTask,
     /// The upstream cancelled the task that it had made of the call.
     #[error("{upstream} cancelled the task")]
     TaskCancelled {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 pub use failure::Failure;
@@ -35,6 +36,7 @@ use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
 pub use rounds::RoundRules;
 pub use task::{BegunTask, TaskLink, TaskRules, TaskSink, TaskUse};
+pub use wish::ToolForTask;
 
 use crate::catalog::handle::CatalogueHandle;
 use crate::catalog::listing::ListKind;
@@ -49,7 +51,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::State;
-use crate::upstream::call::{Client, EventSink};
+use crate::upstream::call::{Affinity, Client, ClientPort, EventSink};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
@@ -123,6 +125,31 @@ impl Call {
             events: self.events.clone(),
             input: Some(input),
             task: self.task.clone(),
+            span: self.span.clone(),
+        }
+    }
+
+    /// The same call as one of a task: nobody's request any longer, and nobody's session. Its client is asked by that port,
+    /// and what it tells goes there.
+    pub fn as_task(&self, port: Option<ClientPort>, events: Option<EventSink>) -> Call {
+        let client = Client {
+            principal: self.client.principal,
+            affinity: Affinity::of_one_call(),
+            profile: self.client.profile.clone(),
+            capabilities: self.client.capabilities.clone(),
+            port,
+            closed: CancellationToken::new(),
+        };
+        Call {
+            client: Arc::new(client),
+            client_name: self.client_name.clone(),
+            params: self.params.clone(),
+            progress: self.progress || events.is_some(),
+            log_level: self.log_level,
+            trace: self.trace.clone(),
+            events,
+            input: self.input.clone(),
+            task: TaskUse::Plain,
             span: self.span.clone(),
         }
     }

@@ -61,7 +61,7 @@ impl RoundRules {
 
 impl Switchboard {
     /// Asks the client, calls again, and so on until there is an answer.
-    pub(super) async fn make_rounds(
+    pub async fn make_rounds(
         &self,
         method: Method,
         call: &Call,

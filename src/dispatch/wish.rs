@@ -4,6 +4,7 @@
 //! where the upstream makes it. Not here: how a task is asked for (`upstream::task`), what becomes of it (`driven`).
 
 use super::{Call, Failure, Switchboard, TaskUse};
+use crate::catalog::listing::ListKind;
 use crate::names::UpstreamName;
 use crate::protocol::capability::includes;
 use crate::protocol::code::MISSING_CAPABILITY;
@@ -12,6 +13,17 @@ use crate::protocol::json::Object;
 use crate::protocol::task::{Dialect, EXTENSION, TaskSupport};
 use crate::upstream::call::TaskWish;
 use crate::upstream::handle::UpstreamHandle;
+
+/// A tool, for one who wishes its call to be a task.
+#[derive(Debug)]
+pub struct ToolForTask {
+    /// Whose.
+    pub upstream: UpstreamName,
+    /// Its public name.
+    pub public: String,
+    /// As clients are told.
+    pub support: TaskSupport,
+}
 
 /// Whether this is the usual call, which is made without a thought of tasks.
 pub(super) fn is_plain(task: &TaskUse, support: TaskSupport) -> bool {
@@ -57,6 +69,22 @@ impl Switchboard {
             return Ok(None);
         }
         if self.tasks.drive { Ok(Some(TaskWish::default())) } else { Err(Failure::NeedsTask) }
+    }
+
+    /// The tool that a call with a wish for a task names, and whether its calls can be tasks at all, its upstream's or the
+    /// gateway's (S-TASK-03).
+    pub async fn tool_for_task(&self, call: &Call) -> Result<ToolForTask, Failure> {
+        let name = call.params.text("name").ok_or(Failure::InvalidParams("name must be a string"))?;
+        let view = self.view_naming(&call.client, ListKind::Tools, &name).await?;
+        if let Some(route) = view.resolve_tool(&name) {
+            let (upstream, support) = (route.upstream.clone(), route.tasks);
+            return Ok(ToolForTask { upstream, public: name.into_owned(), support });
+        }
+        match self.session_tool(call, &view, &name).await? {
+            // Nobody was told that it can be one.
+            Some(_) => Err(Failure::NoTask),
+            None => Err(self.missing(&view, ListKind::Tools, &name, Failure::UnknownTool)),
+        }
     }
 
     fn usual_wish(&self) -> TaskWish {

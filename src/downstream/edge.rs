@@ -18,6 +18,7 @@ use crate::parked::{PagesToVisit, ParkedCalls};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::Limits;
 use crate::session::SessionTable;
+use crate::tasks::TaskRegistry;
 use crate::upstream::call::{Affinity, Client};
 
 /// Shared by all worker threads.
@@ -35,6 +36,8 @@ pub struct Edge {
     pub(super) parked: Arc<ParkedCalls>,
     /// Calls to be made again once pages were visited.
     pub(super) pages: PagesToVisit,
+    /// Tasks of all clients.
+    pub(super) tasks: Arc<TaskRegistry>,
     /// Clients of HTTP+SSE.
     pub(super) pipes: Pipes,
     draining: CancellationToken,
@@ -51,6 +54,7 @@ impl Edge {
         switchboard: Arc<Switchboard>,
         sessions: Arc<SessionTable>,
         hub: Arc<Hub>,
+        tasks: Arc<TaskRegistry>,
     ) -> Self {
         let endpoints =
             std::iter::once(None).chain(settings.profiles.iter().map(|profile| Some(profile.name.clone())));
@@ -64,6 +68,7 @@ impl Edge {
             stateless_clients,
             parked: ParkedCalls::new(&settings.bounds),
             pages: PagesToVisit::new(&settings.bounds),
+            tasks,
             pipes: Pipes::default(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),

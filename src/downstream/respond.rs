@@ -3,6 +3,7 @@
 use actix_web::http::{StatusCode, header};
 
 use super::exchange::Finished;
+use super::tasks::extension;
 use crate::dispatch::{CALLER, Failure, Outcome};
 use crate::names::UpstreamName;
 use crate::protocol::caching::Lifetime;
@@ -16,7 +17,7 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
-use crate::protocol::task::EXTENSION;
+use crate::protocol::task::TaskFacts;
 use crate::protocol::translate::{self, ClientView, ResultKind, UriMap};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::identity::MARK_KEY;
@@ -58,7 +59,7 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
                 let opens_urls =
                     (to.declared)().object("elicitation").is_some_and(|modes| modes.object("url").is_some());
                 if !opens_urls {
-                    return undeclared(to, r#"{"elicitation":{"url":{}}}"#);
+                    return undeclared(to.id, r#"{"elicitation":{"url":{}}}"#);
                 }
                 let error = UpstreamError::protocol("it asks for a URL to be opened that cannot be shown");
                 failed(to, &Failure::Upstream { upstream, error })
@@ -90,10 +91,10 @@ pub(super) fn input_required(to: &Addressee<'_>, requests: &[u8], state: &str) -
 }
 
 /// The server insists on what it was told the client cannot do: a `ClientCapabilities` object (era-bridge §9.4).
-pub(super) fn undeclared(to: &Addressee<'_>, needed: &str) -> Finished {
+pub(super) fn undeclared(to: &RequestId, needed: &str) -> Finished {
     let data = format!(r#"{{"requiredCapabilities":{needed}}}"#);
     let text = "the server needs a capability that this request did not declare";
-    error(Some(to.id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
+    error(Some(to), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
 }
 
 /// A result object of the gateway's own, without members of this hop; with a lifetime where clients may keep it.
@@ -112,20 +113,56 @@ fn result_head(id: &RequestId, capacity: usize) -> Vec<u8> {
     text
 }
 
+/// What a call that became a task was told: the gateway's words for a task in this client's dialect.
+pub(super) fn created_task(to: &Addressee<'_>, task: &TaskFacts, immediate: Option<&[u8]>) -> Finished {
+    let mut text = result_head(to.id, 512);
+    translate::created_task(to.view, task, immediate, &mut text);
+    text.push(b'}');
+    Finished::Response { status: StatusCode::OK, text }
+}
+
+/// The result of a task for a client that asks for it (S-TASK-11).
+pub(super) fn task_result(
+    to: &Addressee<'_>,
+    result: &Object,
+    uris: Option<&UriMap<'_>>,
+    task: &str,
+) -> Finished {
+    let mut text = result_head(to.id, result.as_bytes().len() + 256);
+    translate::task_result(to.view, result, uris, task, &mut text);
+    text.push(b'}');
+    Finished::Response { status: StatusCode::OK, text }
+}
+
+/// A JSON-RPC error of the gateway's own, or of an upstream's as it is to be told.
+pub(super) fn own_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+    error_response(Some(to.id), StatusCode::OK, error.object.as_bytes())
+}
+
 /// An upstream's JSON-RPC error, its code mapped where the client's era has another one (era-bridge §8).
 fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
+    let (status, object) = public_error(to, upstream, error);
+    error_response(Some(to.id), status, &object)
+}
+
+/// The same as it stands in an answer, and the status of that.
+pub(super) fn public_error(
+    to: &Addressee<'_>,
+    upstream: &UpstreamName,
+    error: &ErrorObject,
+) -> (StatusCode, Vec<u8>) {
     let stateless = to.view.revision.era() == Era::Stateless;
-    let (code, status) = match error.code {
+    let code = match error.code {
         PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH | UNSUPPORTED_VERSION => {
-            return refused_message(to, upstream, error);
+            return (StatusCode::OK, refused_message(upstream, error));
         }
         // The gateway as a whole has the method.
-        METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
-        RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
+        METHOD_NOT_FOUND if stateless => INTERNAL_ERROR,
+        RESOURCE_NOT_FOUND if stateless => INVALID_PARAMS,
         // Reserved, and without a meaning yet (S-ERR-01).
-        -32099..=-32023 => (INTERNAL_ERROR, StatusCode::OK),
+        -32099..=-32023 => INTERNAL_ERROR,
         MISSING_CAPABILITY => return missing_capability(to, error),
-        kept => (kept, StatusCode::OK),
+        kept => kept,
     };
     let mut object = Vec::new();
     let mut edit = Edit::of(&error.object);
@@ -133,38 +170,35 @@ fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObjec
         edit.set("code", code.to_string().into_bytes());
     }
     edit.write(&mut object);
-    error_response(Some(to.id), status, &object)
+    (StatusCode::OK, object)
 }
 
 /// The gateway's own message was refused: not the client's fault.
-fn refused_message(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
+fn refused_message(upstream: &UpstreamName, error: &ErrorObject) -> Vec<u8> {
     let text = format!("The server \"{upstream}\" refused the gateway's request: {}", error.message());
     let record = UpstreamError::protocol("it refused the request").record(upstream).json();
-    self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record))
+    format!(r#"{{"code":{INTERNAL_ERROR},"message":{},"data":{record}}}"#, quote(&text)).into_bytes()
 }
 
 /// `-32021` passes to stateless clients with its status, unless the gateway itself withheld what the client declared.
-fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> (StatusCode, Vec<u8>) {
     let required = error.object.object("data").and_then(|data| data.object("requiredCapabilities"));
     let withheld = required.as_ref().is_some_and(|required| includes(&(to.declared)(), required));
     let message = quote(&error.message());
     if to.view.revision.era() == Era::Stateless && !withheld {
-        return error_response(Some(to.id), StatusCode::BAD_REQUEST, error.object.as_bytes());
+        return (StatusCode::BAD_REQUEST, error.object.as_bytes().to_vec());
     }
     if withheld {
         let text = quote("the server needs a capability that it is not allowed to use");
-        return error_response(
-            Some(to.id),
-            StatusCode::OK,
-            format!(r#"{{"code":{INTERNAL_ERROR},"message":{text}}}"#).as_bytes(),
-        );
+        let object = format!(r#"{{"code":{INTERNAL_ERROR},"message":{text}}}"#);
+        return (StatusCode::OK, object.into_bytes());
     }
     let required = required.unwrap_or_else(Object::empty);
     let required = String::from_utf8_lossy(required.as_bytes()).into_owned();
     let object = format!(
         r#"{{"code":{INVALID_PARAMS},"message":{message},"data":{{"reason":"missing_client_capability","requiredCapabilities":{required}}}}}"#
     );
-    error_response(Some(to.id), StatusCode::OK, object.as_bytes())
+    (StatusCode::OK, object.into_bytes())
 }
 
 fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
@@ -191,9 +225,9 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }
         Failure::NeedsTask if stateless => {
-            return undeclared(to, &format!(r#"{{"extensions":{{"{EXTENSION}":{{}}}}}}"#));
+            return undeclared(to.id, &extension::required());
         }
-        Failure::NeedsTask => (METHOD_NOT_FOUND, StatusCode::OK, None),
+        Failure::NeedsTask | Failure::NoTask => (METHOD_NOT_FOUND, StatusCode::OK, None),
         // The adapter of each era puts what it asks before it comes here.
         Failure::NeedsInput { upstream, .. } => {
             let error = UpstreamError::protocol("it asks for input that cannot be given");

@@ -86,7 +86,7 @@ impl Switchboard {
         let CreatedTask { facts, result, place } = created;
         // Where it is made anew, nothing holds on to the old one.
         drop(place);
-        followed.belongs_to(call);
+        followed.belongs_to(call, sink);
         let longest = match sink {
             None => Some(self.rounds.upstream),
             Some(_) => facts.ttl_ms.map(|ttl| Duration::from_millis(ttl).saturating_add(GRACE)),
