@@ -61,6 +61,7 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
         profiles: vec![],
         names: NameSettings { separator: "__".into(), max_length: 64 },
         telemetry: TelemetrySettings { otlp: None, logs: LogForm::Text, level: "info".into(), sample: 0.0 },
+        state: crate::config::state::StateSettings::Memory,
         bounds: Bounds { change_debounce: Duration::from_millis(20), page_size: 3, ..Bounds::default() },
     }
 }
