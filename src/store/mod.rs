@@ -4,7 +4,18 @@
 //! Not here: what is kept in them.
 
 pub mod clock;
+#[cfg(test)]
+mod contract;
+pub mod embedded;
 pub mod error;
 pub mod event_log;
+mod keys;
+pub mod memory;
+#[cfg(test)]
+mod places;
 pub mod records;
+mod rules;
 pub mod seal;
+mod stores;
+
+pub use stores::{IfLocked, OpenError, STORE_FILE, Stores, open};
