@@ -236,3 +236,28 @@ pub struct TellClient {
     /// The upstream's notification.
     pub notification: Notification,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use actix::prelude::*;
+
+    use super::*;
+
+    /// Takes news and makes nothing of it.
+    struct Deaf;
+
+    impl Actor for Deaf {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<UpstreamNews> for Deaf {
+        type Result = ();
+
+        fn handle(&mut self, _: UpstreamNews, _: &mut Self::Context) {}
+    }
+
+    /// Somebody for news, on this thread.
+    pub(in crate::upstream) fn nobody_in_particular() -> NewsRecipient {
+        Deaf.start().recipient()
+    }
+}

@@ -71,6 +71,8 @@ mod supervisor;
 pub mod task;
 mod task_calls;
 mod task_questions;
+#[cfg(test)]
+mod task_tests;
 mod users;
 
 pub use link::Link;
