@@ -51,10 +51,12 @@ impl Edge {
     /// For these settings.
     pub fn new(
         settings: Arc<Settings>,
-        switchboard: Arc<Switchboard>,
-        sessions: Arc<SessionTable>,
-        hub: Arc<Hub>,
-        tasks: Arc<TaskRegistry>,
+        (switchboard, sessions, hub, tasks): (
+            Arc<Switchboard>,
+            Arc<SessionTable>,
+            Arc<Hub>,
+            Arc<TaskRegistry>,
+        ),
     ) -> Self {
         let endpoints =
             std::iter::once(None).chain(settings.profiles.iter().map(|profile| Some(profile.name.clone())));
@@ -116,6 +118,11 @@ impl Edge {
     /// Running calls end with an answer that says so.
     pub fn stop_calls(&self) {
         self.stopping.cancel();
+    }
+
+    /// Tasks go on without this process, as far as they can.
+    pub async fn suspend_tasks(&self) {
+        self.tasks.suspend().await;
     }
 
     /// Resolves when running calls must end.

@@ -7,6 +7,7 @@ use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::announcer::{self, Announcer};
+use super::tasks;
 use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
@@ -63,14 +64,20 @@ impl Assembly {
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
             rounds: RoundRules::of(bounds),
-            tasks: TaskRules { ttl: std::time::Duration::from_secs(24 * 60 * 60), hosts: false, drive: true },
+            tasks: TaskRules {
+                ttl: settings.tasks.ttl,
+                hosts: settings.tasks.hosts_any(),
+                drive: settings.tasks.drive,
+            },
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
             unsaid_ttl: bounds.list_ttl,
             longest_kept: bounds.cache_age,
         });
-        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub));
+        let tasks = tasks::start(&engine, &settings, &stores, &switchboard)?;
+        let parts = (switchboard, Arc::clone(&sessions), hub, tasks);
+        let edge = Arc::new(Edge::new(Arc::clone(&settings), parts));
         Ok(Assembly { settings, fleet, catalogue, sessions, edge, stores, engine })
     }
 
