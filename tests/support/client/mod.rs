@@ -23,7 +23,7 @@ pub(crate) use asked::question;
 pub(crate) use endpoint::{Connection, Endpoint, Whole};
 pub(crate) use exchange::{Exchange, Message, Place};
 
-pub(crate) use tasks::{created, id_of, is_over};
+pub(crate) use tasks::{TaskEnd, created, id_of, is_over};
 
 use super::http::Headers;
 use super::schema::asked_as;

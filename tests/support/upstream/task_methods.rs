@@ -100,6 +100,13 @@ async fn call_tool(mut call: Call) {
     }
 }
 
+impl Call {
+    /// Answer a tool call with a task.
+    pub(crate) async fn become_a_task(self) {
+        create(self).await;
+    }
+}
+
 async fn create(mut call: Call) {
     let shared = Arc::clone(&call.shared);
     let instead = locked(&shared.desk).manner.creates.clone();
