@@ -104,6 +104,8 @@ mod tasks_cancelled;
 mod tasks_hosted;
 mod tasks_ids;
 mod tasks_input;
+mod tasks_killed;
+mod tasks_ledger;
 mod tasks_lifecycle;
 mod tasks_limits;
 mod tasks_listened;

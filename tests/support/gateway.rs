@@ -222,11 +222,6 @@ impl Gateway {
         last.directory = self.directory.join("of-the-last");
     }
 
-    /// Its directory, where the configuration lies and what it keeps.
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     fn run(mut command: Command, directory: PathBuf) -> Gateway {
         command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary was built with the tests");

@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod attempt;
 mod endpoint;
 mod exchange;
 mod tasks;
