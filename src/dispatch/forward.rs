@@ -17,6 +17,7 @@ use crate::protocol::splice::Edit;
 use crate::telemetry::spans::{self, Ending, Peer, Target, Transport};
 use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::call::{Circumstances, UpstreamCall};
+use crate::upstream::error::UpstreamError;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::input::{Input, Reply};
 
@@ -62,6 +63,7 @@ impl Switchboard {
             trace: trace_members(&told(upstream.settings().trust, spans::outgoing(&span, &call.trace))),
             events: call.events.clone(),
             input: input_for(call, name)?,
+            task: None,
         };
         let upstream_call =
             UpstreamCall { method, params, target: local, param_headers, circumstances: &circumstances };
@@ -72,6 +74,10 @@ impl Switchboard {
         match reply.map_err(failed)? {
             Reply::Final(answer) => Ok(answer),
             Reply::NeedsInput(asked) => Err(Failure::NeedsInput { upstream: name.clone(), asked }),
+            // None was wished for.
+            Reply::Task(_) => {
+                Err(failed(UpstreamError::protocol("its answer is a task that nobody wished for")))
+            }
         }
     }
 }
@@ -91,7 +97,7 @@ fn ending(reply: &Result<Reply, crate::upstream::error::UpstreamError>) -> Endin
         Ok(Reply::Final(Answer::Result(result))) if result.get("isError") == Some(b"true") => {
             Ending::ToolError
         }
-        Ok(Reply::Final(Answer::Result(_)) | Reply::NeedsInput(_)) => Ending::Result,
+        Ok(Reply::Final(Answer::Result(_)) | Reply::NeedsInput(_) | Reply::Task(_)) => Ending::Result,
         Ok(Reply::Final(Answer::Error(error))) => Ending::RpcError(error.code),
         Err(error) => Ending::Failure(error.reason().text()),
     }

@@ -13,7 +13,7 @@ use futures_util::stream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resource::{Subscribing, Subscription};
-use super::{Call, Switchboard};
+use super::{Call, Switchboard, TaskUse};
 use crate::names::UpstreamName;
 use crate::protocol::json::{Limits, Object, quote};
 use crate::upstream::call::Client;
@@ -123,6 +123,7 @@ fn call_about(call: &Call, uri: &str) -> Option<Call> {
         trace: call.trace.clone(),
         events: None,
         input: None,
+        task: TaskUse::Plain,
         span: call.span.clone(),
     })
 }

@@ -16,6 +16,7 @@ pub mod request_state;
 mod resource;
 mod rounds;
 pub mod session_tools;
+mod task;
 mod tool;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use listen::{Following, Follows};
 use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
 pub use rounds::RoundRules;
+pub use task::{BegunTask, TaskLink, TaskSink, TaskUse};
 
 use crate::catalog::handle::CatalogueHandle;
 use crate::catalog::listing::ListKind;
@@ -97,6 +99,8 @@ pub struct Call {
     pub events: Option<EventSink>,
     /// What the client answers to what it was asked in an earlier round.
     pub input: Option<GivenInput>,
+    /// What may become of it where its upstream makes tasks of calls.
+    pub task: TaskUse,
     /// Its span.
     pub span: Span,
 }
@@ -113,6 +117,7 @@ impl Call {
             trace: self.trace.clone(),
             events: self.events.clone(),
             input: Some(input),
+            task: self.task.clone(),
             span: self.span.clone(),
         }
     }
@@ -168,6 +173,8 @@ pub enum Outcome {
         /// The view by which its URIs become public.
         view: Arc<View>,
     },
+    /// The upstream made a task of the call; only where the caller takes one ([`TaskUse::Offered`]).
+    Task(Box<BegunTask>),
     /// A result object of the gateway's own.
     Own(bytes::Bytes),
     /// As [`Outcome::Own`], of a kind that clients may keep: lists and discovery.
@@ -216,6 +223,11 @@ impl Switchboard {
             | Method::Unsubscribe
             | Method::SetLevel
             | Method::Listen => Err(Failure::NotOffered(method.name())),
+            Method::GetTask
+            | Method::TaskResult
+            | Method::UpdateTask
+            | Method::CancelTask
+            | Method::ListTasks => Err(Failure::NotDeclared),
         }
     }
 

@@ -18,7 +18,7 @@ use super::initialize::client_view;
 use super::respond::{self, Addressee};
 use super::telling::Telling;
 use super::url_required;
-use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription, Switchboard};
+use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription, Switchboard, TaskUse};
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::protocol::era::Era;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -125,6 +125,7 @@ pub(super) async fn begin(
         events: streams.then_some(sink),
         // Clients of this era are asked by requests.
         input: None,
+        task: TaskUse::Plain,
         span: span.clone(),
     };
     let counted = Edge::count_request(edge);

@@ -28,7 +28,7 @@ use super::http::{Inbound, plain};
 use super::initialize::{public_uris, server_info};
 use super::respond;
 use crate::auth::principal::Principal;
-use crate::dispatch::{Call, Following, Follows, Subscription};
+use crate::dispatch::{Call, Following, Follows, Subscription, TaskUse};
 use crate::listening::{Filter, Followed, Listener, Listening, NotEntered, Said, client_of, words};
 use crate::names::ProfileName;
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_PARAMS};
@@ -176,6 +176,7 @@ impl Entered {
                 trace,
                 events: None,
                 input: None,
+                task: TaskUse::Plain,
                 span: span.clone(),
             };
             let (switchboard, limit) = (&edge.switchboard, edge.settings.bounds.list_budget);

@@ -39,6 +39,11 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
     match ended {
         Ok(Outcome::Own(object)) => own_result(to, None, &object),
         Ok(Outcome::Lasting(object, lifetime)) => own_result(to, Some(lifetime), &object),
+        // Whoever offers to take a task takes it before it comes here.
+        Ok(Outcome::Task(begun)) => {
+            let error = UpstreamError::protocol("it made a task that nobody took");
+            failed(to, &Failure::Upstream { upstream: begun.upstream, error })
+        }
         Ok(Outcome::Refused(object)) => error_response(Some(to.id), StatusCode::OK, &object),
         Ok(Outcome::Relayed { answer: Answer::Result(answer), upstream, view }) => {
             let uris = view.hand_out_uris(CALLER, &upstream);

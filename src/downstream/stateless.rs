@@ -25,7 +25,7 @@ use super::respond::{self, Addressee};
 use super::telling::Telling;
 use crate::config::revisions::ServedRevisions;
 use crate::dispatch::request_state::Binding;
-use crate::dispatch::{Call, Failure, Outcome};
+use crate::dispatch::{Call, Failure, Outcome, TaskUse};
 use crate::names::ProfileName;
 use crate::parked::Inputs;
 use crate::protocol::capability::ClientCapabilities;
@@ -278,6 +278,7 @@ fn work(
             None => outer.clone(),
         },
         input,
+        task: TaskUse::Plain,
         span: span.clone(),
     };
     let counted = Edge::count_request(edge);

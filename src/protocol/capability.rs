@@ -255,6 +255,11 @@ impl ServerCapabilities {
         self.raw.object(feature).is_some_and(|feature| feature.get(flag) == Some(b"true"))
     }
 
+    /// What was declared of `feature`.
+    pub fn object(&self, feature: &str) -> Option<Object> {
+        self.raw.object(feature)
+    }
+
     /// Its settings of an extension, raw, if it declared that one.
     pub fn extension(&self, identifier: &str) -> Option<Bytes> {
         let settings = self.raw.object("extensions")?.share(identifier)?;

@@ -35,6 +35,16 @@ pub enum Method {
     SetLevel,
     /// `subscriptions/listen`
     Listen,
+    /// `tasks/get`
+    GetTask,
+    /// `tasks/result`: core tasks alone
+    TaskResult,
+    /// `tasks/update`: the extension alone
+    UpdateTask,
+    /// `tasks/cancel`
+    CancelTask,
+    /// `tasks/list`: core tasks alone
+    ListTasks,
 }
 
 struct Row {
@@ -56,7 +66,7 @@ const fn row(
     Row { method, name, handshake, stateless, target }
 }
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 20] = [
     row(Method::CallTool, "tools/call", true, true, Some("name")),
     row(Method::ListTools, "tools/list", true, true, None),
     row(Method::ReadResource, "resources/read", true, true, Some("uri")),
@@ -72,6 +82,11 @@ const ROWS: [Row; 15] = [
     row(Method::Unsubscribe, "resources/unsubscribe", true, false, None),
     row(Method::SetLevel, "logging/setLevel", true, false, None),
     row(Method::Listen, "subscriptions/listen", false, true, None),
+    row(Method::GetTask, "tasks/get", true, true, Some("taskId")),
+    row(Method::TaskResult, "tasks/result", true, false, Some("taskId")),
+    row(Method::UpdateTask, "tasks/update", false, true, Some("taskId")),
+    row(Method::CancelTask, "tasks/cancel", true, true, Some("taskId")),
+    row(Method::ListTasks, "tasks/list", true, false, None),
 ];
 
 impl Method {
@@ -99,7 +114,19 @@ impl Method {
         matches!(self, Method::CallTool | Method::GetPrompt | Method::ReadResource)
     }
 
-    /// The parameter that names its target: `name` or `uri`.
+    /// Whether it is about a task (S-TASK-01, S-TX-08). Of the handshake era only 2025-11-25 has them.
+    pub fn is_of_tasks(self) -> bool {
+        matches!(
+            self,
+            Method::GetTask
+                | Method::TaskResult
+                | Method::UpdateTask
+                | Method::CancelTask
+                | Method::ListTasks
+        )
+    }
+
+    /// The parameter that names its target: `name`, `uri` or `taskId`.
     pub fn target(self) -> Option<&'static str> {
         self.row().target
     }

@@ -24,4 +24,5 @@ pub mod redact;
 mod scan;
 pub mod splice;
 pub mod sse;
+pub mod task;
 pub mod translate;

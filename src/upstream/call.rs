@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub use super::client_port::ClientPort;
 pub use super::events::{CallEvent, EventSink};
 use super::input::Input;
+pub use super::task::TaskWish;
 use crate::auth::principal::Principal;
 use crate::names::{ProfileName, SessionId};
 use crate::protocol::capability::ClientCapabilities;
@@ -90,6 +91,8 @@ pub struct Circumstances {
     pub events: Option<EventSink>,
     /// What the client answers to an earlier round.
     pub input: Option<Arc<Input>>,
+    /// Set where the call may come back as a task of the upstream's.
+    pub task: Option<TaskWish>,
 }
 
 /// A call in the upstream's own names, its other parameters still raw.

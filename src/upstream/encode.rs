@@ -12,11 +12,13 @@ use super::declared::declared_per_request;
 use super::identity::{MARK_KEY, mark};
 use crate::config::servers::AskSettings;
 use crate::protocol::era::{Era, Revision};
-use crate::protocol::json::quote;
+use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::message::one_line;
+use crate::protocol::splice::Edit;
+use crate::protocol::task::EXTENSION;
 use crate::protocol::translate::HOP_META;
 
-/// Parameters of one hop. What is said in their place is the gateway's to decide; tasks are not carried yet.
+/// Parameters of one hop. What is said in their place is the gateway's to decide.
 const HOP_PARAMS: [&str; 3] = ["task", "inputResponses", "requestState"];
 
 /// The gateway as a client names itself, in every revision (S-LIFE-08: no extended fields).
@@ -28,7 +30,10 @@ impl UpstreamCall<'_> {
     /// The whole request under `id`, as one line without its newline.
     pub(super) fn encode(&self, id: u64, revision: Revision, ask: AskSettings) -> Vec<u8> {
         let capabilities = match revision.era() {
-            Era::Stateless => declared_per_request(&self.circumstances.client.capabilities, ask),
+            Era::Stateless => match self.circumstances.task {
+                None => declared_per_request(&self.circumstances.client.capabilities, ask),
+                Some(_) => with_tasks(&declared_per_request(&self.circumstances.client.capabilities, ask)),
+            },
             Era::Handshake => Bytes::new(),
         };
         let mut params = self.params.clone();
@@ -37,6 +42,10 @@ impl UpstreamCall<'_> {
         }
         for key in HOP_PARAMS {
             params.remove(key);
+        }
+        if let (Some(wish), Revision::V2025_11_25) = (&self.circumstances.task, revision) {
+            let ttl = wish.ttl_ms.map(|ttl| format!(r#""ttl":{ttl}"#)).unwrap_or_default();
+            params.set("task", format!("{{{ttl}}}").into_bytes());
         }
         if self.circumstances.progress {
             params.set_meta("progressToken", id.to_string().into_bytes());
@@ -75,6 +84,22 @@ impl UpstreamCall<'_> {
         one_line(&mut out);
         out
     }
+}
+
+/// The same capabilities, and the extension of tasks (S-TX-15).
+fn with_tasks(capabilities: &[u8]) -> Bytes {
+    let raw = Object::parse(Bytes::copy_from_slice(capabilities), Limits::NONE);
+    let raw = raw.unwrap_or_else(|_| Object::empty());
+    let extensions = raw.object("extensions").unwrap_or_else(Object::empty);
+    let mut inner = Edit::of(&extensions);
+    inner.set(EXTENSION, &b"{}"[..]);
+    let mut all = Vec::new();
+    inner.write(&mut all);
+    let mut outer = Edit::of(&raw);
+    outer.set("extensions", all);
+    let mut text = Vec::with_capacity(capabilities.len() + 64);
+    outer.write(&mut text);
+    text.into()
 }
 
 /// Trace context keys in `_meta` and as HTTP headers (S-EXT-01).

@@ -253,6 +253,7 @@ impl UpstreamHandle {
             trace: Vec::new(),
             events: None,
             input: None,
+            task: None,
         };
         let call = UpstreamCall {
             method,
@@ -263,7 +264,7 @@ impl UpstreamHandle {
         };
         match self.forward(permit, &call).await? {
             Reply::Final(Answer::Result(result)) => Ok(result),
-            Reply::NeedsInput(_) => Err(UpstreamError::protocol("a list needs no input")),
+            Reply::NeedsInput(_) | Reply::Task(_) => Err(UpstreamError::protocol("a list needs no input")),
             Reply::Final(Answer::Error(error)) if error.code == METHOD_NOT_FOUND => {
                 Err(UpstreamError::NotOffered(method.name()))
             }

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::task::CreatedTask;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object};
 
@@ -29,6 +30,8 @@ pub enum Reply {
     /// Only an upstream of the stateless era, which keeps nothing of the call: it asks something, and is to be called again
     /// with [`Input`] (S-MRTR-01).
     NeedsInput(Box<InputRequired>),
+    /// It became a task, as the caller had wished; only where one had ([`super::task::TaskWish`]).
+    Task(Box<CreatedTask>),
 }
 
 /// What an upstream asks instead of answering.

@@ -19,12 +19,14 @@ use super::messages::{EraMistaken, LinkDoubted, ReleaseLink};
 use super::negotiation::{self, Settled, settle, settle_answer};
 use super::pool::Standing;
 use super::stateless::StatelessHttp;
+use super::task;
 use crate::policy::Permit;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object, quote, string};
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
+use crate::protocol::task::Dialect;
 
 /// Longest wait for an upstream that is asked what era it is of.
 const ERA_CHECK: Duration = Duration::from_secs(1);
@@ -80,6 +82,10 @@ impl UpstreamHandle {
             ));
         }
         let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
+        if let Some(dialect) = self.may_become_task(call) {
+            // Rare, and on the heap so that not every call carries the room for it.
+            return Box::pin(self.call_for_task((dialect, affinity, revision), call, activity, sent)).await;
+        }
         let answer = match (&self.shared.address, revision.era()) {
             (_, Era::Stateless) if call.method == Method::Subscribe => {
                 Box::pin(self.subscribe_by_listening(call)).await?
@@ -109,6 +115,32 @@ impl UpstreamHandle {
         match revision.era() {
             Era::Stateless => read(answer, call.method),
             Era::Handshake => Ok(Reply::Final(of_handshake_era(answer))),
+        }
+    }
+
+    /// As `route`, of a call that may come back as a task.
+    async fn call_for_task(
+        &self,
+        (dialect, affinity, revision): (Dialect, Affinity, Revision),
+        call: &UpstreamCall<'_>,
+        activity: Option<Arc<Activity>>,
+        sent: &AtomicBool,
+    ) -> Result<Reply, UpstreamError> {
+        if let (Address::Http { stateless, .. }, Era::Stateless) = (&self.shared.address, revision.era()) {
+            sent.store(true, Ordering::Relaxed);
+            let answer = self.call_stateless(stateless, revision, call, activity.as_deref()).await?;
+            return match task::created(&answer, dialect, None)? {
+                Some(created) => Ok(Reply::Task(Box::new(created))),
+                None => read(answer, call.method),
+            };
+        }
+        let client = &call.circumstances.client;
+        let link = self.link(affinity, client, call.circumstances.log_level).await?;
+        let answer = link.call(call, activity, sent).await?;
+        match task::created(&answer, dialect, Some(link))? {
+            Some(created) => Ok(Reply::Task(Box::new(created))),
+            None if revision.era() == Era::Stateless => read(answer, call.method),
+            None => Ok(Reply::Final(of_handshake_era(answer))),
         }
     }
 
