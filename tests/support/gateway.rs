@@ -235,6 +235,11 @@ impl Gateway {
         Gateway { endpoint, admin, child, directory, environment, stdout, stderr, readers }
     }
 
+    /// Its directory, where the configuration lies and what it keeps.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// A client of the handshake era, after its handshake, that declares no capability.
     pub(crate) async fn handshake(&self, revision: &str) -> Client {
         Client::handshake(&self.endpoint, revision, json!({})).await
