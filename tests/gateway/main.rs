@@ -105,6 +105,7 @@ mod tasks_hosted;
 mod tasks_ids;
 mod tasks_input;
 mod tasks_killed;
+mod tasks_killed_at;
 mod tasks_ledger;
 mod tasks_lifecycle;
 mod tasks_limits;

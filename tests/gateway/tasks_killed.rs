@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::client::Client;
+use crate::support::gateway::Plan;
 use crate::support::generate::Seed;
 use crate::support::upstream::Manner;
 use crate::support::{Gateway, HANDSHAKE, STATELESS, Transport, Upstream, gateway, upstream};
@@ -34,7 +35,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// A server of each dialect, and one that knows no tasks.
-async fn servers() -> Vec<Upstream> {
+pub(crate) async fn servers() -> Vec<Upstream> {
     let manner = || Manner { poll_ms: Some(100), ..Manner::default() };
     let hosted = upstream("old", "2025-06-18", Transport::Http).on("tools/call", |mut call| async move {
         let arguments = call.params()["arguments"].clone();
@@ -51,14 +52,16 @@ async fn servers() -> Vec<Upstream> {
     ]
 }
 
-async fn start(servers: &[Upstream]) -> Gateway {
+/// A gateway before them.
+pub(crate) fn plan(servers: &[Upstream]) -> Plan {
     let config =
         "tasks: { host: on, slow_after: 20ms }\nbounds: { backoff_first: 50ms, backoff_longest: 200ms }\n";
     let plan = gateway().with("one", &servers[0]).with("two", &servers[1]).with("old", &servers[2]);
-    plan.config(config).start().await
+    plan.config(config)
 }
 
-async fn clients(gateway: &Gateway) -> Vec<Client> {
+/// A client of each dialect.
+pub(crate) async fn clients(gateway: &Gateway) -> Vec<Client> {
     let mut clients = Vec::new();
     for revision in [HANDSHAKE, STATELESS] {
         let first = client(gateway, revision).await.quiet();
@@ -120,7 +123,7 @@ async fn trial(gateway: &mut Gateway, servers: &[Upstream], seed: u64, tally: &m
 /// Trials with the seeds from `first` on, over one state directory.
 async fn run(first: u64, trials: u64) -> Tally {
     let servers = servers().await;
-    let mut gateway = start(&servers).await;
+    let mut gateway = plan(&servers).start().await;
     let mut tally = Tally::default();
     for seed in first..first + trials {
         trial(&mut gateway, &servers, seed, &mut tally).await;

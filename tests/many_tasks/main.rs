@@ -143,6 +143,9 @@ async fn t5_very_many_tasks_cost_a_start_a_page_and_a_look_nothing() {
     println!("with {FEW}: {few:?}\nwith {count}: {many:?}");
     assert!(many.start <= Duration::from_secs(2), "{many:?}");
     for (what, few, many) in [("a page", few.page, many.page), ("a look", few.get, many.get)] {
-        assert!(many <= few * 3 + Duration::from_millis(2), "{what}: {few:?} with {FEW}, {many:?} with {count}");
+        assert!(
+            many <= few * 3 + Duration::from_millis(2),
+            "{what}: {few:?} with {FEW}, {many:?} with {count}"
+        );
     }
 }
