@@ -12,6 +12,7 @@ use crate::tasks_stage::{Pair, Stage, every, name_question, named, over_http};
 /// Kill the gateway and start it again where it was.
 async fn kill_and_start(stage: &mut Stage) {
     stage.gateway.kill().await;
+    assert!(stage.gateway.directory().join("state").is_dir(), "what is kept lies beside the configuration");
     stage.gateway.start_again().await;
     stage.come_again().await;
 }
