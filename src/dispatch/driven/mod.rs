@@ -24,6 +24,7 @@ use super::task::{BegunTask, TaskLink, TaskSink};
 use super::tool::Aim;
 use super::{Call, Failure, Outcome, Switchboard, TaskUse};
 use crate::catalog::snapshot::View;
+use crate::config::servers::TransportSettings;
 use crate::names::UpstreamName;
 use crate::policy::Permit;
 use crate::protocol::frame::{Answer, ErrorObject};
@@ -75,6 +76,12 @@ impl Switchboard {
         let followed = Followed::new(self, call, aim.upstream, created.place.clone())?;
         let (upstream, tool) = (aim.upstream.clone(), aim.public.to_owned());
         Ok(BegunTask { upstream, tool, created, view, followed })
+    }
+
+    /// Whether a task from before the gateway was restarted may be found again: children took theirs with them.
+    pub fn may_find_again(&self, link: &TaskLink) -> bool {
+        let upstream = self.upstreams.get(&UpstreamName::new(&*link.upstream));
+        upstream.is_some_and(|upstream| matches!(upstream.settings().transport, TransportSettings::Http(_)))
     }
 
     /// The same of a task that is known from before the gateway was restarted (S-TASK-21).
