@@ -14,9 +14,12 @@ mod handle;
 mod inputs;
 mod keeping;
 mod messages;
+mod places;
 mod record;
 mod registry;
 mod resume;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod view;
 
