@@ -1,6 +1,21 @@
-//! What must be kept: sealed identifiers that clients keep for the gateway, and the events of their streams.
+//! What must be kept: records, with everything that is made of them, sealed identifiers that clients keep for the
+//! gateway, and the events of their streams.
 //!
 //! Not here: what is kept in them.
 
+pub mod clock;
+#[cfg(test)]
+mod contract;
+pub mod embedded;
+pub mod error;
 pub mod event_log;
+mod keys;
+pub mod memory;
+#[cfg(test)]
+mod places;
+pub mod records;
+mod rules;
 pub mod seal;
+mod stores;
+
+pub use stores::{IfLocked, OpenError, STORE_FILE, Stores, open};

@@ -18,7 +18,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::splice::Edit;
-use crate::protocol::task::RELATED_TASK;
+use crate::protocol::task::{RELATED_TASK, related};
 
 pub use answer::{Expecting, answer, is_answer};
 pub use inside::{NotPut, parameters, puttable, without_context};
@@ -52,6 +52,8 @@ pub struct Asking<'a> {
     pub capabilities: &'a ClientCapabilities,
     /// The gateway's progress token, for questions that came with one.
     pub token: u64,
+    /// The task that it belongs to, by the id this client knows; only where questions go out as requests (S-TASK-16).
+    pub task: Option<&'a str>,
 }
 
 /// What becomes of a question.
@@ -97,10 +99,9 @@ impl Asking<'_> {
             return instead;
         }
         let mut edit = Edit::of(params);
-        edit.remove("task");
-        // That of the client's own hop stays, where its revision has it; the server's was left behind (S-TASK-16).
-        if self.revision != Revision::V2025_11_25 {
-            edit.remove_meta(RELATED_TASK);
+        edit.remove("task").remove_meta(RELATED_TASK);
+        if let Some(task) = self.task {
+            edit.set_meta(RELATED_TASK, related(task).into_bytes());
         }
         // Who answers with another request has no stream for progress.
         if progress_token(params).is_some() && self.revision.era() == Era::Handshake {
