@@ -17,6 +17,7 @@ use super::background::{IN_BACKGROUND, Posted, post_in_background};
 use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::calls::{CallTable, Caller};
 use super::changes::Changes;
+use super::client_tasks::ClientTasks;
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
@@ -89,6 +90,7 @@ pub struct Link {
     pub(super) question_rules: Arc<QuestionRules>,
     /// Calls that may become tasks, and tasks.
     pub(super) tasks: LinkTasks,
+    pub(super) client_tasks: ClientTasks,
     pub(super) pages: Mutex<Pages>,
     pub(super) roots: KeptRoots,
     process: Option<ProcessControl>,
@@ -148,6 +150,7 @@ impl Link {
             questions: OpenQuestions::default(),
             question_rules: settings.questions,
             tasks: LinkTasks::default(),
+            client_tasks: ClientTasks::default(),
             pages: Mutex::default(),
             roots: KeptRoots::default(),
             process: settings.process,
