@@ -76,6 +76,39 @@ impl Status {
     }
 }
 
+/// Whether calls of a tool become tasks (S-TASK-03).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TaskSupport {
+    /// Never; also where nothing is said.
+    #[default]
+    Forbidden,
+    /// As the caller wishes.
+    Optional,
+    /// Always.
+    Required,
+}
+
+impl TaskSupport {
+    /// What the definition of a tool says.
+    pub fn of_tool(tool: &Object) -> TaskSupport {
+        let said = tool.object("execution");
+        match said.as_ref().and_then(|execution| execution.text("taskSupport")).as_deref() {
+            Some("optional") => TaskSupport::Optional,
+            Some("required") => TaskSupport::Required,
+            _ => TaskSupport::Forbidden,
+        }
+    }
+
+    /// Its name on the wire.
+    pub const fn text(self) -> &'static str {
+        match self {
+            TaskSupport::Forbidden => "forbidden",
+            TaskSupport::Optional => "optional",
+            TaskSupport::Required => "required",
+        }
+    }
+}
+
 /// What is said of a task, by whoever keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TaskFacts {
