@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::define::{Effect, nothing, properties, tool};
-use super::{demo_asking, demo_tools};
+use super::{demo_asking, demo_tasks, demo_tools};
 use crate::demo::call::{Call, Stop};
 use crate::demo::wire::Object;
 
@@ -13,6 +13,7 @@ pub(super) fn tools() -> Vec<Value> {
     tools.extend(asking_tools());
     tools.extend(observing_tools());
     tools.extend(changing_tools());
+    tools.extend(demo_tasks::tools());
     tools.push(tool("extra", "Extra", "Is there only sometimes: see change_tools", Effect::Reads, nothing()));
     tools
 }
@@ -22,6 +23,7 @@ pub(super) async fn call_tool(call: &Call, name: &str, arguments: &Object) -> Re
         "ask" | "ask_both" | "interview" | "ask_url" | "visit_first" | "not_yet" | "sample" | "roots" => {
             demo_asking::call_tool(call, name, arguments).await
         }
+        _ if demo_tasks::has(name) => demo_tasks::call_tool(call, name, arguments).await,
         _ => demo_tools::call_tool(call, name, arguments).await,
     }
 }
