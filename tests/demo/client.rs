@@ -8,6 +8,9 @@ use crate::pipe::{self, Running};
 use crate::schema;
 use crate::web::{self, Answer};
 
+/// Metadata key that names the task a message is about.
+pub(crate) const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
 pub(crate) struct Client {
     pub(crate) revision: Revision,
     pub(crate) server: Running,
@@ -17,6 +20,8 @@ pub(crate) struct Client {
     pub(crate) asked: Vec<Value>,
     pub(crate) capabilities: Value,
     pub(crate) log_level: Option<&'static str>,
+    /// What the server said of itself.
+    pub(crate) met: Value,
     url: Option<String>,
     session: Option<String>,
     next_id: i64,
@@ -46,6 +51,7 @@ impl Client {
             asked: Vec::new(),
             capabilities: capabilities(revision),
             log_level: None,
+            met: Value::Null,
             url,
             session: None,
             next_id: 0,
@@ -58,6 +64,7 @@ impl Client {
         if self.revision.era() == Era::Stateless {
             let found = self.request("server/discover", json!({})).await.unwrap();
             assert!(found["supportedVersions"].as_array().unwrap().contains(&json!("2026-07-28")));
+            self.met = found;
             return;
         }
         let params = json!({
@@ -66,7 +73,17 @@ impl Client {
         });
         let agreed = self.request("initialize", params).await.unwrap();
         assert_eq!(agreed["protocolVersion"], self.revision.text());
+        self.met = agreed;
         self.notify("notifications/initialized", json!({})).await;
+    }
+
+    /// Goes on in another session of the same server; gives back the one before.
+    pub(crate) async fn change_session(&mut self, to: Option<String>) -> Option<String> {
+        let before = std::mem::replace(&mut self.session, to);
+        if self.session.is_none() {
+            self.open().await;
+        }
+        before
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -88,7 +105,7 @@ impl Client {
         }
         if self.revision.era() == Era::Stateless {
             headers.push(("mcp-method", method.to_owned()));
-            if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
+            if let Some(name) = ["name", "uri", "taskId"].iter().find_map(|key| params[key].as_str()) {
                 headers.push(("mcp-name", name.to_owned()));
             }
         }
@@ -193,7 +210,10 @@ impl Client {
             return Some(came);
         }
         if came.get("id").is_some() {
-            let answer = json!({"jsonrpc": "2.0", "id": came["id"], "result": answer_to(&came)});
+            let mut answer = json!({"jsonrpc": "2.0", "id": came["id"], "result": answer_to(&came)});
+            if let Some(task) = came["params"]["_meta"].get(RELATED_TASK) {
+                answer["result"]["_meta"] = json!({RELATED_TASK: task});
+            }
             self.asked.push(came);
             // Boxed, because telling over HTTP is as large as asking.
             Box::pin(self.tell(&answer)).await;
