@@ -54,7 +54,7 @@ await checks.that('S-TASK-03 learns from the list which tools can be tasks', asy
   const found = (await client.listTools()).tools.find((one) => one.name === tool('job'));
   assert.match(found.execution?.taskSupport, /^(optional|required)$/);
 });
-await checks.that('S-TASK-11 begins a task, polls it and gets its result', async () => {
+await that('S-TASK-11 begins a task, polls it and gets its result', async () => {
   const { id, begun, states, result, error } = await follow('job', { seconds: 0.7 });
   assert.equal(error, undefined);
   assert.equal(begun.status, 'working');
@@ -96,7 +96,7 @@ await that('cancel S-TASK-15 cancels a task', async () => {
   assert.equal((await tasks.getTask(id)).status, 'cancelled');
   await assert.rejects(tasks.cancelTask(id), code(-32602));
 });
-await checks.that('S-TASK-10 an unknown task is an error', async () => {
+await that('S-TASK-10 an unknown task is an error', async () => {
   await assert.rejects(tasks.getTask('no-such-task'), code(-32602));
 });
 await that('plain S-TASK-03 calls the same tool without a task', async () => {

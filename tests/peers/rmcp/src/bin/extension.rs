@@ -67,7 +67,8 @@ impl ServerHandler for Jobs {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(from_value(jobs::tools(None)).expect("the tools are well formed"))
+        let tools = jobs::tools(None)["tools"].take();
+        Ok(ListToolsResult::with_all_items(from_value(tools).expect("the tools are well formed")))
     }
 
     /// Every job is a task and nothing else.
