@@ -182,21 +182,30 @@ impl Call {
 
     async fn ask_session(&self, session: &Arc<Session>, inputs: &[(&str, Input)]) -> Result<Object, Stop> {
         let questions = inputs.iter().map(|(key, input)| async move {
-            let params = input.params_for(self.caller.revision);
-            let (id, answer) = session.ask(&self.outlet);
-            self.outlet.send(wire::request(id.number, input.method, &params)).await;
-            let answer = timeout(CLIENT_PATIENCE, answer).await;
-            id.settle(matches!(answer, Ok(Ok(_))));
-            let answer = answer
-                .map_err(|_| Stop::Failed(format!("the client did not answer {} in time", input.method)))?
-                .map_err(|_| Stop::Failed("the session ended".to_owned()))?
-                .map_err(|fault| Stop::Failed(format!("the client refused: {}", fault.message)))?;
+            let answer = self.request(session, input.method, &input.params_for(self.caller.revision)).await?;
             if !input.is_answered_by(&answer) {
                 return Err(Stop::Failed(format!("the client's answer to {} is malformed", input.method)));
             }
             Ok(((*key).to_owned(), answer))
         });
         Ok(try_join_all(questions).await?.into_iter().collect())
+    }
+
+    /// Handshake era: a request of our own, and what the client answers.
+    pub(super) async fn request(
+        &self,
+        session: &Arc<Session>,
+        method: &str,
+        params: &Value,
+    ) -> Result<Value, Stop> {
+        let (question, answer) = session.ask(&self.outlet);
+        self.outlet.send(wire::request(question.number, method, params)).await;
+        let answer = timeout(CLIENT_PATIENCE, answer).await;
+        question.settle(matches!(answer, Ok(Ok(_))));
+        answer
+            .map_err(|_| Stop::Failed(format!("the client did not answer {method} in time")))?
+            .map_err(|_| Stop::Failed("the session ended".to_owned()))?
+            .map_err(|fault| Stop::Failed(format!("the client refused: {}", fault.message)))
     }
 
     /// Handshake era over HTTP: ends the connection that waits for this answer, which then has to be fetched.

@@ -135,6 +135,8 @@ fn definition_of(method: &str) -> &'static str {
         "notifications/prompts/list_changed" => "PromptListChangedNotification",
         "notifications/resources/updated" => "ResourceUpdatedNotification",
         "notifications/subscriptions/acknowledged" => "SubscriptionsAcknowledgedNotification",
+        "tasks/get" => "GetTaskRequest",
+        "tasks/result" => "GetTaskPayloadRequest",
         "notifications/tasks/status" => "TaskStatusNotification",
         other => panic!("the server must not send {other}"),
     }

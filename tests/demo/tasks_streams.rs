@@ -117,3 +117,18 @@ async fn the_end_of_a_session_ends_its_tasks() {
         assert!(tokio::time::Instant::now() < deadline, "still there: {counted}");
     }
 }
+
+#[tokio::test]
+async fn s_task_24_a_question_can_be_a_task_of_the_client() {
+    for over_http in [false, true] {
+        let mut client = Client::meet(CORE, over_http, &[]).await;
+        let undeclared = client.call("ask_later", json!({})).await;
+        assert_eq!((&undeclared["isError"], client.asked.len()), (&json!(true), 0), "{undeclared}");
+        client.capabilities["tasks"] = json!({"requests": {"elicitation": {"create": {}}}});
+        client.reopen().await;
+        assert_eq!(text_of(&client.call("ask_later", json!({})).await), "Ada, after completed");
+        let asked: Vec<_> = client.asked.iter().map(|it| it["method"].as_str().unwrap()).collect();
+        assert_eq!(asked, ["elicitation/create", "tasks/get", "tasks/result"]);
+        assert_eq!(client.asked[0]["params"]["task"], json!({"ttl": 60_000}));
+    }
+}
