@@ -1,6 +1,6 @@
 """Step `peers-tasks`: independent SDKs that know tasks, of either dialect, against each other and through the gateway.
 
-    python3 tests/peers/tasks.py [PART...]    # direct, core_clients, extension_clients, plain_clients
+    python3 tests/peers/tasks.py [PART...]    # direct, core_clients, extension_clients, plain_clients, hosting_clients
 """
 
 import sys

@@ -5,6 +5,8 @@ server gives them, so every client can tell its story to each. What a server can
 where it is met directly and named beside it; through the gateway a client sees what the specification says.
 """
 
+import shlex
+import socket
 from collections.abc import Iterable
 
 from gate.places import GATEWAY
@@ -123,4 +125,39 @@ def plain_clients(stage: Stage) -> None:
     stage.client("clients/bridge1.mjs", {"who": "sdk 1.x without tasks", "url": front.endpoint, "calls": calls})
 
 
-PARTS = [direct, core_clients, extension_clients, plain_clients]
+def later(everything: str, demo_server: str) -> list[dict]:
+    """Tools that ask and let the client take its time."""
+    sample = {"tool": f"{everything}trigger-sampling-request-async", "arguments": {"prompt": "what is a yard?"}}
+    form = {"tool": f"{everything}trigger-elicitation-request-async", "arguments": {}}
+    return [
+        {**sample, "says": r"COMPLETED.*sampled later"},
+        {**form, "says": r"COMPLETED.*Ada of the peers"},
+        {"tool": f"{demo_server}ask_later", "arguments": {}, "says": "^Ada of the peers, after"},
+    ]
+
+
+def hosting_clients(stage: Stage) -> None:
+    """Clients that make tasks of what they are asked: each server by itself, then both behind the gateway."""
+    everyweb, everything = everything_over_http(stage)
+    _, asking = stage.server([str(GATEWAY), "demo-server", "--http", "127.0.0.1:0", "--protocol", CORE])
+    samples, forms, demo_asks = later("", "")
+    for who, url, calls in (("everything", everyweb, [samples, forms]), ("the demo server", asking, [demo_asks])):
+        stage.client("clients/hosting1.mjs", {"who": f"sdk 1.x hosting for {who}", "url": url, "calls": calls})
+    servers = {"everything": {"command": "node", "args": [everything, "stdio"]}, "everyweb": {"url": everyweb}, "demo": demo(stage, CORE)}
+    front = stage.gateway(servers)
+    calls = [*later("everything__", "demo__"), *later("everyweb__", "demo__")[:2]]
+    stage.client("clients/hosting1.mjs", {"who": "sdk 1.x hosting behind the gateway", "url": front.endpoint, "calls": calls})
+
+
+def everything_over_http(stage: Stage) -> tuple[str, str]:
+    """server-everything over HTTP: its URL, and its program."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = str(stage.packages.place / "node_modules/@modelcontextprotocol/server-everything/dist/index.js")
+    # It says on stderr that it listens.
+    stage.listening(["sh", "-c", f"PORT={port} exec node {shlex.quote(program)} streamableHttp 2>&1"], r"(listening) on port")
+    return f"http://127.0.0.1:{port}/mcp", program
+
+
+PARTS = [direct, core_clients, extension_clients, plain_clients, hosting_clients]
