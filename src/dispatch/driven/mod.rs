@@ -28,7 +28,7 @@ use crate::names::UpstreamName;
 use crate::policy::Permit;
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::{Object, string};
-use crate::protocol::task::{Dialect, Status, TaskFacts};
+use crate::protocol::task::{Dialect, IMMEDIATE_RESPONSE, Status, TaskFacts};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::input::InputRequired;
 use crate::upstream::task::CreatedTask;
@@ -47,6 +47,7 @@ impl Switchboard {
             TaskUse::Plain | TaskUse::Unasked => self.drive_begun(call, begun, None).await,
             TaskUse::Owned(sink) => {
                 sink.linked(begun.link()).await;
+                sink.made_upstream(begun.created.result.meta(IMMEDIATE_RESPONSE));
                 self.driven(call, begun, sink).await
             }
         }
