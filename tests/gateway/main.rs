@@ -101,6 +101,7 @@ mod stdio_server;
 mod storms;
 mod subscriptions;
 mod tasks_cancelled;
+mod tasks_edge;
 mod tasks_hosted;
 mod tasks_ids;
 mod tasks_input;

@@ -10,10 +10,11 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 
 use super::made::Made;
-use super::{fault, invalid, not_created, task_id};
+use super::{fault, invalid, not_created, progress, task_id};
 use crate::dispatch::{CALLER, Call, Failure, Outcome};
 use crate::downstream::edge::Edge;
 use crate::downstream::exchange::Finished;
+use crate::downstream::in_session::progress_token;
 use crate::downstream::respond::{self, Addressee};
 use crate::downstream::url_required;
 use crate::names::ProfileName;
@@ -27,7 +28,7 @@ use crate::session::SessionHandle;
 use crate::tasks::{CarriedInputs, NotCancelled, NotListed, Standing, TaskHandle, TaskInputs, TaskView, Way};
 
 /// How long a task is told of without what its upstream has to say of it.
-const MADE_UPSTREAM: Duration = Duration::from_millis(500);
+const MADE_UPSTREAM: Duration = Duration::from_secs(2);
 
 /// A request of a session at 2025-11-25.
 pub(in crate::downstream) struct InSession<'a> {
@@ -54,6 +55,9 @@ impl InSession<'_> {
         let made = Made { edge, call, revision, inputs: self.inputs() };
         match made.hosted(tool.upstream, tool.public, ttl_ms).await {
             Ok((task, made_upstream)) => {
+                if let Some(token) = progress_token(&self.call.params) {
+                    progress::relay(self.session, &task, token, &self.edge.settings.bounds);
+                }
                 let words = match tool.is_made_upstream {
                     // How long it is kept, and how often it is worth a look, is its upstream's to say.
                     true => tokio::time::timeout(MADE_UPSTREAM, made_upstream).await.ok(),
