@@ -392,9 +392,12 @@ impl Model {
     }
 }
 
+/// A key; owner and end of what is put, if anything is; how many writes ago the expected version was made.
+type Change = (u8, Option<(u8, Option<u64>)>, Option<u64>);
+
 #[derive(Debug, Clone)]
 enum Step {
-    Write(Vec<(u8, Option<(u8, Option<u64>)>, Option<u64>)>),
+    Write(Vec<Change>),
     Take(u8),
     Purge(usize),
     Wait(u64),

@@ -11,6 +11,8 @@
 mod cause;
 
 mod engine;
+#[cfg(test)]
+mod faults;
 mod layout;
 mod medium;
 mod overlay;
@@ -30,7 +32,7 @@ use tokio::sync::Semaphore;
 pub(super) use medium::sync_folder;
 
 use self::cause::Cause;
-use self::engine::Engine;
+use self::engine::{Engine, PAUSE};
 use self::medium::{Medium, OnDisk};
 use self::writer::{Done, Work, Writer};
 use super::clock::Clock;
@@ -60,17 +62,22 @@ impl Embedded {
         may_forget: bool,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        Embedded::on(Box::new(OnDisk::new(path, before)), may_forget, clock)
+        Embedded::on(Box::new(OnDisk::new(path, before)), may_forget, PAUSE, clock)
     }
 
     /// On no disk at all, with the rest as it is.
     #[cfg(test)]
     pub(super) fn in_memory(clock: Clock) -> Self {
-        Embedded::on(Box::new(medium::InMemory), false, clock).expect("memory opens")
+        Embedded::on(Box::new(medium::InMemory), false, PAUSE, clock).expect("memory opens")
     }
 
-    fn on(medium: Box<dyn Medium>, may_forget: bool, clock: Clock) -> Result<Self, StoreError> {
-        let engine = Arc::new(Engine::open(medium, may_forget)?);
+    fn on(
+        medium: Box<dyn Medium>,
+        may_forget: bool,
+        pause: Duration,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let engine = Arc::new(Engine::open(medium, may_forget, pause)?);
         let writer =
             Writer::start(Arc::clone(&engine)).map_err(|error| StoreError::Io(error.to_string().into()))?;
         Ok(Embedded { clock, engine, writer, readers: Arc::new(Semaphore::new(READERS)) })

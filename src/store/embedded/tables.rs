@@ -8,9 +8,7 @@ use std::ops::Bound;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::cause::Cause;
-use super::layout::{
-    after_all, end_key, frame, owner_key, owner_prefix, record_key, split_end_key, split_record_key, unframe,
-};
+use super::layout::{after_all, end_key, frame, owner_key, owner_prefix, record_key, split_end_key, unframe};
 use crate::store::error::{StoreError, WriteError};
 use crate::store::records::{Expect, Kept, Page, Position, Space, Write};
 use crate::store::rules::{Found, check_lengths, is_expected, is_there, page};
