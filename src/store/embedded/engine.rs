@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase as _, StorageBackend, WriteTransaction};
 use tokio::time::Instant;
 
 use super::cause::Cause;
@@ -307,6 +307,15 @@ fn open_checked(medium: &dyn Medium) -> Result<Database, StoreError> {
         Ok(engine)
     });
     Ok(opened?)
+}
+
+/// A store without records, whole and closed.
+pub(super) fn founded(place: impl StorageBackend) -> Result<(), Cause> {
+    guarded(|| {
+        let engine = builder().create_with_backend(place)?;
+        verify(&engine)?;
+        Ok(engine.close()?)
+    })
 }
 
 fn warn_of_forgetting() {

@@ -58,8 +58,6 @@ pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     ended: tokio::sync::watch::Receiver<()>,
     closing: tokio_util::sync::CancellationToken,
-    #[cfg(test)]
-    at_work: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -69,38 +67,17 @@ impl Writer {
         let (end, ended) = tokio::sync::watch::channel(());
         let closing = tokio_util::sync::CancellationToken::new();
         let told = closing.clone();
-        #[cfg(test)]
-        let at_work = Arc::new(AtomicBool::new(false));
-        #[cfg(test)]
-        let seen = Arc::clone(&at_work);
         std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             while let Some(first) = queue.blocking_recv() {
                 if told.is_cancelled() {
                     queue.close();
                 }
-                let jobs = gather(first, &mut queue);
-                #[cfg(test)]
-                seen.store(true, Ordering::Release);
-                write_together(&engine, jobs);
-                #[cfg(test)]
-                seen.store(false, Ordering::Release);
+                write_together(&engine, gather(first, &mut queue));
             }
             engine.close();
             drop(end);
         })?;
-        Ok(Writer {
-            jobs,
-            ended,
-            closing,
-            #[cfg(test)]
-            at_work,
-        })
-    }
-
-    /// Whether a transaction is being made.
-    #[cfg(test)]
-    pub(super) fn is_at_work(&self) -> bool {
-        self.at_work.load(Ordering::Acquire)
+        Ok(Writer { jobs, ended, closing })
     }
 
     /// Has the work done. Sheds it if it was not begun in time; once begun, waits for the truth.

@@ -90,6 +90,7 @@ fn image(base: &[u8], unsynced: &[Operation], dice: &mut Dice) -> Vec<u8> {
                 apply(&mut bytes, *offset, &data[..length]);
             }
             Operation::Length(length) => bytes.resize(usize::try_from(*length).expect("small"), 0),
+            Operation::Founded(whole) => bytes.clone_from(whole),
             Operation::Sync | Operation::Acknowledged(_) => {}
         }
     }
@@ -101,6 +102,7 @@ fn replay(bytes: &mut Vec<u8>, operations: &[Operation]) {
         match operation {
             Operation::Write(offset, data) => apply(bytes, *offset, data),
             Operation::Length(length) => bytes.resize(usize::try_from(*length).expect("small"), 0),
+            Operation::Founded(whole) => bytes.clone_from(whole),
             Operation::Sync | Operation::Acknowledged(_) => {}
         }
     }
@@ -108,7 +110,10 @@ fn replay(bytes: &mut Vec<u8>, operations: &[Operation]) {
 
 /// The end of the last sync before `point`.
 fn synced(log: &[Operation], point: usize) -> usize {
-    log[..point].iter().rposition(|operation| matches!(operation, Operation::Sync)).map_or(0, |last| last + 1)
+    log[..point]
+        .iter()
+        .rposition(|operation| matches!(operation, Operation::Sync | Operation::Founded(_)))
+        .map_or(0, |last| last + 1)
 }
 
 fn content(engine: &Engine) -> Content {

@@ -89,7 +89,7 @@ async fn f48_a_small_tmpfs_fills_and_heals() {
     let disk = place.path("disk");
     std::fs::create_dir(&disk).expect("a folder");
     let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "switchyard-test"])
+        .args(["-t", "tmpfs", "-o", "size=2m", "switchyard-test"])
         .arg(&disk)
         .output();
     if !mounted.is_ok_and(|output| output.status.success()) {
@@ -100,7 +100,7 @@ async fn f48_a_small_tmpfs_fills_and_heals() {
         let disk = disk.clone();
         async move {
             let clock = crate::store::clock::Clock::system();
-            std::fs::write(disk.join("ballast"), vec![0; 300_000]).expect("space");
+            std::fs::write(disk.join("ballast"), vec![0; 1_000_000]).expect("space");
             let store = Embedded::open(disk.join("store.redb"), || Ok(()), false, clock).expect("opened");
             let written = fill(&store).await;
             assert!(written > 5, "{written}");
@@ -164,7 +164,7 @@ async fn f49_what_waits_for_a_hanging_disk_is_shed_and_never_written() {
         let store = Arc::clone(&store);
         async move { store.write(put(1, b"stuck")).await }
     });
-    while !store.writer.is_at_work() {
+    while !disk.is_syncing.load(Ordering::Acquire) {
         tokio::task::yield_now().await;
     }
     let since = Instant::now();

@@ -14,7 +14,7 @@ use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::Embedded;
 use super::cause::Cause;
-use super::engine::Engine;
+use super::engine::{Engine, founded};
 use super::medium::Medium;
 use super::overlay::Overlay;
 use crate::store::clock::Clock;
@@ -28,6 +28,8 @@ enum Operation {
     Write(u64, Vec<u8>),
     Length(u64),
     Sync,
+    /// The whole store at once.
+    Founded(Vec<u8>),
     /// So many writes were acknowledged before this.
     Acknowledged(usize),
 }
@@ -46,6 +48,7 @@ struct Disk {
     fails_after: AtomicU32,
     /// So many of them.
     failures: AtomicU32,
+    is_syncing: AtomicBool,
     /// Syncs wait for this lock.
     hangs: Mutex<()>,
 }
@@ -112,6 +115,10 @@ impl Medium for OnTest {
     }
 
     fn prepare(&self) -> Result<(), Cause> {
+        let draft = Disk::with(Vec::new());
+        founded(OnTest(Arc::clone(&draft)))?;
+        *self.0.bytes.lock().expect("not poisoned") = draft.bytes();
+        self.0.log(|| Operation::Founded(draft.bytes()));
         Ok(())
     }
 
@@ -151,7 +158,9 @@ impl StorageBackend for OnTest {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.0.is_syncing.store(true, Ordering::Release);
         drop(self.0.hangs.lock().expect("not poisoned"));
+        self.0.is_syncing.store(false, Ordering::Release);
         self.0.may_fail()?;
         self.0.log(|| Operation::Sync);
         Ok(())
