@@ -85,7 +85,8 @@ impl Medium for OnDisk {
     }
 
     fn open_frozen(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let file = File::open(&self.path)?;
+        // Opened for writing because the lock of a writer is taken on it.
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         builder.create_with_backend(Overlay::over(FileBackend::new(file)?)?)
     }
 }

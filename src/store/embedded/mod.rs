@@ -1,7 +1,8 @@
 //! Records in one file of this machine, kept by the engine redb.
 //!
 //! Reading order: `layout` (bytes), `tables` (what a transaction does), `medium` and `overlay` (where the bytes are),
-//! `engine` (open, failed, opened again), `writer` (the one thread that writes), `check` (for `switchyard store`).
+//! `engine` (open, failed, opened again), `writer` (the one thread that writes), `check` and
+//! `salvage` (for `switchyard store`).
 //! Always: the promises of [`Records`]; nothing is made before the first write.
 //!
 //! **Reads leave the async threads.** A read of a page in memory takes a few microseconds, but nobody knows beforehand
@@ -9,6 +10,7 @@
 //! a thread that may block costs about 20 µs, and is taken by requests about tasks alone.
 
 mod cause;
+mod check;
 
 mod engine;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod faults;
 mod layout;
 mod medium;
 mod overlay;
+mod salvage;
 mod tables;
 mod writer;
 
@@ -29,6 +32,7 @@ use futures_util::future::BoxFuture;
 use redb::ReadTransaction;
 use tokio::sync::Semaphore;
 
+pub use check::{Finding, Repaired, check, repair};
 pub(super) use medium::sync_folder;
 
 use self::cause::Cause;

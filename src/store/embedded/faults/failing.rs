@@ -159,7 +159,7 @@ async fn f49_what_waits_for_a_hanging_disk_is_shed_and_never_written() {
     let disk = Disk::with(Vec::new());
     let store = Arc::new(disk.store());
     store.write(put(0, b"before")).await.expect("written");
-    let hang = disk.hangs.lock().expect("not poisoned");
+    disk.hang(true);
     let stuck = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.write(put(1, b"stuck")).await }
@@ -178,7 +178,7 @@ async fn f49_what_waits_for_a_hanging_disk_is_shed_and_never_written() {
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     assert!(!stuck.is_finished(), "what was begun waits for the truth");
     assert_eq!(value(&store, 0).await.expect("reads go on").as_deref(), Some(&b"before"[..]));
-    drop(hang);
+    disk.hang(false);
     stuck.await.expect("no panic").expect("written in the end");
     assert_eq!(value(&store, 1).await.expect("read").as_deref(), Some(&b"stuck"[..]));
     store.write(put(2_000, b"after")).await.expect("written");

@@ -3,11 +3,12 @@
 mod crash;
 mod damage;
 mod failing;
+mod repair;
 mod scale;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use redb::{Builder, Database, DatabaseError, StorageBackend};
@@ -49,8 +50,9 @@ struct Disk {
     /// So many of them.
     failures: AtomicU32,
     is_syncing: AtomicBool,
-    /// Syncs wait for this lock.
-    hangs: Mutex<()>,
+    /// Syncs wait as long as this holds.
+    hangs: Mutex<bool>,
+    released: Condvar,
 }
 
 impl Disk {
@@ -66,6 +68,11 @@ impl Disk {
         if self.is_recording.load(Ordering::Relaxed) {
             self.log.lock().expect("not poisoned").push(operation());
         }
+    }
+
+    fn hang(&self, hangs: bool) {
+        *self.hangs.lock().expect("not poisoned") = hangs;
+        self.released.notify_all();
     }
 
     fn heal(&self) {
@@ -159,7 +166,8 @@ impl StorageBackend for OnTest {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.is_syncing.store(true, Ordering::Release);
-        drop(self.0.hangs.lock().expect("not poisoned"));
+        let hangs = self.0.hangs.lock().expect("not poisoned");
+        drop(self.0.released.wait_while(hangs, |hangs| *hangs).expect("not poisoned"));
         self.0.is_syncing.store(false, Ordering::Release);
         self.0.may_fail()?;
         self.0.log(|| Operation::Sync);
