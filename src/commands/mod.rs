@@ -45,6 +45,8 @@ enum Verb {
     Servers(ask::ServersArguments),
     /// List the tools of a running gateway
     Tools(ask::ToolsArguments),
+    /// List the tasks of a running gateway; look at one, watch it, get its result, cancel it
+    Tasks(ask::TasksArguments),
     /// Call a tool through a running gateway
     Call(ask::CallArguments),
     /// Run a small MCP server with one tool per protocol feature
@@ -68,6 +70,7 @@ pub fn run() -> ExitCode {
         Verb::Schema => say_json(&config::schema()),
         Verb::Servers(arguments) => ask::servers(&arguments),
         Verb::Tools(arguments) => ask::tools(&arguments),
+        Verb::Tasks(arguments) => ask::tasks(&arguments),
         Verb::Call(arguments) => ask::call(&arguments),
         Verb::DemoServer(arguments) => demo::run(&arguments),
     }

@@ -37,7 +37,7 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Request, RequestId};
 use crate::protocol::json::Object;
 use crate::protocol::method::Method;
-use crate::protocol::sse;
+use crate::protocol::{sse, task};
 use crate::session::Admission;
 use crate::session::stream::{Stream, Weight};
 use crate::telemetry::spans::{self, Ending, Target, Transport};
@@ -57,18 +57,21 @@ struct Entered {
     trace: TraceContext,
 }
 
-/// Serves a POSTed request that was checked.
-pub(super) async fn serve(
-    inbound: &Inbound<'_>,
-    request: &Request,
-    revision: Revision,
-    trace: TraceContext,
-) -> HttpResponse {
+/// A request to listen that was checked.
+pub(super) struct Asking<'r> {
+    pub(super) request: &'r Request,
+    pub(super) revision: Revision,
+    /// What it declared.
+    pub(super) capabilities: Object,
+}
+
+/// Serves a POSTed request.
+pub(super) async fn serve(inbound: &Inbound<'_>, asking: &Asking<'_>, trace: TraceContext) -> HttpResponse {
     if !inbound.accepts.events {
         return plain(StatusCode::NOT_ACCEPTABLE, "accept text/event-stream");
     }
     let (edge, profile) = (inbound.edge, inbound.profile.as_ref());
-    let entered = match Entered::of(edge, profile, request, revision, (trace, Transport::Http)) {
+    let entered = match Entered::of(edge, profile, asking, (trace, Transport::Http)) {
         Ok(entered) => entered,
         Err(refusal) => return json(refusal),
     };
@@ -90,15 +93,14 @@ pub(super) struct OnPipe {
     pub(super) admission: Admission,
 }
 
-/// Serves a request of a pipe that was checked.
+/// Serves a request of a pipe.
 pub(super) fn serve_on_pipe(
     edge: &Data<Edge>,
     on: OnPipe,
-    request: &Request,
-    revision: Revision,
+    asking: &Asking<'_>,
     trace: TraceContext,
 ) -> Result<(), Finished> {
-    let entered = Entered::of(edge, None, request, revision, (trace, Transport::Stdio))?;
+    let entered = Entered::of(edge, None, asking, (trace, Transport::Stdio))?;
     let edge = edge.clone();
     tokio::task::spawn_local(async move {
         let OnPipe { stream, left, admission } = on;
@@ -146,10 +148,13 @@ impl Entered {
     fn of(
         edge: &Edge,
         profile: Option<&ProfileName>,
-        request: &Request,
-        revision: Revision,
+        asking: &Asking<'_>,
         (trace, transport): (TraceContext, Transport),
     ) -> Result<Entered, Finished> {
+        let Asking { request, revision, capabilities } = asking;
+        if Filter::asks_for_tasks(&request.params) && !task::is_declared(capabilities) {
+            return Err(respond::undeclared_tasks(&request.id));
+        }
         let filter = Filter::of(&request.params)
             .map_err(|text| respond::error(Some(&request.id), StatusCode::OK, INVALID_PARAMS, text, None))?;
         let listening = edge

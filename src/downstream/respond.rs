@@ -17,6 +17,7 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
+use crate::protocol::task::EXTENSION;
 use crate::protocol::translate::question::UrlsNeeded;
 use crate::protocol::translate::{self, ClientView, ResultKind, UriMap};
 use crate::upstream::error::UpstreamError;
@@ -106,6 +107,13 @@ pub(super) fn own_result(to: &Addressee<'_>, lifetime: Option<Lifetime>, object:
     translate::own_result(to.view, lifetime, object, &mut text);
     text.push(b'}');
     Finished::Response { status: StatusCode::OK, text }
+}
+
+/// What tasks are asked of was not declared by this request (S-TX-08).
+pub(super) fn undeclared_tasks(id: &RequestId) -> Finished {
+    let data = format!(r#"{{"requiredCapabilities":{{"extensions":{{"{EXTENSION}":{{}}}}}}}}"#);
+    let text = "this request did not declare the tasks extension";
+    error(Some(id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
 }
 
 fn result_head(id: &RequestId, capacity: usize) -> Vec<u8> {

@@ -157,6 +157,13 @@ pub fn whole_milliseconds(raw: &[u8]) -> Option<u64> {
     Some(number.ceil() as u64)
 }
 
+/// Whether a client with these capabilities can deal with tasks of the extension. The core's `tasks` does not count
+/// (S-TX-14).
+pub fn is_declared(capabilities: &Object) -> bool {
+    let extensions = capabilities.object("extensions");
+    extensions.is_some_and(|all| all.get(EXTENSION).is_some_and(|settings| settings.starts_with(b"{")))
+}
+
 /// The value of [`RELATED_TASK`] in `_meta`.
 pub fn related(id: &str) -> String {
     format!(r#"{{"taskId":{}}}"#, quote(id))
@@ -223,6 +230,18 @@ mod tests {
     fn what_is_no_task_is_told_apart() {
         for broken in ["{}", r#"{"taskId":""}"#, r#"{"taskId":"t"}"#, r#"{"taskId":"t","status":"done"}"#] {
             assert!(TaskFacts::of(Dialect::Core, &object(broken)).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn s_tx_14_only_the_extension_declares_it() {
+        for (declared, is) in [
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, true),
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":true}}"#, false),
+            (r#"{"tasks":{"list":{}}}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(is_declared(&object(declared)), is, "{declared}");
         }
     }
 
