@@ -100,6 +100,7 @@ mod stdio_client;
 mod stdio_server;
 mod storms;
 mod subscriptions;
+mod tasks_of_these_stories;
 mod telemetry;
 mod the_tools_of_these_stories;
 mod tools;
