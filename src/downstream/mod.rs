@@ -22,6 +22,7 @@ mod initialize;
 mod input_required;
 mod large_body;
 mod listen;
+mod listen_tasks;
 mod parking;
 mod pipe;
 mod pump;
@@ -30,6 +31,7 @@ mod respond;
 mod sse_transport;
 mod stateless;
 pub mod stdio;
+mod task_state;
 mod telling;
 mod url_required;
 

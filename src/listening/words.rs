@@ -36,8 +36,9 @@ fn strings<'t>(member: &str, all: impl Iterator<Item = &'t str>) -> Option<Strin
 }
 
 /// A task is in this state now: what `tasks/get` would say of it, its members without braces (S-TX-10).
-pub fn task(id: &RequestId, members: &str) -> Vec<u8> {
-    notification("notifications/tasks", format!("{{{members},{}}}", meta(id)).as_bytes())
+pub fn task(id: &RequestId, members: &[u8]) -> Vec<u8> {
+    let params = [b"{", members, b",", meta(id).as_bytes(), b"}"].concat();
+    notification("notifications/tasks", &params)
 }
 
 /// A list changed.
@@ -90,7 +91,7 @@ mod tests {
             let params = Object::parse(Bytes::from_static(br#"{"uri":"x:1"}"#), Limits::NONE).expect("valid");
             for message in [
                 acknowledged(&id, Lists::TOOLS, ["x:1"].into_iter(), ["t"].into_iter()),
-                task(&id, r#""taskId":"t","status":"working""#),
+                task(&id, br#""taskId":"t","status":"working""#),
                 list_changed(&id, "notifications/tools/list_changed"),
                 updated(&id, &params, "x:1"),
                 cancelled(&id),

@@ -1,0 +1,102 @@
+//! Tasks that a stream of changes tells of (S-TX-10).
+//!
+//! Always: a task is watched before it is acknowledged, so that no change in between is missed; one that changed before is
+//! told at once, because its client may not have heard; its state is looked up when it can be written, so that a slow
+//! reader gets the newest. Ids that are unknown, foreign or gone are left out alike. Not here: what is said of a task
+//! (`task_state`), when (`listening`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix_web::web::Data;
+use futures_util::future::{LocalBoxFuture, join_all};
+use tokio::task::JoinHandle;
+
+use super::edge::Edge;
+use super::task_state::Viewer;
+use crate::auth::principal::Principal;
+use crate::listening::{Listener, words};
+use crate::names::ProfileName;
+use crate::protocol::era::Revision;
+use crate::protocol::json::Object;
+use crate::tasks::{TaskHandle, TaskView};
+
+/// The tasks of one stream, watched for as long as this is held.
+pub(super) struct TasksFollowed {
+    reader: Arc<Reader>,
+    tasks: HashMap<Arc<str>, TaskHandle>,
+    watching: JoinHandle<()>,
+}
+
+/// Who reads of them.
+pub(super) struct Reader {
+    pub(super) edge: Data<Edge>,
+    pub(super) profile: Option<ProfileName>,
+    pub(super) revision: Revision,
+    pub(super) capabilities: Object,
+    pub(super) listener: Arc<Listener>,
+}
+
+impl TasksFollowed {
+    /// Follows those of `ids` that are this caller's.
+    pub(super) async fn of(reader: Reader, ids: &[String]) -> Option<TasksFollowed> {
+        let mut tasks = HashMap::new();
+        let mut watches = Vec::new();
+        for id in ids {
+            let registry = &reader.edge.tasks;
+            let Ok(task) = registry.find(Principal::Local, reader.profile.as_ref(), id).await else { continue };
+            let id: Arc<str> = Arc::from(id.as_str());
+            reader.listener.follow_task(Arc::clone(&id));
+            watches.push(watch(Arc::clone(&reader.listener), Arc::clone(&id), task.clone()));
+            tasks.insert(id, task);
+        }
+        if tasks.is_empty() {
+            return None;
+        }
+        let watching = tokio::task::spawn_local(async move {
+            join_all(watches).await;
+        });
+        Some(TasksFollowed { reader: Arc::new(reader), tasks, watching })
+    }
+
+    /// The message that tells how this task is now; `None` if it is gone.
+    pub(super) fn state(&self, id: &Arc<str>) -> LocalBoxFuture<'static, Option<Vec<u8>>> {
+        let (task, reader) = (self.tasks.get(id).cloned(), Arc::clone(&self.reader));
+        Box::pin(async move {
+            let view = task?.read().await.ok()?;
+            let viewer = Viewer {
+                edge: &reader.edge,
+                profile: reader.profile.as_ref(),
+                revision: reader.revision,
+                capabilities: &reader.capabilities,
+            };
+            Some(words::task(reader.listener.id(), &viewer.members(&view)))
+        })
+    }
+}
+
+impl Drop for TasksFollowed {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+/// Notes every change of the task up to its end. The watch begins where this is called, not where it is polled first.
+fn watch(listener: Arc<Listener>, id: Arc<str>, task: TaskHandle) -> impl Future<Output = ()> {
+    let mut changes = task.changes();
+    let now = changes.as_mut().map_or_else(|| task.view(), |changes| changes.borrow_and_update().clone());
+    if has_changed(&now) {
+        listener.task_changed(&id);
+    }
+    async move {
+        let Some(mut changes) = changes else { return };
+        while changes.changed().await.is_ok() {
+            listener.task_changed(&id);
+        }
+    }
+}
+
+/// Whether anything happened since its client was told of its creation.
+fn has_changed(view: &TaskView) -> bool {
+    view.is_over() || view.requests.is_some() || view.record.updated_ms != view.record.created_ms
+}
