@@ -20,6 +20,7 @@ pub mod revisions;
 pub mod secret;
 mod section;
 pub mod servers;
+pub mod tasks;
 pub mod telemetry;
 mod written;
 
@@ -41,6 +42,7 @@ use revisions::ServedRevisions;
 use section::section;
 use servers::ServerSettings;
 use servers::written::WrittenServer;
+use tasks::{TaskSettings, WrittenTasks};
 use telemetry::{TelemetrySettings, WrittenTelemetry};
 use written::{At, Given, Ignored, Table, Text, Written, given};
 
@@ -62,6 +64,8 @@ pub struct Settings {
     pub names: NameSettings,
     /// Logs and traces.
     pub telemetry: TelemetrySettings,
+    /// Tasks.
+    pub tasks: TaskSettings,
     /// Limits.
     pub bounds: Bounds,
 }
@@ -103,10 +107,12 @@ section! {
         "names" names: WrittenNames,
         /// Logs and traces.
         "telemetry" telemetry: WrittenTelemetry,
+        /// Tasks: calls that clients follow from afar instead of waiting for their answers.
+        "tasks" tasks: WrittenTasks,
         /// Limits.
         "bounds" bounds: WrittenBounds,
     }
-    not served: "auth", "policy", "limits", "tasks", "state";
+    not served: "auth", "policy", "limits", "state";
     elsewhere:
         "inputs" => "the gateway asks nobody; write `${env:NAME}` where an input is used",
         "mcp" => "move what is below it to the top of the file",
@@ -208,6 +214,7 @@ impl Settings {
         let revisions = ServedRevisions::check(&written.revisions, check);
         let names = NameSettings::check(&written.names, check);
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
+        let tasks = TaskSettings::check(&written.tasks, check);
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
         let servers = servers::check_all(table, &names, &bounds, check);
@@ -216,7 +223,7 @@ impl Settings {
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();
         let profiles = profiles::check_all(&written.profiles, &keys, check);
-        Some(Settings { listen: listen?, revisions, servers, profiles, names, telemetry, bounds })
+        Some(Settings { listen: listen?, revisions, servers, profiles, names, telemetry, tasks, bounds })
     }
 }
 

@@ -172,6 +172,7 @@ impl Asking<'_> {
             request,
             stream: self.call.events.clone(),
             otherwise: self.call.events.clone(),
+            task: None,
         };
         let put = match PutQuestion::put(self.port, asked).await {
             Ok(put) => put,

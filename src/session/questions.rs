@@ -83,7 +83,8 @@ impl Questions {
         let (method, params) = (&*asked.request.method, &asked.request.params);
         let number = self.last_number + 1;
         let (capabilities, revision) = (&self.capabilities, self.revision);
-        let asking = Asking { asker: &asked.asker, revision, capabilities, token: number };
+        let task = asked.task.as_deref();
+        let asking = Asking { asker: &asked.asker, revision, capabilities, token: number, task };
         let refused = |instead| match instead {
             Asked::Put(params) => Ok(params),
             Asked::Refused(code, text) => Err(QuestionRefused::Refused(code, text)),
@@ -264,6 +265,7 @@ pub(super) mod tests {
             request: Request { id: RequestId::text("theirs"), method: method.into(), params: object(params) },
             stream: None,
             otherwise: None,
+            task: None,
         }
     }
 

@@ -164,6 +164,8 @@ pub struct AskClient {
     pub stream: Option<EventSink>,
     /// That of a call which may be the causing one, for a client that reads no other.
     pub otherwise: Option<EventSink>,
+    /// The task that it belongs to, by the id its client knows (S-TASK-16).
+    pub task: Option<Arc<str>>,
 }
 
 /// A question under way to the client.

@@ -200,6 +200,7 @@ async fn put(
         request,
         stream: origin.stream().cloned(),
         otherwise: origin.some_stream().cloned(),
+        task: None,
     };
     let question = match PutQuestion::put(&port, asked).await {
         Ok(question) => question,

@@ -1,0 +1,1 @@
+//! How the records of a task are written and read: three of them, under one key.

@@ -1,0 +1,1 @@
+//! What may happen to a task, as a plain state machine.
