@@ -18,6 +18,7 @@ use crate::parked::{PagesToVisit, ParkedCalls};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::Limits;
 use crate::session::SessionTable;
+use crate::tasks::TaskRegistry;
 use crate::upstream::call::{Affinity, Client};
 
 /// Shared by all worker threads.
@@ -27,6 +28,8 @@ pub struct Edge {
     pub(super) sessions: Arc<SessionTable>,
     /// Stateless clients that listen.
     pub(super) hub: Arc<Hub>,
+    /// Tasks.
+    pub(super) tasks: Arc<TaskRegistry>,
     pub(super) guard: Guard,
     pub(super) settings: Arc<Settings>,
     /// Callers without a session, by endpoint: nothing of one request is remembered for the next (S-SESS-07).
@@ -51,6 +54,7 @@ impl Edge {
         switchboard: Arc<Switchboard>,
         sessions: Arc<SessionTable>,
         hub: Arc<Hub>,
+        tasks: Arc<TaskRegistry>,
     ) -> Self {
         let endpoints =
             std::iter::once(None).chain(settings.profiles.iter().map(|profile| Some(profile.name.clone())));
@@ -60,6 +64,7 @@ impl Edge {
             switchboard,
             sessions,
             hub,
+            tasks,
             guard: Guard::new(&settings.listen),
             stateless_clients,
             parked: ParkedCalls::new(&settings.bounds),

@@ -32,6 +32,7 @@ mod sse_transport;
 mod stateless;
 pub mod stdio;
 mod task_state;
+mod task_told;
 mod telling;
 mod url_required;
 

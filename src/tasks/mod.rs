@@ -12,6 +12,7 @@ mod actor;
 mod carried;
 mod handle;
 mod inputs;
+mod inspection;
 mod keeping;
 mod messages;
 mod record;
@@ -23,6 +24,7 @@ mod view;
 pub use carried::{CarriedInputs, Standing, Way};
 pub use handle::{Attached, NotCancelled, TaskFault, TaskHandle};
 pub use inputs::TaskInputs;
+pub use inspection::{Choice, NotFound};
 pub use record::{Ending, Intent, TaskKey, iso_8601};
 pub use registry::{
     BadTaskCursor, Beginning, MakeStory, NewTask, NotCreated, NotListed, Refused, TaskRegistry, TellFailure,

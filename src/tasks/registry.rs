@@ -119,7 +119,7 @@ pub enum NotListed {
 
 /// See the module head.
 pub struct TaskRegistry {
-    records: Arc<dyn Records>,
+    pub(super) records: Arc<dyn Records>,
     sealer: Arc<Sealer>,
     clock: Clock,
     settings: TaskSettings,
@@ -179,6 +179,9 @@ impl TaskRegistry {
     }
     pub(super) async fn ending_of(&self, key: TaskKey) -> Result<SharedEnding, TaskFault> {
         todo!()
+    }
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
     pub(super) fn is_expired(&self, record: &Record) -> bool {
         todo!()
