@@ -4,7 +4,14 @@
 //! Not here: what is kept in them.
 
 pub mod clock;
+#[cfg(test)]
+mod contract;
+pub mod embedded;
 pub mod error;
 pub mod event_log;
+pub mod memory;
+#[cfg(test)]
+mod places;
 pub mod records;
+mod rules;
 pub mod seal;

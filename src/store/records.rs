@@ -142,4 +142,7 @@ pub trait Records: Send + Sync + Debug {
 
     /// Removes at most `limit` of the records that have expired, and tells how many.
     fn purge(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    /// Finishes what was begun; what comes later is answered with [`StoreError::Closed`] where there is anything to close.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
