@@ -141,9 +141,8 @@ pub(super) async fn result(inspection: Data<Inspection>, task: Path<String>) -> 
         Ok(_) => return refused(StatusCode::CONFLICT, "the task is not over"),
         Err(fault) => return faulty(&fault),
     };
-    let raw = |object: &Object| {
-        RawValue::from_string(String::from_utf8_lossy(object.as_bytes()).into_owned()).ok()
-    };
+    let raw =
+        |object: &Object| RawValue::from_string(String::from_utf8_lossy(object.as_bytes()).into_owned()).ok();
     let (result, error) = match view.ending.as_deref().map(|ending| ending.answer.clone()) {
         Some(Answer::Result(result)) => (raw(&result), None),
         Some(Answer::Error(error)) => (None, raw(&error.object)),

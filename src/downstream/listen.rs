@@ -225,7 +225,9 @@ impl Entered {
                 if filter.uris.is_empty() {
                     return None;
                 }
-                Some(switchboard.follow(&call, filter.uris.clone(), limit, &Noted(listening.listener())).await)
+                Some(
+                    switchboard.follow(&call, filter.uris.clone(), limit, &Noted(listening.listener())).await,
+                )
             };
             let watched = TasksFollowed::of(reader, &filter.tasks);
             let ((), following, tasks) = tokio::join!(heard, followed, watched);

@@ -44,7 +44,9 @@ impl TasksFollowed {
         let mut watches = Vec::new();
         for id in ids {
             let registry = &reader.edge.tasks;
-            let Ok(task) = registry.find(Principal::Local, reader.profile.as_ref(), id).await else { continue };
+            let Ok(task) = registry.find(Principal::Local, reader.profile.as_ref(), id).await else {
+                continue;
+            };
             let id: Arc<str> = Arc::from(id.as_str());
             reader.listener.follow_task(Arc::clone(&id));
             watches.push(watch(Arc::clone(&reader.listener), Arc::clone(&id), task.clone()));

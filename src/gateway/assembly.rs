@@ -17,8 +17,12 @@ use crate::dispatch::{RoundRules, Switchboard};
 use crate::downstream::Edge;
 use crate::listening::Hub;
 use crate::policy::Policy;
+use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::session::SessionTable;
+use crate::store::clock::Clock;
+use crate::store::memory::Memory;
 use crate::store::seal::Sealer;
+use crate::tasks::{Ending, TaskRegistry, TellFailure};
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::kept_reads::KeptReads;
@@ -30,6 +34,7 @@ pub(super) struct Assembly {
     pub(super) fleet: Arc<Fleet>,
     pub(super) catalogue: CatalogueHandle,
     pub(super) sessions: Arc<SessionTable>,
+    pub(super) tasks: Arc<TaskRegistry>,
     pub(super) edge: Arc<Edge>,
     /// The thread of upstream actors, of the catalogue's writer and of child processes.
     engine: Arbiter,
@@ -64,14 +69,28 @@ impl Assembly {
             unsaid_ttl: bounds.list_ttl,
             longest_kept: bounds.cache_age,
         });
-        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub));
-        Ok(Assembly { settings, fleet, catalogue, sessions, edge, engine })
+        let tasks = tasks(&settings, &sealer);
+        let edge =
+            Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub, Arc::clone(&tasks));
+        let edge = Arc::new(edge);
+        Ok(Assembly { settings, fleet, catalogue, sessions, tasks, edge, engine })
     }
 
     /// Stops the thread that works behind all; the servers were retired before.
     pub(super) fn stop(self) {
         self.engine.stop();
     }
+}
+
+/// The registry of tasks.
+fn tasks(settings: &Settings, sealer: &Arc<Sealer>) -> Arc<TaskRegistry> {
+    let clock = Clock::system();
+    let records = Arc::new(Memory::new(clock));
+    let tell_failure: TellFailure = Arc::new(|failure| {
+        let record = FailureRecord::of_gateway(Reason::UpstreamLost, false, None, Ran::Unknown);
+        Ending::failure(&failure.to_string(), &record)
+    });
+    TaskRegistry::new(records, Arc::clone(sealer), clock, settings.tasks.clone(), tell_failure)
 }
 
 /// Prepares every enabled upstream; an address that cannot be one is an error of the configuration.

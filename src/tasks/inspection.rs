@@ -67,7 +67,8 @@ impl TaskKey {
 
 impl Choice {
     fn fits(&self, record: &Record) -> bool {
-        let is = |wanted: &Option<String>, there: &str| wanted.as_deref().is_none_or(|wanted| wanted == there);
+        let is =
+            |wanted: &Option<String>, there: &str| wanted.as_deref().is_none_or(|wanted| wanted == there);
         is(&self.upstream, &record.upstream) && is(&self.principal, &record.principal)
     }
 
@@ -91,7 +92,8 @@ impl TaskRegistry {
             let Page { items, next, .. } = self.records.scan(keeping::TASKS, position, AT_ONCE).await?;
             for (key, kept) in items {
                 // What this release cannot read is not shown; the store's own check tells of it.
-                let Some((key, record)) = TaskKey::of_bytes(&key).zip(Record::decode(&kept.value).ok()) else {
+                let Some((key, record)) = TaskKey::of_bytes(&key).zip(Record::decode(&kept.value).ok())
+                else {
                     continue;
                 };
                 if choice.fits(&record) {

@@ -136,7 +136,9 @@ async fn a_task_is_cancelled_by_who_may_and_by_no_page() {
     let path = format!("/api/v1/tasks/{}/cancel", number(&gateway).await);
     let own = gateway.admin.address.to_string();
     assert_eq!(gateway.admin_get(&path).await.status, 405, "looking changes nothing");
-    for odd in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json"] {
+    for odd in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json"]
+    {
         let refused = post(&gateway, &path, |headers| headers.set("Content-Type", odd)).await;
         assert_eq!(refused.status, 415, "{odd}: {}", refused.body);
     }
@@ -211,7 +213,9 @@ async fn s_task_20_metrics_and_logs_tell_of_tasks_without_their_contents() {
         let number = row["task"].as_str().expect("a number");
         let of_task: Vec<&str> = log.lines().filter(|line| line.contains(number)).collect();
         assert!(!of_task.is_empty(), "{number} is not in {log}");
-        for part in ["upstream=one", "tool=one__long", "principal=local", row["trace"].as_str().expect("a trace")] {
+        for part in
+            ["upstream=one", "tool=one__long", "principal=local", row["trace"].as_str().expect("a trace")]
+        {
             assert!(of_task.iter().all(|line| line.contains(part)), "no {part} in {of_task:?}");
         }
     }

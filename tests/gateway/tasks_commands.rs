@@ -53,7 +53,8 @@ impl Stage {
 
     async fn numbers(&self) -> Vec<String> {
         let rows = self.json(&["list"]).await;
-        let numbers = rows.as_array().expect("rows").iter().map(|row| row["task"].as_str().expect("a number"));
+        let numbers =
+            rows.as_array().expect("rows").iter().map(|row| row["task"].as_str().expect("a number"));
         numbers.map(str::to_owned).collect()
     }
 }
@@ -73,7 +74,8 @@ async fn tasks_shows_a_table_to_people_and_json_to_programs() {
             assert!(row.contains(cell), "no {cell} in {row}");
         }
     }
-    let chosen = stage.run(&["list", "--state", "cancelled", "--server", "one", "--principal", "local"]).await;
+    let chosen =
+        stage.run(&["list", "--state", "cancelled", "--server", "one", "--principal", "local"]).await;
     assert!(chosen.stdout.contains(&other) && !chosen.stdout.contains(&number), "{}", chosen.stdout);
     let row = stage.json(&["get", &number[..6]]).await;
     assert_eq!((&row["task"], &row["state"]), (&json!(number), &json!("working")));
@@ -95,9 +97,10 @@ async fn tasks_result_tells_by_its_exit_code_how_the_call_ended() {
     assert_eq!(stage.json(&["result", &number]).await["content"][0]["text"], "done");
 
     let error = json!({ "code": -32000, "message": "broken" });
-    for (arguments, words) in
-        [(json!({ "after": 1, "text": "x", "isError": true }), "x"), (json!({ "after": 1, "error": error }), "broken")]
-    {
+    for (arguments, words) in [
+        (json!({ "after": 1, "text": "x", "isError": true }), "x"),
+        (json!({ "after": 1, "error": error }), "broken"),
+    ] {
         let (id, number) = stage.begin(arguments).await;
         stage.client.until_over(&id).await;
         let ill = stage.run(&["result", &number]).await;
@@ -136,7 +139,11 @@ async fn tasks_watch_shows_a_task_up_to_its_end() {
         stage.one.complete(&theirs, "done");
     });
     assert_eq!(watched.code(), 0);
-    assert!(watched.stdout.lines().last().is_some_and(|line| line.contains("completed")), "{}", watched.stdout);
+    assert!(
+        watched.stdout.lines().last().is_some_and(|line| line.contains("completed")),
+        "{}",
+        watched.stdout
+    );
     let over = stage.run(&["watch", "--json", &number]).await;
     let lines: Vec<Value> =
         over.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON, one a line")).collect();

@@ -62,7 +62,8 @@ async fn s_task_18_a_session_is_told_of_its_task_as_tasks_get_tells_it_whether_o
 
 #[tokio::test]
 async fn s_task_18_s_task_15_a_cancellation_is_told_and_nothing_after_it() {
-    let (one, _gateway, client) = stage(HANDSHAKE, Manner { ignores_cancel: true, ..Manner::default() }).await;
+    let (one, _gateway, client) =
+        stage(HANDSHAKE, Manner { ignores_cancel: true, ..Manner::default() }).await;
     let mut stream = client.standalone_stream().await;
     let id = client.begin_id("one__long", json!({})).await;
     let theirs = one.until_task(1).await;
