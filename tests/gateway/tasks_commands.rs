@@ -1,12 +1,16 @@
 //! `switchyard tasks …`: what it prints of the tasks of a running gateway, and the exit codes it ends with.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 use crate::support::client::Client;
 use crate::support::command_line::Directory;
 use crate::support::gateway::Ended;
 use crate::support::upstream::Manner;
-use crate::support::{Gateway, STATELESS, Transport, Upstream, gateway, upstream};
+use crate::support::{Gateway, STATELESS, Transport, Upstream, gateway, patiently, upstream};
 
 /// A gateway with tasks, and somebody at a terminal.
 struct Stage {
@@ -133,17 +137,19 @@ async fn tasks_watch_shows_a_task_up_to_its_end() {
     let stage = Stage::set().await;
     let (_, number) = stage.begin(json!({})).await;
     let theirs = stage.one.until_task(1).await;
-    let (watched, ()) = tokio::join!(stage.run(&["watch", &number]), async {
-        // However late it comes, the watch has begun or shows the end at once.
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        stage.one.complete(&theirs, "done");
-    });
-    assert_eq!(watched.code(), 0);
-    assert!(
-        watched.stdout.lines().last().is_some_and(|line| line.contains("completed")),
-        "{}",
-        watched.stdout
-    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+    command.args(["tasks", "watch", &number, "--admin", &stage.admin]).kill_on_drop(true);
+    let mut watch = command.stdout(Stdio::piped()).spawn().expect("it was built with the tests");
+    let mut lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
+    let first = patiently("the state now", lines.next_line()).await.expect("UTF-8").expect("a line");
+    assert!(first.contains("working"), "{first}");
+    stage.one.complete(&theirs, "done");
+    let mut last = first;
+    while let Some(line) = patiently("the next state", lines.next_line()).await.expect("UTF-8") {
+        last = line;
+    }
+    assert!(last.contains("completed"), "{last}");
+    assert_eq!(patiently("its end", watch.wait()).await.expect("a child ends").code(), Some(0));
     let over = stage.run(&["watch", "--json", &number]).await;
     let lines: Vec<Value> =
         over.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON, one a line")).collect();
