@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::web::Data;
+use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::task::JoinHandle;
 
@@ -19,6 +20,7 @@ use crate::listening::{Listener, words};
 use crate::names::ProfileName;
 use crate::protocol::era::Revision;
 use crate::protocol::json::Object;
+use crate::protocol::task::{Dialect, TaskFacts};
 use crate::tasks::{TaskHandle, TaskView};
 
 /// The tasks of one stream, watched for as long as this is held.
@@ -90,12 +92,23 @@ fn watch(listener: Arc<Listener>, id: Arc<str>, task: TaskHandle) -> impl Future
     if has_changed(&now) {
         listener.task_changed(&id);
     }
+    let mut said = shown(&now);
     async move {
         let Some(mut changes) = changes else { return };
         while changes.changed().await.is_ok() {
-            listener.task_changed(&id);
+            let now = shown(&changes.borrow_and_update());
+            // Progress alone is for operators (S-TX-10).
+            if now != said {
+                listener.task_changed(&id);
+                said = now;
+            }
         }
     }
+}
+
+/// What a reader sees of it besides how it ended.
+fn shown(view: &TaskView) -> (TaskFacts, Option<Bytes>) {
+    (view.facts(Dialect::Extension), view.requests.clone())
 }
 
 /// Whether anything happened since its client was told of its creation.

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::actor::TaskActor;
 use super::carried::Way;
-use super::messages::{Attach, Cancel, Update};
+use super::messages::{Attach, Cancel, Suspend, Update};
 use super::record::Ending;
 use super::registry::TaskRegistry;
 use super::view::TaskView;
@@ -56,6 +56,22 @@ pub(super) enum Source {
     Kept(TaskView),
 }
 
+impl Source {
+    pub(super) fn view(&self) -> TaskView {
+        match self {
+            Source::Live(_, shown) => shown.borrow().clone(),
+            Source::Kept(view) => view.clone(),
+        }
+    }
+
+    pub(super) async fn suspend(&self) {
+        if let Source::Live(actor, _) = self {
+            // One that is gone has nothing to leave.
+            let _ = actor.send(Suspend).await;
+        }
+    }
+}
+
 impl TaskHandle {
     /// By which its client knows it.
     pub fn id(&self) -> String {
@@ -64,10 +80,7 @@ impl TaskHandle {
 
     /// How it is now. Of a task that was over already, the ending is not read ([`TaskHandle::read`]).
     pub fn view(&self) -> TaskView {
-        match &self.source {
-            Source::Live(_, shown) => shown.borrow().clone(),
-            Source::Kept(view) => view.clone(),
-        }
+        self.source.view()
     }
 
     /// How it is now, with its ending if it has one: one look into the store for a task that is over.

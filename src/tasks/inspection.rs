@@ -3,20 +3,20 @@
 //! Always: a task is named by its number, the first digits of its key, which says when it was made and opens nothing; a
 //! request looks at a bounded number of records, however many are kept. Not here: what clients may see (`registry`).
 
-use super::handle::{Source, TaskFault, TaskHandle};
-use super::keeping;
-use super::record::{Record, TaskKey};
-use super::registry::TaskRegistry;
-use super::view::{TaskStatus, TaskView};
-use crate::protocol::task::Status;
-use crate::store::error::StoreError;
-use crate::store::records::{Page, Position};
 use std::sync::Arc;
 
-/// Records read at once.
+use super::handle::{Source, TaskFault, TaskHandle};
+use super::keeping::TASKS;
+use super::record::TaskKey;
+use super::registry::TaskRegistry;
+use super::view::TaskStatus;
+use crate::protocol::task::Status;
+use crate::store::error::StoreError;
+use crate::store::records::Position;
+
+/// Records read at once, and how often for one request; what follows is on the next page.
 const AT_ONCE: usize = 256;
-/// Records that one request looks at; what follows is on the next page.
-const AT_MOST: usize = 10_000;
+const PAGES: usize = 40;
 /// Digits of a key that stand for no time yet.
 const LEADING: &str = "0000";
 /// Digits of a number: those of the time in milliseconds, and 32 random bits.
@@ -66,70 +66,46 @@ impl TaskKey {
 }
 
 impl Choice {
-    fn fits(&self, record: &Record) -> bool {
+    fn fits(&self, task: &TaskStatus) -> bool {
         let is =
             |wanted: &Option<String>, there: &str| wanted.as_deref().is_none_or(|wanted| wanted == there);
-        is(&self.upstream, &record.upstream) && is(&self.principal, &record.principal)
-    }
-
-    fn fits_state(&self, status: &TaskStatus) -> bool {
-        self.state.is_none_or(|state| state.text() == status.status)
+        self.state.is_none_or(|state| state.text() == task.status)
+            && is(&self.upstream, &task.upstream)
+            && is(&self.principal, &task.principal)
     }
 }
 
 impl TaskRegistry {
-    /// The tasks that fit, the oldest first, at most `limit` of them behind `after`; and where to go on, if there may be more.
-    /// May give fewer while more follow.
+    /// The tasks that fit, the newest first, at most `limit` of them made before `before`; and where to go on, if there may
+    /// be more. May give fewer while more follow.
     pub async fn survey(
-        self: &Arc<Self>,
+        &self,
         choice: &Choice,
-        after: Option<TaskKey>,
+        before: Option<TaskKey>,
         limit: usize,
     ) -> Result<(Vec<TaskStatus>, Option<TaskKey>), StoreError> {
-        let (mut rows, mut last, mut seen) = (Vec::new(), after, 0);
-        loop {
-            let position = last.as_ref().map_or(Position::First, |key| Position::After(key.as_bytes()));
-            let Page { items, next, .. } = self.records.scan(keeping::TASKS, position, AT_ONCE).await?;
-            for (key, kept) in items {
-                // What this release cannot read is not shown; the store's own check tells of it.
-                let Some((key, record)) = TaskKey::of_bytes(&key).zip(Record::decode(&kept.value).ok())
-                else {
-                    continue;
-                };
-                if choice.fits(&record) {
-                    let status = self.status_of(key, record).await;
-                    rows.extend(status.filter(|status| choice.fits_state(status)));
-                }
-                (last, seen) = (Some(key), seen + 1);
+        let (mut rows, mut next) = (Vec::new(), before);
+        for _ in 0..PAGES {
+            let (page, more) = self.statuses(next, AT_ONCE).await?;
+            for task in page.into_iter().filter(|task| choice.fits(task)) {
                 if rows.len() == limit {
-                    return Ok((rows, last));
+                    return Ok((rows, next));
                 }
+                next = Some(task.key);
+                rows.push(task);
             }
-            match next.as_deref().map(TaskKey::of_bytes) {
-                None => return Ok((rows, None)),
-                Some(key) => last = key.or(last),
-            }
-            if seen >= AT_MOST {
-                return Ok((rows, last));
+            next = more;
+            if next.is_none() {
+                break;
             }
         }
-    }
-
-    /// A row of one whose record was just read; what is not over is asked of who runs it.
-    async fn status_of(self: &Arc<Self>, key: TaskKey, record: Record) -> Option<TaskStatus> {
-        if record.status.is_terminal() {
-            return Some(TaskStatus::of(&TaskView::of(key, record), self.now_ms(), false));
-        }
-        match self.find_by_key(key).await {
-            Ok(task) => Some(task.status()),
-            Err(TaskFault::Unknown | TaskFault::Unavailable(_)) => None,
-        }
+        Ok((rows, next))
     }
 
     /// The task whose number begins so, if it is the only one.
     pub async fn numbered(self: &Arc<Self>, number: &str) -> Result<TaskHandle, NotFound> {
         let beginning = TaskKey::beginning(number).ok_or(NotFound::None)?;
-        let page = self.records.scan(keeping::TASKS, Position::After(&beginning), 2).await?;
+        let page = self.records().scan(TASKS, Position::After(&beginning), 2).await?;
         let keys = page.items.iter().filter_map(|(key, _)| TaskKey::of_bytes(key));
         let mut named = keys.filter(|key| key.number().starts_with(number));
         let (first, other) = (named.next(), named.next());

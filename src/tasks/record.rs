@@ -18,7 +18,7 @@ use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::task::{Dialect, Status, TaskFacts};
 
 /// Bytes of an upstream's words on the state of its task; the rest is cut.
-pub const MESSAGE_LIMIT: usize = 1024;
+pub(super) const MESSAGE_LIMIT: usize = 1024;
 /// Bytes of progress that is kept; longer progress is not.
 const PROGRESS_LIMIT: usize = 1024;
 /// The form in which records are written.

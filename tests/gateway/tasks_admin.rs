@@ -206,7 +206,7 @@ async fn s_task_20_metrics_and_logs_tell_of_tasks_without_their_contents() {
     let log = eventually("the lines of three tasks", || async {
         let log = gateway.stderr();
         let told = |what: &str| log.lines().filter(|line| line.contains(what)).count();
-        (told("task created") == 3 && told("task ended") == 2).then_some(log)
+        (told("a task begins") == 3 && told("a task is over") == 2).then_some(log)
     })
     .await;
     for row in rows(&gateway, "").await {

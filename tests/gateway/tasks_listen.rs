@@ -191,11 +191,11 @@ async fn s_tx_10_whatever_changed_before_a_client_listened_is_told_at_once() {
     let ids: BTreeSet<&str> =
         honoured["taskIds"].as_array().expect("ids").iter().filter_map(Value::as_str).collect();
     assert_eq!(ids, BTreeSet::from([&*working, &ended, &cancelled]));
-    let mut seen = [told(&stream.next().await.expect("open")), told(&stream.next().await.expect("open"))];
-    if seen[0]["taskId"] == cancelled {
-        seen.swap(0, 1);
+    let mut missing = vec![got(&client, &ended).await, got(&client, &cancelled).await];
+    while !missing.is_empty() {
+        let task = told(&stream.next().await.expect("open"));
+        missing.retain(|missing| *missing != task);
     }
-    assert_eq!(seen, [got(&client, &ended).await, got(&client, &cancelled).await]);
     let theirs = one.all_tasks().into_iter().find(|task| !task.is_over()).expect("one is under way");
     one.end(&theirs.id, Outcome::Error(json!({ "code": -32000, "message": "broken" })));
     let failed = until(&mut stream, &working, "failed").await;

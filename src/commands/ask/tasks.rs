@@ -32,7 +32,7 @@ pub(in crate::commands) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List tasks, the newest last (what happens without any verb)
+    /// List tasks, the newest first (what happens without any verb)
     List(ListArguments),
     /// Show one task
     Get(OneArguments),
