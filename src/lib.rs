@@ -10,7 +10,7 @@
 //! | [`protocol`] | MCP as pure values: JSON as text, frames, splicing, revisions, translation | |
 //! | [`config`] | `gateway.yaml` | |
 //! | [`telemetry`] | logs, spans, trace context | config |
-//! | [`store`] | sealed identifiers, logs of events; the other state traits come with the task registry | config |
+//! | [`store`] | what must be kept: records (in a file or in memory), sealed identifiers and their keys, logs of events | config |
 //! | [`auth`] | who calls | config, telemetry, store |
 //! | [`policy`] | may this caller do that; the only maker of permits | config, telemetry, store, auth |
 //! | [`upstream`] | connections to MCP servers, in both eras | config, telemetry, auth, policy |

@@ -47,8 +47,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn one_server(url: &str) -> Reading {
     // On a command line nothing is a reference.
     let url = url.replace("${", "$${");
-    // There are no listeners, and the address may be the one that a gateway has by default.
-    let file = json!({ "listen": "127.0.0.1:0", "admin": "off", "servers": { "server": { "url": url, "prefix": "" } } });
+    // There are no listeners, and the address may be the one that a gateway has by default. There is no file to keep
+    // state beside.
+    let file = json!({ "listen": "127.0.0.1:0", "admin": "off", "state": "memory", "servers": { "server": { "url": url, "prefix": "" } } });
     config::examine(&file.to_string(), Path::new("--url"), &ProcessEnvironment)
 }
 

@@ -20,6 +20,7 @@ pub mod revisions;
 pub mod secret;
 mod section;
 pub mod servers;
+pub mod state;
 pub mod tasks;
 pub mod telemetry;
 mod written;
@@ -42,6 +43,7 @@ use revisions::ServedRevisions;
 use section::section;
 use servers::ServerSettings;
 use servers::written::WrittenServer;
+use state::{DEFAULT_STATE, StateSettings};
 use tasks::{TaskSettings, WrittenTasks};
 use telemetry::{TelemetrySettings, WrittenTelemetry};
 use written::{At, Given, Ignored, Table, Text, Written, given};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Tasks.
     pub tasks: TaskSettings,
+    /// Where state is kept.
+    pub state: StateSettings,
     /// Limits.
     pub bounds: Bounds,
 }
@@ -109,10 +113,14 @@ section! {
         "telemetry" telemetry: WrittenTelemetry,
         /// Tasks: calls that clients follow from afar instead of waiting for their answers.
         "tasks" tasks: WrittenTasks,
+        /// Directory of what must outlive the gateway, relative to this file and made when needed; or `memory`, to keep
+        /// nothing.
+        #[schemars(extend("default" = DEFAULT_STATE))]
+        "state" state: Text,
         /// Limits.
         "bounds" bounds: WrittenBounds,
     }
-    not served: "auth", "policy", "limits", "state";
+    not served: "auth", "policy", "limits";
     elsewhere:
         "inputs" => "the gateway asks nobody; write `${env:NAME}` where an input is used",
         "mcp" => "move what is below it to the top of the file",
@@ -215,6 +223,7 @@ impl Settings {
         let names = NameSettings::check(&written.names, check);
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
         let tasks = TaskSettings::check(&written.tasks, check);
+        let state = StateSettings::check(&written.state, check);
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
         let servers = servers::check_all(table, &names, &bounds, check);
@@ -223,7 +232,17 @@ impl Settings {
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();
         let profiles = profiles::check_all(&written.profiles, &keys, check);
-        Some(Settings { listen: listen?, revisions, servers, profiles, names, telemetry, tasks, bounds })
+        Some(Settings {
+            listen: listen?,
+            revisions,
+            servers,
+            profiles,
+            names,
+            telemetry,
+            tasks,
+            state,
+            bounds,
+        })
     }
 }
 

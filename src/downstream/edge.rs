@@ -28,8 +28,6 @@ pub struct Edge {
     pub(super) sessions: Arc<SessionTable>,
     /// Stateless clients that listen.
     pub(super) hub: Arc<Hub>,
-    /// Tasks.
-    pub(super) tasks: Arc<TaskRegistry>,
     pub(super) guard: Guard,
     pub(super) settings: Arc<Settings>,
     /// Callers without a session, by endpoint: nothing of one request is remembered for the next (S-SESS-07).
@@ -38,6 +36,8 @@ pub struct Edge {
     pub(super) parked: Arc<ParkedCalls>,
     /// Calls to be made again once pages were visited.
     pub(super) pages: PagesToVisit,
+    /// Tasks of all clients.
+    pub(super) tasks: Arc<TaskRegistry>,
     /// Clients of HTTP+SSE.
     pub(super) pipes: Pipes,
     draining: CancellationToken,
@@ -51,10 +51,12 @@ impl Edge {
     /// For these settings.
     pub fn new(
         settings: Arc<Settings>,
-        switchboard: Arc<Switchboard>,
-        sessions: Arc<SessionTable>,
-        hub: Arc<Hub>,
-        tasks: Arc<TaskRegistry>,
+        (switchboard, sessions, hub, tasks): (
+            Arc<Switchboard>,
+            Arc<SessionTable>,
+            Arc<Hub>,
+            Arc<TaskRegistry>,
+        ),
     ) -> Self {
         let endpoints =
             std::iter::once(None).chain(settings.profiles.iter().map(|profile| Some(profile.name.clone())));
@@ -64,11 +66,11 @@ impl Edge {
             switchboard,
             sessions,
             hub,
-            tasks,
             guard: Guard::new(&settings.listen),
             stateless_clients,
             parked: ParkedCalls::new(&settings.bounds),
             pages: PagesToVisit::new(&settings.bounds),
+            tasks,
             pipes: Pipes::default(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
@@ -116,6 +118,11 @@ impl Edge {
     /// Running calls end with an answer that says so.
     pub fn stop_calls(&self) {
         self.stopping.cancel();
+    }
+
+    /// Tasks go on without this process, as far as they can.
+    pub async fn suspend_tasks(&self) {
+        self.tasks.suspend().await;
     }
 
     /// Resolves when running calls must end.

@@ -27,8 +27,9 @@ use super::edge::Edge;
 use super::exchange::{Finished, json};
 use super::http::{Inbound, plain};
 use super::initialize::{public_uris, server_info};
-use super::listen_tasks::{Reader, TasksFollowed};
 use super::respond;
+use super::tasks::extension;
+use super::tasks::followed::{Reader, TasksFollowed};
 use crate::auth::principal::Principal;
 use crate::dispatch::{Call, Following, Follows, Subscription, TaskUse};
 use crate::listening::{Filter, Followed, Listener, Listening, NotEntered, Said, client_of, words};
@@ -39,7 +40,7 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Request, RequestId};
 use crate::protocol::json::Object;
 use crate::protocol::method::Method;
-use crate::protocol::{sse, task};
+use crate::protocol::sse;
 use crate::session::Admission;
 use crate::session::stream::{Stream, Weight};
 use crate::telemetry::spans::{self, Ending, Target, Transport};
@@ -175,8 +176,8 @@ impl Entered {
         (trace, transport): (TraceContext, Transport),
     ) -> Result<Entered, Finished> {
         let Asking { request, revision, capabilities } = asking;
-        if Filter::asks_for_tasks(&request.params) && !task::is_declared(capabilities) {
-            return Err(respond::undeclared_tasks(&request.id));
+        if Filter::asks_for_tasks(&request.params) && !extension::is_declared(capabilities) {
+            return Err(respond::undeclared(&request.id, &extension::required()));
         }
         let filter = Filter::of(&request.params)
             .map_err(|text| respond::error(Some(&request.id), StatusCode::OK, INVALID_PARAMS, text, None))?;

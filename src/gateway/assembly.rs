@@ -1,9 +1,9 @@
 //! What every running gateway consists of, whoever brings it requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
-use anyhow::Context as _;
 use tokio::time::Instant;
 
 use super::announcer::{self, Announcer};
@@ -13,16 +13,15 @@ use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
 use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
-use crate::dispatch::{RoundRules, Switchboard};
+use crate::dispatch::{RoundRules, Switchboard, TaskRules};
 use crate::downstream::Edge;
 use crate::listening::Hub;
 use crate::policy::Policy;
-use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::session::SessionTable;
 use crate::store::clock::Clock;
-use crate::store::memory::Memory;
+use crate::store::records::Records;
 use crate::store::seal::Sealer;
-use crate::tasks::{Ending, TaskRegistry, TellFailure};
+use crate::store::{self, IfLocked, Stores};
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::kept_reads::KeptReads;
@@ -34,20 +33,21 @@ pub(super) struct Assembly {
     pub(super) fleet: Arc<Fleet>,
     pub(super) catalogue: CatalogueHandle,
     pub(super) sessions: Arc<SessionTable>,
-    pub(super) tasks: Arc<TaskRegistry>,
     pub(super) edge: Arc<Edge>,
+    pub(super) stores: Stores,
     /// The thread of upstream actors, of the catalogue's writer and of child processes.
     engine: Arbiter,
 }
 
 impl Assembly {
     /// Puts them together and starts the servers.
-    pub(super) fn start(settings: Settings) -> anyhow::Result<Self> {
+    pub(super) fn start(settings: Settings, if_locked: IfLocked) -> anyhow::Result<Self> {
         let settings = Arc::new(settings);
         let bounds = &settings.bounds;
+        let stores = store::open(&settings.state, if_locked, Clock::system())?;
+        let sealer = Arc::clone(&stores.sealer);
         let engine = Arbiter::new();
-        // Cursors and event ids live as long as the process until keys can be configured.
-        let sealer = Arc::new(Sealer::ephemeral().context("no randomness for keys")?);
+        engine.spawn(purge(Arc::clone(&stores.records)));
         let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer));
         let hub = Hub::new(bounds);
         let fleet = Arc::new(fleet(&settings)?);
@@ -63,34 +63,46 @@ impl Assembly {
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
             rounds: RoundRules::of(bounds),
+            tasks: TaskRules { ttl: std::time::Duration::from_secs(24 * 60 * 60), hosts: false, drive: true },
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
             unsaid_ttl: bounds.list_ttl,
             longest_kept: bounds.cache_age,
         });
-        let tasks = tasks(&settings, &sealer);
-        let edge =
-            Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub, Arc::clone(&tasks));
-        let edge = Arc::new(edge);
-        Ok(Assembly { settings, fleet, catalogue, sessions, tasks, edge, engine })
+        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub));
+        Ok(Assembly { settings, fleet, catalogue, sessions, edge, stores, engine })
     }
 
-    /// Stops the thread that works behind all; the servers were retired before.
-    pub(super) fn stop(self) {
+    /// Stops the thread that works behind all, and closes the stores; the servers were retired before.
+    pub(super) async fn stop(self) {
         self.engine.stop();
+        if tokio::time::timeout(LAST_WRITES, self.stores.records.close()).await.is_err() {
+            tracing::warn!("the state was not closed in time; it is checked at the next start");
+        }
     }
 }
 
-/// The registry of tasks.
-fn tasks(settings: &Settings, sealer: &Arc<Sealer>) -> Arc<TaskRegistry> {
-    let clock = Clock::system();
-    let records = Arc::new(Memory::new(clock));
-    let tell_failure: TellFailure = Arc::new(|failure| {
-        let record = FailureRecord::of_gateway(Reason::UpstreamLost, false, None, Ran::Unknown);
-        Ending::failure(&failure.to_string(), &record)
-    });
-    TaskRegistry::new(records, Arc::clone(sealer), clock, settings.tasks.clone(), tell_failure)
+/// For how long the end waits for what is being written.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// How often records that have expired are removed, and how many at a time.
+const PURGING: Duration = Duration::from_secs(60);
+const PURGED: usize = 500;
+
+/// Removes what has expired, as long as its thread runs.
+async fn purge(records: Arc<dyn Records>) {
+    loop {
+        match records.purge(PURGED).await {
+            // There may be more.
+            Ok(PURGED) => {}
+            Ok(_) => tokio::time::sleep(PURGING).await,
+            Err(why) => {
+                tracing::debug!(%why, "expired records stay for now");
+                tokio::time::sleep(PURGING).await;
+            }
+        }
+    }
 }
 
 /// Prepares every enabled upstream; an address that cannot be one is an error of the configuration.

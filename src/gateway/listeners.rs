@@ -17,6 +17,7 @@ use crate::config::bounds::Bounds;
 use crate::downstream::guard::Guard;
 use crate::downstream::{self, Edge};
 use crate::session::SessionTable;
+use crate::store::IfLocked;
 
 /// Where a running gateway is reached.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +36,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
         data: data.local_addr()?,
         admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
     };
-    let assembly = Assembly::start(settings)?;
+    let assembly = Assembly::start(settings, IfLocked::Refuse)?;
     let (edge, sessions) = (&assembly.edge, &assembly.sessions);
     let bounds = assembly.settings.bounds.clone();
 
@@ -65,7 +66,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     if let Some(handle) = admin_handle {
         handle.stop(false).await;
     }
-    assembly.stop();
+    assembly.stop().await;
     data_task.await.context("the data listener failed")??;
     if let Some(task) = admin_task {
         task.await.context("the admin listener failed")??;

@@ -10,6 +10,7 @@ use super::assembly::Assembly;
 use super::drain;
 use crate::config::Settings;
 use crate::downstream::stdio::{Over, Stdio};
+use crate::store::IfLocked;
 
 /// Time for running calls when the input has ended: whoever closes it kills what does not end soon.
 const LAST_CALLS: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 /// should have got and did not are an error.
 pub async fn serve_stdio(settings: Settings) -> anyhow::Result<()> {
     let mut signals = drain::Signals::install()?;
-    let assembly = Assembly::start(settings)?;
+    let assembly = Assembly::start(settings, IfLocked::Forget)?;
     let mut stdio = Stdio::open(Data::from(Arc::clone(&assembly.edge)))?;
     let over = tokio::select! {
         over = stdio.until_over() => Some(over),
@@ -46,7 +47,7 @@ pub async fn serve_stdio(settings: Settings) -> anyhow::Result<()> {
         }
     };
     assembly.fleet.retire().await;
-    assembly.stop();
+    assembly.stop().await;
     written
 }
 

@@ -35,9 +35,10 @@ fn strings<'t>(member: &str, all: impl Iterator<Item = &'t str>) -> Option<Strin
     (!all.is_empty()).then(|| format!(r#""{member}":[{}]"#, all.join(",")))
 }
 
-/// A task is in this state now: what `tasks/get` would say of it, its members without braces (S-TX-10).
-pub fn task(id: &RequestId, members: &[u8]) -> Vec<u8> {
-    let params = [b"{", members, b",", meta(id).as_bytes(), b"}"].concat();
+/// A task is in this state now, an object with members: what `tasks/get` would say of it (S-TX-10).
+pub fn task(id: &RequestId, state: &[u8]) -> Vec<u8> {
+    let open = state.strip_suffix(b"}").unwrap_or(state);
+    let params = [open, b",", meta(id).as_bytes(), b"}"].concat();
     notification("notifications/tasks", &params)
 }
 
@@ -91,7 +92,7 @@ mod tests {
             let params = Object::parse(Bytes::from_static(br#"{"uri":"x:1"}"#), Limits::NONE).expect("valid");
             for message in [
                 acknowledged(&id, Lists::TOOLS, ["x:1"].into_iter(), ["t"].into_iter()),
-                task(&id, br#""taskId":"t","status":"working""#),
+                task(&id, br#"{"taskId":"t","status":"working"}"#),
                 list_changed(&id, "notifications/tools/list_changed"),
                 updated(&id, &params, "x:1"),
                 cancelled(&id),

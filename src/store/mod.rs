@@ -9,9 +9,13 @@ mod contract;
 pub mod embedded;
 pub mod error;
 pub mod event_log;
+mod keys;
 pub mod memory;
 #[cfg(test)]
 mod places;
 pub mod records;
 mod rules;
 pub mod seal;
+mod stores;
+
+pub use stores::{IfLocked, OpenError, STORE_FILE, Stores, open};

@@ -22,6 +22,7 @@ use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::incoming::Unreadable;
 use super::levels::Level;
+use super::link_tasks::LinkTasks;
 use super::listens::StandingListen;
 use super::messages::{DoubtRecipient, EndRecipient, LinkDoubted, LinkEnded, NewsRecipient};
 use super::open_questions::OpenQuestions;
@@ -34,10 +35,14 @@ use super::roots::KeptRoots;
 use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
+use super::task::{TaskWish, offered};
 use crate::names::UpstreamName;
 use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
+use crate::protocol::json::quote;
 use crate::protocol::message;
+use crate::protocol::method::Method;
+use crate::protocol::task::Dialect;
 
 /// How bytes get to the upstream.
 #[derive(Debug)]
@@ -86,6 +91,8 @@ pub struct Link {
     pub(super) calls: CallTable,
     pub(super) questions: OpenQuestions,
     pub(super) question_rules: Arc<QuestionRules>,
+    /// Calls that may become tasks, and tasks.
+    pub(super) tasks: LinkTasks,
     pub(super) pages: Mutex<Pages>,
     pub(super) roots: KeptRoots,
     process: Option<ProcessControl>,
@@ -117,7 +124,11 @@ impl Connection for Arc<Link> {
 
     fn retires_after(&self, limit: Duration) -> bool {
         // The table closes only while it is empty: no call is cut off that came a moment ago.
-        self.idle_for() >= limit && self.calls.close_if_empty()
+        self.idle_for() >= limit && !self.tasks.has_any() && self.calls.close_if_empty()
+    }
+
+    fn holds_tasks(&self) -> bool {
+        self.tasks.has_any()
     }
 }
 
@@ -140,6 +151,7 @@ impl Link {
             calls: CallTable::default(),
             questions: OpenQuestions::default(),
             question_rules: settings.questions,
+            tasks: LinkTasks::default(),
             pages: Mutex::default(),
             roots: KeptRoots::default(),
             process: settings.process,
@@ -298,8 +310,12 @@ impl Link {
         }
         let opened = self.calls.open(caller, activity);
         let (id, mut answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
-        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
-        let text = Bytes::from(call.encode(id, revision, self.question_rules.ask));
+        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false, may_become_task: false };
+        let mut wish = call.circumstances.task;
+        if wish.is_some() {
+            wish = self.told_wish(call, &mut guard)?;
+        }
+        let text = Bytes::from(call.encode(id, revision, self.question_rules.ask, wish));
         let answered = match &self.wire {
             Wire::Pipe(pipe) => {
                 pipe.send(text)?;
@@ -323,6 +339,8 @@ impl Link {
         }
         if answered.is_ok() {
             self.served.store(true, Ordering::Relaxed);
+            // What it became is taken by who made it.
+            guard.may_become_task = false;
         }
         if let (Ok(answer), Wire::Http(_)) = (&answered, &self.wire) {
             // Of the others it is noted where it arrives.
@@ -340,6 +358,54 @@ impl Link {
             guard.sent = false;
         }
         answered
+    }
+
+    /// What of the caller's wish for a task this upstream is told, which is nothing unless it makes tasks of such calls
+    /// (S-TASK-02); whoever is told may answer with one.
+    fn told_wish(
+        &self,
+        call: &UpstreamCall<'_>,
+        guard: &mut CallGuard,
+    ) -> Result<Option<TaskWish>, UpstreamError> {
+        let dialect = match self.is_stateless() {
+            _ if call.method != Method::CallTool => None,
+            true => Some(Dialect::Extension),
+            false => offered(self.facts()?).map(|offered| offered.dialect),
+        };
+        let Some(dialect) = dialect else { return Ok(None) };
+        let circumstances = call.circumstances;
+        let caller =
+            Caller { client: Arc::clone(&circumstances.client), events: circumstances.events.clone() };
+        if !self.tasks.expect(guard.id, caller, dialect) {
+            return Err(UpstreamError::Overloaded { retry_after: None });
+        }
+        guard.may_become_task = true;
+        Ok(circumstances.task)
+    }
+
+    /// An answer arrived: what it says of a task is noted before anything that follows it.
+    pub(super) fn note_task(self: &Arc<Self>, id: u64, answer: &Answer) {
+        if self.tasks.is_in_use()
+            && let Some(unwanted) = self.tasks.answered(id, answer)
+        {
+            self.cancel_task(unwanted);
+        }
+    }
+
+    /// Nobody wants this task, and nobody but this link knows it.
+    fn cancel_task(self: &Arc<Self>, task: String) {
+        let offered = self.facts().ok().and_then(offered);
+        let can = offered.is_some_and(|offered| offered.cancel && offered.dialect == Dialect::Core);
+        if !can || self.has_ended() {
+            return;
+        }
+        let link = Arc::clone(self);
+        tokio::task::spawn_local(async move {
+            let params = format!(r#"{{"taskId":{}}}"#, quote(&task));
+            if let Err(error) = link.within_deadline(link.begin_asking("tasks/cancel", &params)).await {
+                tracing::debug!(upstream = %link.upstream, %error, "a task that nobody wants was not cancelled");
+            }
+        });
     }
 
     /// Whose call this is: nobody's where the gateway lists for itself.
@@ -387,10 +453,16 @@ pub(super) struct CallGuard {
     pub(super) link: Arc<Link>,
     pub(super) id: u64,
     pub(super) sent: bool,
+    pub(super) may_become_task: bool,
 }
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
+        if self.may_become_task
+            && let Some(unwanted) = self.link.tasks.give_up(self.id, self.sent)
+        {
+            self.link.cancel_task(unwanted);
+        }
         let (link, id) = (&self.link, self.id);
         // Where one client is alone, whatever is still said of the call is for that one too; streamable HTTP says of
         // which call it is, except on the standing stream, whose questions only callers of the pool are asked.

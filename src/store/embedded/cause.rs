@@ -19,8 +19,6 @@ impl Cause {
         matches!(self, Cause::Engine(_))
     }
 
-    /// Whether the engine was closed below a reader, by whoever opens it again.
-
     /// Whether it only tells that something failed before.
     pub(super) fn is_echo(&self) -> bool {
         matches!(self, Cause::Engine(redb::Error::PreviousIo | redb::Error::DatabaseClosed))

@@ -71,7 +71,10 @@ impl Engine {
     pub(super) fn open(medium: Box<dyn Medium>, may_forget: bool) -> Result<Self, StoreError> {
         let state = if medium.is_there() {
             match open_checked(&*medium) {
-                Err(StoreError::Locked) if may_forget => State::Ready(forgetful()?),
+                Err(StoreError::Locked) if may_forget => {
+                    warn_of_forgetting();
+                    State::Ready(forgetful()?)
+                }
                 opened => State::Ready(opened?),
             }
         } else {
@@ -201,7 +204,7 @@ impl Engine {
         match made.and_then(|()| open_checked(&*self.medium)) {
             Ok(engine) => open.state = State::Ready(engine),
             Err(StoreError::Locked) if self.may_forget && was_absent => {
-                tracing::warn!("the state is in use by another process: this one keeps its own in memory");
+                warn_of_forgetting();
                 open.state = State::Ready(forgetful()?);
             }
             Err(why) => {
@@ -298,6 +301,10 @@ fn open_checked(medium: &dyn Medium) -> Result<Database, StoreError> {
         Ok(engine)
     });
     Ok(opened?)
+}
+
+fn warn_of_forgetting() {
+    tracing::warn!("the state is in use by another process: this one keeps its own in memory, until it ends");
 }
 
 fn forgetful() -> Result<Database, StoreError> {

@@ -3,6 +3,7 @@
 //! For looking at a store (`store check`), and for reading on while the disk takes no writes (F48).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -102,14 +103,15 @@ impl<B: StorageBackend> StorageBackend for Overlay<B> {
         above.length = above.length.max(offset + data.len() as u64);
         let shown = above.shown;
         for (number, inside, outside) in parts(offset, data.len()) {
-            if !above.blocks.contains_key(&number) {
-                let mut block = Box::new([0; BLOCK]);
-                self.below(shown, number * BLOCK as u64, &mut block[..])?;
-                above.blocks.insert(number, block);
-            }
-            if let Some(block) = above.blocks.get_mut(&number) {
-                block[inside].copy_from_slice(&data[outside]);
-            }
+            let block = match above.blocks.entry(number) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let mut block = Box::new([0; BLOCK]);
+                    self.below(shown, number * BLOCK as u64, &mut block[..])?;
+                    entry.insert(block)
+                }
+            };
+            block[inside].copy_from_slice(&data[outside]);
         }
         Ok(())
     }

@@ -73,8 +73,10 @@ pub(super) fn get(
     }
 }
 
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// A stretch of a table below a prefix, and whether it is gone through backwards.
-fn stretch(prefix: &[u8], position: Position<'_>) -> ((Bound<Vec<u8>>, Bound<Vec<u8>>), bool) {
+fn stretch(prefix: &[u8], position: Position<'_>) -> (Bounds, bool) {
     let start = Bound::Included(prefix.to_vec());
     let end = Bound::Excluded(after_all(prefix));
     let at = |key: &[u8]| Bound::Excluded([prefix, key].concat());
@@ -288,9 +290,4 @@ impl<'t> Changes<'t> {
         self.is_changed |= !entries.is_empty();
         Ok(entries.len())
     }
-}
-
-/// The word of a record's space, for people.
-pub(super) fn space_of(record: &[u8]) -> String {
-    split_record_key(record).map_or_else(|| "?".to_owned(), |(word, _)| word.to_owned())
 }

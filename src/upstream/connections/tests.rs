@@ -26,11 +26,12 @@ struct Wire {
     name: &'static str,
     ended: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
+    has_tasks: Arc<AtomicBool>,
 }
 
 impl Wire {
     fn named(name: &'static str) -> Self {
-        Wire { name, ended: Arc::default(), busy: Arc::default() }
+        Wire { name, ended: Arc::default(), busy: Arc::default(), has_tasks: Arc::default() }
     }
 }
 
@@ -44,7 +45,11 @@ impl Connection for Wire {
     }
 
     fn retires_after(&self, limit: Duration) -> bool {
-        limit <= Duration::from_secs(60) && !self.busy.load(Ordering::Relaxed)
+        limit <= Duration::from_secs(60) && !self.busy.load(Ordering::Relaxed) && !self.holds_tasks()
+    }
+
+    fn holds_tasks(&self) -> bool {
+        self.has_tasks.load(Ordering::Relaxed)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Always: a task is watched before it is acknowledged, so that no change in between is missed; one that changed before is
 //! told at once, because its client may not have heard; its state is looked up when it can be written, so that a slow
 //! reader gets the newest. Ids that are unknown, foreign or gone are left out alike. Not here: what is said of a task
-//! (`task_state`), when (`listening`).
+//! (`extension`), when (`listening`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,35 +13,37 @@ use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::task::JoinHandle;
 
-use super::edge::Edge;
-use super::task_state::Viewer;
 use crate::auth::principal::Principal;
+use crate::downstream::edge::Edge;
+use crate::downstream::initialize::server_info;
+use crate::downstream::respond::Addressee;
 use crate::listening::{Listener, words};
 use crate::names::ProfileName;
 use crate::protocol::era::Revision;
 use crate::protocol::json::Object;
 use crate::protocol::task::{Dialect, TaskFacts};
+use crate::protocol::translate::{ClientView, ResultKind};
 use crate::tasks::{TaskHandle, TaskView};
 
 /// The tasks of one stream, watched for as long as this is held.
-pub(super) struct TasksFollowed {
+pub(in crate::downstream) struct TasksFollowed {
     reader: Arc<Reader>,
     tasks: HashMap<Arc<str>, TaskHandle>,
     watching: JoinHandle<()>,
 }
 
 /// Who reads of them.
-pub(super) struct Reader {
-    pub(super) edge: Data<Edge>,
-    pub(super) profile: Option<ProfileName>,
-    pub(super) revision: Revision,
-    pub(super) capabilities: Object,
-    pub(super) listener: Arc<Listener>,
+pub(in crate::downstream) struct Reader {
+    pub(in crate::downstream) edge: Data<Edge>,
+    pub(in crate::downstream) profile: Option<ProfileName>,
+    pub(in crate::downstream) revision: Revision,
+    pub(in crate::downstream) capabilities: Object,
+    pub(in crate::downstream) listener: Arc<Listener>,
 }
 
 impl TasksFollowed {
     /// Follows those of `ids` that are this caller's.
-    pub(super) async fn of(reader: Reader, ids: &[String]) -> Option<TasksFollowed> {
+    pub(in crate::downstream) async fn of(reader: Reader, ids: &[String]) -> Option<TasksFollowed> {
         let mut tasks = HashMap::new();
         let mut watches = Vec::new();
         for id in ids {
@@ -64,18 +66,26 @@ impl TasksFollowed {
     }
 
     /// The message that tells how this task is now; `None` if it is gone.
-    pub(super) fn state(&self, id: &Arc<str>) -> LocalBoxFuture<'static, Option<Vec<u8>>> {
+    pub(in crate::downstream) fn state(&self, id: &Arc<str>) -> LocalBoxFuture<'static, Option<Vec<u8>>> {
         let (task, reader) = (self.tasks.get(id).cloned(), Arc::clone(&self.reader));
         Box::pin(async move {
             let view = task?.read().await.ok()?;
-            let viewer = Viewer {
-                edge: &reader.edge,
-                profile: reader.profile.as_ref(),
-                revision: reader.revision,
-                capabilities: &reader.capabilities,
-            };
-            Some(words::task(reader.listener.id(), &viewer.members(&view)))
+            Some(words::task(reader.listener.id(), &reader.state(&view)))
         })
+    }
+}
+
+impl Reader {
+    /// What `tasks/get` would answer now.
+    fn state(&self, task: &TaskView) -> Bytes {
+        let server = Bytes::from_static(server_info().as_bytes());
+        let to = Addressee {
+            id: self.listener.id(),
+            view: &ClientView { revision: self.revision, server },
+            kind: ResultKind::Call,
+            declared: &|| self.capabilities.clone(),
+        };
+        self.edge.task_state(&to, self.profile.as_ref(), task)
     }
 }
 
