@@ -55,11 +55,6 @@ pub trait TaskSink: Send + Sync {
 
     /// What the upstream says of its task now. States that cannot follow what is known change nothing (S-TASK-06).
     fn status(&self, facts: &TaskFacts);
-
-    /// Whether an upstream's task is to go on although its story ends: the gateway stops, and finds it again.
-    fn leaves_upstream_at_work(&self) -> bool {
-        false
-    }
 }
 
 /// An upstream's task, as it is found again.

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, Whole};
+use crate::support::client::{Client, Whole, created, id_of};
 use crate::support::http::Headers;
 use crate::support::upstream::Manner;
 use crate::support::{Gateway, HANDSHAKE, STATELESS, Transport, Upstream, eventually, gateway, upstream};
 
 const SECRET: &str = "hunter2-of-the-arguments";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 async fn stage(revision: &str) -> (Upstream, Gateway, Client) {
     let one = upstream("one", revision, Transport::Http).tasks(Manner::default()).start().await;
@@ -45,7 +46,12 @@ async fn post(gateway: &Gateway, path: &str, change: impl FnOnce(&mut Headers)) 
 async fn a_row_says_whose_task_it_is_how_it_is_and_how_long_it_is_kept_and_nothing_of_its_contents() {
     for (revision, kind) in [(HANDSHAKE, "linked"), (STATELESS, "linked")] {
         let (one, gateway, client) = stage(revision).await;
-        let id = client.begin_id("one__long", json!({ "text": SECRET, "ttl": 1 })).await;
+        let params = json!({
+            "name": "one__long",
+            "arguments": { "text": SECRET },
+            "_meta": { "traceparent": format!("00-{TRACE}-00f067aa0ba902b7-01") },
+        });
+        let id = id_of(&created(&client.request("tools/call", params).await));
         let row = rows(&gateway, "").await.remove(0);
         for (member, value) in [
             ("server", json!("one")),
@@ -53,12 +59,12 @@ async fn a_row_says_whose_task_it_is_how_it_is_and_how_long_it_is_kept_and_nothi
             ("principal", json!("local")),
             ("state", json!("working")),
             ("kind", json!(kind)),
+            ("trace", json!(TRACE)),
         ] {
             assert_eq!(row[member], value, "{member} of {row}");
         }
         assert!(row["age_seconds"].as_u64().is_some_and(|age| age < 60), "{row}");
         assert!(row["ttl_left_seconds"].as_u64().is_some_and(|left| left > 60), "{row}");
-        assert!(row["trace"].as_str().is_some_and(|trace| trace.len() == 32), "{row}");
         let shown = row["task"].as_str().expect("a number");
         assert!(!id.contains(shown), "the number leads nobody to the id");
         let theirs = one.until_task(1).await;

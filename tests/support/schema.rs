@@ -167,6 +167,7 @@ pub(crate) fn message_faults(revision: &str, message: &Value, answers: Answers<'
 pub(crate) fn answer_faults(revision: &str, method: &str, message: &Value) -> Vec<String> {
     match (message.get("error"), message.get("result")) {
         (Some(error), None) if error["code"].is_i64() && error["message"].is_string() => Vec::new(),
+        (None, Some(result)) if result["task"].is_object() => faults(revision, "CreateTaskResult", result),
         (None, Some(result)) => match result_definition(method) {
             Some(definition) => faults(revision, definition, result),
             None => Vec::new(),

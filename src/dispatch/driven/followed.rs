@@ -4,12 +4,11 @@
 //! its upstream can do that. Not here: when they are made (`super`).
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dispatch::forward::trace_for;
-use crate::dispatch::{Call, Failure, Switchboard, TaskSink};
+use crate::dispatch::{Call, Failure, Switchboard};
 use crate::names::UpstreamName;
 use crate::policy::{Permit, Policy};
 use crate::protocol::code::INVALID_PARAMS;
@@ -28,18 +27,11 @@ use crate::upstream::task::TaskPlace;
 const CANCELLING: Duration = Duration::from_secs(10);
 
 /// See the module head.
+#[derive(Debug)]
 pub(in crate::dispatch) struct Followed {
     reach: Reach,
     /// Set as long as it is worth cancelling, and can be.
     cancel: Option<Permit>,
-    /// Who keeps the gateway's record of it, if anybody does.
-    sink: Option<Arc<dyn TaskSink>>,
-}
-
-impl fmt::Debug for Followed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Followed").field("reach", &self.reach).finish_non_exhaustive()
-    }
 }
 
 /// How it is reached.
@@ -82,7 +74,7 @@ impl Followed {
         let client = Arc::clone(&call.client);
         let events = call.events.clone();
         let reach = Reach { upstream: handle.clone(), client, place, trace, events };
-        Ok(Followed { reach, sink: None, cancel: can_cancel.then(|| Policy::default().own_errand(upstream)) })
+        Ok(Followed { reach, cancel: can_cancel.then(|| Policy::default().own_errand(upstream)) })
     }
 
     pub(super) fn place(&self) -> &TaskPlace {
@@ -128,8 +120,7 @@ impl Followed {
     }
 
     /// From now on it is this call's.
-    pub(super) fn belongs_to(&mut self, call: &Call, sink: Option<&Arc<dyn TaskSink>>) {
-        self.sink = sink.cloned();
+    pub(super) fn belongs_to(&mut self, call: &Call) {
         self.reach.client = Arc::clone(&call.client);
         self.reach.events = call.events.clone();
         self.reach.place.belongs_to(&call.client, call.events.as_ref());
@@ -178,9 +169,6 @@ impl Reach {
 impl Drop for Followed {
     fn drop(&mut self) {
         let Some(permit) = self.cancel.take() else { return };
-        if self.sink.as_ref().is_some_and(|sink| sink.leaves_upstream_at_work()) {
-            return;
-        }
         let reach = self.reach.clone();
         tokio::task::spawn_local(async move {
             match reach.request(permit, Method::CancelTask, None, Some(CANCELLING)).await {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::pages_visited::PagesVisited;
 use super::rounds::Asking;
-use super::task::{BegunTask, TaskSink};
+use super::task::{BegunTask, TaskLink, TaskSink};
 use super::tool::Aim;
 use super::{Call, Failure, Outcome, Switchboard, TaskUse};
 use crate::catalog::snapshot::View;
@@ -44,7 +44,7 @@ impl Switchboard {
     pub(super) async fn became_task(&self, call: &Call, begun: BegunTask) -> Result<Outcome, Failure> {
         match &call.task {
             TaskUse::Offered => Ok(Outcome::Task(Box::new(begun))),
-            TaskUse::Plain | TaskUse::Unasked => self.drive(call, begun, None).await,
+            TaskUse::Plain | TaskUse::Unasked => self.drive_begun(call, begun, None).await,
             TaskUse::Owned(sink) => {
                 sink.linked(begun.link()).await;
                 self.driven(call, begun, sink).await
@@ -53,14 +53,14 @@ impl Switchboard {
     }
 
     /// Goes on with a task that is kept, until it ends as its call would have ended without any. Dropping the future cancels
-    /// it upstream, unless the sink says that it is to be left alone.
+    /// it upstream.
     pub async fn driven(
         &self,
         call: &Call,
         begun: BegunTask,
         sink: &Arc<dyn TaskSink>,
     ) -> Result<Outcome, Failure> {
-        self.drive(call, begun, Some(sink)).await
+        self.drive_begun(call, begun, Some(sink)).await
     }
 
     /// The task that an upstream made of a call; whoever drops it has cancelled it.
@@ -76,32 +76,74 @@ impl Switchboard {
         Ok(BegunTask { upstream, tool, created, view, followed })
     }
 
+    /// The same of a task that is known from before the gateway was restarted (S-TASK-21).
+    pub async fn driven_again(
+        &self,
+        call: &Call,
+        link: &TaskLink,
+        sink: &Arc<dyn TaskSink>,
+    ) -> Result<Outcome, Failure> {
+        let upstream = UpstreamName::new(&*link.upstream);
+        let failed = |error| Failure::Upstream { upstream: upstream.clone(), error };
+        let profile = call.client.profile.as_ref().map(|profile| profile.as_str());
+        let view = self.catalogue.view(profile).ok_or(Failure::UnknownEndpoint)?;
+        let Some(handle) = self.upstreams.get(&upstream) else {
+            return Err(failed(UpstreamError::lost("it was removed")));
+        };
+        let mut pace = Pace::of(link.facts.poll_ms);
+        let place = loop {
+            let permit = self.policy.authorise(call.client.principal, &upstream);
+            match handle.task_place(permit, &link.place, &link.id, &call.client).await {
+                Ok(place) => break place,
+                Err(error @ UpstreamError::Lost { .. }) => return Err(failed(error)),
+                Err(error) => {
+                    tracing::debug!(%upstream, %error, "a task from before is not reached yet");
+                    pace.failed();
+                    tokio::time::sleep(pace.pause()).await;
+                }
+            }
+        };
+        let followed = Followed::new(self, call, &upstream, place)?;
+        self.drive(call, (followed, view), (link.facts.clone(), None), Some(sink)).await
+    }
+
     async fn drive(
         &self,
         call: &Call,
-        begun: BegunTask,
+        (followed, view): (Followed, Arc<View>),
+        (facts, task): (TaskFacts, Option<Object>),
         sink: Option<&Arc<dyn TaskSink>>,
     ) -> Result<Outcome, Failure> {
-        let BegunTask { upstream, created, view, mut followed, .. } = begun;
-        let CreatedTask { facts, result, place } = created;
-        // Where it is made anew, nothing holds on to the old one.
-        drop(place);
-        followed.belongs_to(call, sink);
+        let upstream = followed.upstream().name().clone();
         let longest = match sink {
             None => Some(self.rounds.upstream),
             Some(_) => facts.ttl_ms.map(|ttl| Duration::from_millis(ttl).saturating_add(GRACE)),
         };
         let story = Story { board: self, call, sink, followed, pace: Pace::of(facts.poll_ms) };
+        let run = story.run(facts, task);
         let told = match longest.and_then(|longest| Some((longest, Instant::now().checked_add(longest)?))) {
-            None => story.run(facts, result).await,
+            None => run.await,
             Some((longest, until)) => {
-                let run = story.run(facts, result);
                 let error = UpstreamError::Timeout(longest);
                 let late = Failure::Upstream { upstream: upstream.clone(), error };
                 tokio::time::timeout_at(until, run).await.unwrap_or(Err(late))
             }
         };
         Ok(Outcome::Relayed { answer: told?, upstream, view })
+    }
+
+    async fn drive_begun(
+        &self,
+        call: &Call,
+        begun: BegunTask,
+        sink: Option<&Arc<dyn TaskSink>>,
+    ) -> Result<Outcome, Failure> {
+        let BegunTask { created, view, mut followed, .. } = begun;
+        let CreatedTask { facts, result, place } = created;
+        // Where it is found again, nothing holds on to the old one.
+        drop(place);
+        followed.belongs_to(call);
+        self.drive(call, (followed, view), (facts, Some(result)), sink).await
     }
 }
 
@@ -114,7 +156,12 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    async fn run(mut self, facts: TaskFacts, task: Object) -> Result<Answer, Failure> {
+    async fn run(mut self, facts: TaskFacts, task: Option<Object>) -> Result<Answer, Failure> {
+        let (facts, task) = match task {
+            Some(task) => (facts, task),
+            // What is known is from before.
+            None => self.look_again().await?,
+        };
         match self.followed.place().dialect() {
             Dialect::Core => self.core(facts).await,
             Dialect::Extension => self.extension(facts, task).await,

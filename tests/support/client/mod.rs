@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod attempt;
 mod endpoint;
 mod exchange;
 mod tasks;
@@ -23,7 +24,7 @@ pub(crate) use asked::question;
 pub(crate) use endpoint::{Connection, Endpoint, Whole};
 pub(crate) use exchange::{Exchange, Message, Place};
 
-pub(crate) use tasks::{created, id_of, is_over};
+pub(crate) use tasks::{TaskEnd, created, id_of, is_over};
 
 use super::http::Headers;
 use super::schema::asked_as;

@@ -12,7 +12,9 @@ mod over_http;
 mod over_stdio;
 mod plan;
 mod standing;
+mod steering;
 mod task_methods;
+mod task_questions;
 mod tasks;
 
 use std::collections::{HashMap, HashSet, VecDeque};
