@@ -81,7 +81,7 @@ async fn tasks_shows_a_table_to_people_and_json_to_programs() {
     let chosen =
         stage.run(&["list", "--state", "cancelled", "--server", "one", "--principal", "local"]).await;
     assert!(chosen.stdout.contains(&other) && !chosen.stdout.contains(&number), "{}", chosen.stdout);
-    let row = stage.json(&["get", &number[..6]]).await;
+    let row = stage.json(&["get", &number[..18]]).await;
     assert_eq!((&row["task"], &row["state"]), (&json!(number), &json!("working")));
     assert!(stage.run(&["get", &number]).await.stdout.contains("working"));
     assert_eq!(stage.run(&["list", "--state", "odd"]).await.code(), 2, "not a state");
