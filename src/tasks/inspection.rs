@@ -59,7 +59,7 @@ impl TaskKey {
         if number.is_empty() || number.len() > DIGITS || !number.bytes().all(is_digit) {
             return None;
         }
-        let padded = format!("{LEADING}{number}{}", if number.len() % 2 == 0 { "" } else { "0" });
+        let padded = format!("{LEADING}{number}{}", if number.len().is_multiple_of(2) { "" } else { "0" });
         let digits = |at: usize| u8::from_str_radix(padded.get(at..at + 2)?, 16).ok();
         (0..padded.len()).step_by(2).map(digits).collect()
     }
