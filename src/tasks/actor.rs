@@ -176,7 +176,7 @@ impl TaskActor {
             let event = match written {
                 Ok(_) => Event::Kept,
                 Err(error) => {
-                    tracing::warn!(task = actor.key.number(), %error, "a task could not be kept");
+                    tracing::warn!(task = %actor.key.number(), %error, "a task could not be kept");
                     actor.fault = Some(match error {
                         WriteError::Store(error) => error,
                         WriteError::Conflict(_) => StoreError::Busy,

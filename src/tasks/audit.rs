@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tracing::field::display;
+
 use super::record::{Record, TaskKey};
 use crate::protocol::task::Status;
 
@@ -40,9 +42,9 @@ pub struct TaskCounts {
 impl Audit {
     pub(super) fn begins(&self, key: TaskKey, record: &Record) {
         self.created.fetch_add(1, Ordering::Relaxed);
-        let (task, trace) = (key.number(), record.trace_id.as_deref());
         let Record { upstream, tool, principal, .. } = record;
-        tracing::info!(task, upstream, tool, principal, trace, "a task begins");
+        let (task, trace) = (key.number(), record.trace_id.as_deref().map(display));
+        tracing::info!(%task, %upstream, %tool, %principal, trace, "a task begins");
     }
 
     pub(super) fn is_over(&self, key: TaskKey, record: &Record) {
@@ -55,17 +57,17 @@ impl Audit {
             _ => (&self.completed, "completed"),
         };
         count.fetch_add(1, Ordering::Relaxed);
-        let (task, trace) = (key.number(), record.trace_id.as_deref());
         let Record { upstream, tool, principal, .. } = record;
-        tracing::info!(task, upstream, tool, principal, trace, how, "a task is over");
+        let (task, trace) = (key.number(), record.trace_id.as_deref().map(display));
+        tracing::info!(%task, %upstream, %tool, %principal, trace, how, "a task is over");
     }
 
     /// Before it was over.
     pub(super) fn expires(&self, key: TaskKey, record: &Record) {
         self.expired.fetch_add(1, Ordering::Relaxed);
-        let (task, trace) = (key.number(), record.trace_id.as_deref());
         let Record { upstream, tool, principal, .. } = record;
-        tracing::info!(task, upstream, tool, principal, trace, "a task has expired before it was over");
+        let (task, trace) = (key.number(), record.trace_id.as_deref().map(display));
+        tracing::info!(%task, %upstream, %tool, %principal, trace, "a task has expired before it was over");
     }
 
     /// The figures, with these of now.

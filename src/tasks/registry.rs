@@ -390,7 +390,7 @@ impl TaskRegistry {
             None => match Record::decode(&kept.value) {
                 Ok(record) => TaskView::of(key, record),
                 Err(error) => {
-                    tracing::error!(task = key.number(), %error, "a task in the store cannot be read");
+                    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
                     return None;
                 }
             },
@@ -509,7 +509,7 @@ impl TaskRegistry {
 }
 
 fn unreadable(key: TaskKey, error: &NotReadable) -> TaskFault {
-    tracing::error!(task = key.number(), %error, "a task in the store cannot be read");
+    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
     TaskFault::Unavailable(StoreError::Damaged(TASKS))
 }
 

@@ -318,6 +318,7 @@ async fn s_sub_10_a_stopping_gateway_answers_the_request_to_listen() {
     let mut gateway = gateway().with("one", &upstream).start().await;
     let client = gateway.stateless();
     client.until_tools(&["one__echo"]).await;
+    settle(&client).await;
     let (mut one, _) = listen_as(&client, json!("a"), everything()).await;
     let (mut two, _) = listen_as(&client, json!(7), json!({})).await;
     let stopping = gateway.terminate();

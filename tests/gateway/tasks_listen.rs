@@ -204,6 +204,43 @@ async fn s_tx_10_whatever_changed_before_a_client_listened_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn s_tx_10_tasks_are_told_on_a_pipe_too() {
+    let one = upstream("one", STATELESS, Transport::Http).tasks(Manner::default()).start().await;
+    let mut pipe = PipeClient::with_file(&gateway().with("one", &one).file()).await;
+    pipe.inbox.revision = STATELESS.to_owned();
+    let declared = json!({ CAPABILITIES: { "extensions": { EXTENSION: {} } } });
+    let begun = patiently("the call to become a task", async {
+        loop {
+            let call = json!({ "name": "one__long", "arguments": {}, "_meta": declared });
+            let answer = pipe.stateless("tools/call", call).await;
+            if answer["result"]["resultType"] == "task" {
+                return answer["result"]["taskId"].clone();
+            }
+        }
+    })
+    .await;
+    let listen = json!({ "notifications": { "taskIds": [begun, "unknown"] }, "_meta": declared });
+    let id = pipe.open_stateless("subscriptions/listen", listen).await;
+    let acknowledged = pipe.inbox.method(ACKNOWLEDGED).await;
+    assert_eq!(acknowledged["params"]["notifications"], json!({ "taskIds": [begun] }));
+    one.complete(&one.until_task(1).await, "done");
+    let told = patiently("its end", async {
+        loop {
+            let told = pipe.inbox.method(TASK).await;
+            if told["params"]["status"] == "completed" {
+                return told;
+            }
+        }
+    })
+    .await;
+    assert_eq!(told["params"]["_meta"][SUBSCRIPTION], id);
+    let got = pipe.stateless("tasks/get", json!({ "taskId": begun, "_meta": declared })).await;
+    for member in ["taskId", "status", "createdAt", "lastUpdatedAt", "ttlMs", "result"] {
+        assert_eq!(told["params"][member], got["result"][member], "{member} of {told}");
+    }
+}
+
+#[tokio::test]
 async fn s_tx_10_in_the_instant_of_listening_no_end_is_missed() {
     let (_one, _gateway, client) = stage(STATELESS).await;
     let mut streams = Vec::new();
