@@ -26,6 +26,7 @@ use crate::protocol::method::Method;
 use crate::protocol::task::{Dialect, TaskSupport, whole_milliseconds};
 use crate::session::SessionHandle;
 use crate::tasks::{CarriedInputs, NotCancelled, NotListed, Standing, TaskHandle, TaskInputs, TaskView, Way};
+use crate::telemetry::spans::{self, Ending};
 
 /// How long a task is told of without what its upstream has to say of it.
 const MADE_UPSTREAM: Duration = Duration::from_secs(2);
@@ -66,6 +67,7 @@ impl InSession<'_> {
                 };
                 let words = words.and_then(Result::ok).flatten();
                 let facts = task.view().facts(Dialect::Core);
+                spans::record_ending(&self.call.span, Ending::Result);
                 Ok(respond::created_task(self.to, &facts, words.as_deref()))
             }
             Err(refused) => Err(not_created(self.id(), &refused.why, Ran::NotSent)),
