@@ -12,7 +12,7 @@ pub mod event_log;
 mod keys;
 pub mod memory;
 #[cfg(test)]
-mod places;
+pub(crate) mod places;
 pub mod records;
 mod rules;
 pub mod seal;

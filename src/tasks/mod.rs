@@ -32,3 +32,6 @@ pub use registry::{
 };
 pub use resume::Resumption;
 pub use view::{TaskPage, TaskStatus, TaskView};
+
+#[cfg(test)]
+mod tests;
