@@ -6,6 +6,7 @@ mod ask;
 mod check;
 mod serve;
 mod stdio;
+mod store;
 mod table;
 mod visible;
 
@@ -47,6 +48,8 @@ enum Verb {
     Tools(ask::ToolsArguments),
     /// Call a tool through a running gateway
     Call(ask::CallArguments),
+    /// Look at the state of a gateway that does not run, and repair it
+    Store(store::Arguments),
     /// Run a small MCP server with one tool per protocol feature
     DemoServer(demo::Arguments),
 }
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
         Verb::Servers(arguments) => ask::servers(&arguments),
         Verb::Tools(arguments) => ask::tools(&arguments),
         Verb::Call(arguments) => ask::call(&arguments),
+        Verb::Store(arguments) => store::run(&arguments),
         Verb::DemoServer(arguments) => demo::run(&arguments),
     }
 }

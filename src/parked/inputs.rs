@@ -236,6 +236,11 @@ fn word(method: &str) -> &'static str {
 struct InputsPort(Arc<Inputs>);
 
 impl Reach for InputsPort {
+    /// Its client may hold an upstream's state itself, and need not be waited for.
+    fn asks_by_requests(&self) -> bool {
+        false
+    }
+
     fn ask(&self, asked: AskClient) -> LocalBoxFuture<'_, Result<Question, QuestionRefused>> {
         std::future::ready(self.0.pose(&asked)).boxed_local()
     }

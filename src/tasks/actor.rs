@@ -26,7 +26,7 @@ use super::record::{Ending, TaskKey};
 use super::registry::{Beginning, NotCreated, Place, Refused, TaskRegistry};
 use super::state::{Change, Effect, Event, State, Ticket, Verdict};
 use super::view::TaskView;
-use crate::dispatch::{Outcome, TaskLink, TaskSink};
+use crate::dispatch::{Failure, Outcome, TaskLink, TaskSink};
 use crate::parked::{Ended, Story};
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject};
@@ -238,11 +238,16 @@ impl TaskActor {
             None => Poll::Ready(None),
         });
         ctx.spawn(ended.into_actor(self).map(|ended, actor, ctx| {
-            if let Some(ended) = ended {
-                actor.drop_story();
-                let ending = actor.ending_of(ended);
-                actor.happened(Event::Ended(ending), ctx);
+            let Some(ended) = ended else { return };
+            actor.drop_story();
+            if let Err(Failure::TaskCancelled { .. }) = ended {
+                // By its upstream: nobody waits to be told.
+                actor.tickets += 1;
+                let ticket = actor.tickets;
+                return actor.happened(Event::Cancel(ticket), ctx);
             }
+            let ending = actor.ending_of(ended);
+            actor.happened(Event::Ended(ending), ctx);
         }));
         let inputs = self.inputs.clone();
         ctx.add_stream(stream::unfold(inputs, |inputs| async {

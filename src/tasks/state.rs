@@ -7,6 +7,7 @@
 
 use super::record::{Ending, Intent, Record};
 use crate::dispatch::TaskLink;
+use crate::protocol::frame::Answer;
 use crate::protocol::task::{Dialect, Status, TaskFacts};
 
 /// Somebody who waits to be told, by a number of the caller's.
@@ -389,6 +390,9 @@ impl State {
                 Some(ending) => {
                     let mut record = over(ending.status(), ending.is_tool_error());
                     record.message = record.message.filter(|message| message != NOT_KEPT);
+                    if let Answer::Error(error) = &ending.answer {
+                        record.say(Some(&error.message()));
+                    }
                     let change = Change::Finish(record.clone(), Some(ending.clone()));
                     Some((Flight::Finish(Box::new(record)), change))
                 }
