@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::inputs::TaskInputs;
 use super::places::Places;
-use super::record::tests::{record, result};
+use super::record::tests::{kept_place, record, result};
 use super::record::{Ending, Intent, Record};
 use super::state::{Change, Effect, Event, State, Ticket, Verdict};
 use crate::auth::principal::Principal;
@@ -27,7 +27,6 @@ use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::Object;
 use crate::protocol::task::{Dialect, Status, TaskFacts};
 use crate::upstream::messages::Question;
-use crate::upstream::task::KeptPlace;
 
 /// Tasks that are made in one run, and unfinished ones that there may be.
 const TASKS: usize = 5;
@@ -515,6 +514,8 @@ impl World {
             live.story = None;
             live.inputs.close();
         }
+        // Now and then an upstream cancels by itself.
+        let ending = (!self.dice.percent(5)).then_some(ending);
         self.on(task, Event::Ended(ending));
     }
 
@@ -538,7 +539,7 @@ impl World {
             tool: "one_slow".to_owned(),
             id: format!("theirs-{task}"),
             dialect: Dialect::Extension,
-            place: KeptPlace { dialect: Dialect::Extension },
+            place: kept_place(Dialect::Extension),
             facts: self.facts(task),
         }
     }
@@ -651,7 +652,7 @@ impl World {
                 }
                 false => {
                     let ending = Ending::gateway_restarted(&UpstreamName::new("one"), intent);
-                    self.on(task, Event::Ended(ending));
+                    self.on(task, Event::Ended(Some(ending)));
                 }
             }
             if !self.is_up || self.is_crashing {
