@@ -33,7 +33,7 @@ fn link() -> Box<TaskLink> {
         tool: "one_slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Core,
-        place: KeptPlace { dialect: Dialect::Core },
+        place: KeptPlace::of(Dialect::Core),
         facts: facts(Status::Working),
     })
 }

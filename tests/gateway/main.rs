@@ -100,6 +100,7 @@ mod stdio_client;
 mod stdio_server;
 mod storms;
 mod subscriptions;
+mod task_links;
 mod tasks_cancelled;
 mod tasks_edge;
 mod tasks_hosted;
