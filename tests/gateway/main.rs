@@ -101,6 +101,7 @@ mod stdio_server;
 mod storms;
 mod subscriptions;
 mod tasks_admin;
+mod task_links;
 mod tasks_cancelled;
 mod tasks_commands;
 mod tasks_edge;
