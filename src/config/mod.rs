@@ -21,6 +21,7 @@ pub mod secret;
 mod section;
 pub mod servers;
 pub mod state;
+pub mod tasks;
 pub mod telemetry;
 mod written;
 
@@ -43,6 +44,7 @@ use section::section;
 use servers::ServerSettings;
 use servers::written::WrittenServer;
 use state::{DEFAULT_STATE, StateSettings};
+use tasks::{TaskSettings, WrittenTasks};
 use telemetry::{TelemetrySettings, WrittenTelemetry};
 use written::{At, Given, Ignored, Table, Text, Written, given};
 
@@ -64,6 +66,8 @@ pub struct Settings {
     pub names: NameSettings,
     /// Logs and traces.
     pub telemetry: TelemetrySettings,
+    /// Tasks.
+    pub tasks: TaskSettings,
     /// Where state is kept.
     pub state: StateSettings,
     /// Limits.
@@ -107,6 +111,8 @@ section! {
         "names" names: WrittenNames,
         /// Logs and traces.
         "telemetry" telemetry: WrittenTelemetry,
+        /// Tasks: calls that clients follow from afar instead of waiting for their answers.
+        "tasks" tasks: WrittenTasks,
         /// Directory of what must outlive the gateway, relative to this file and made when needed; or `memory`, to keep
         /// nothing.
         #[schemars(extend("default" = DEFAULT_STATE))]
@@ -114,7 +120,7 @@ section! {
         /// Limits.
         "bounds" bounds: WrittenBounds,
     }
-    not served: "auth", "policy", "limits", "tasks";
+    not served: "auth", "policy", "limits";
     elsewhere:
         "inputs" => "the gateway asks nobody; write `${env:NAME}` where an input is used",
         "mcp" => "move what is below it to the top of the file",
@@ -216,6 +222,7 @@ impl Settings {
         let revisions = ServedRevisions::check(&written.revisions, check);
         let names = NameSettings::check(&written.names, check);
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
+        let tasks = TaskSettings::check(&written.tasks, check);
         let state = StateSettings::check(&written.state, check);
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
@@ -225,7 +232,17 @@ impl Settings {
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();
         let profiles = profiles::check_all(&written.profiles, &keys, check);
-        Some(Settings { listen: listen?, revisions, servers, profiles, names, telemetry, state, bounds })
+        Some(Settings {
+            listen: listen?,
+            revisions,
+            servers,
+            profiles,
+            names,
+            telemetry,
+            tasks,
+            state,
+            bounds,
+        })
     }
 }
 

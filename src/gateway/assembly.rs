@@ -7,13 +7,14 @@ use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::announcer::{self, Announcer};
+use super::tasks;
 use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
 use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
-use crate::dispatch::{RoundRules, Switchboard};
+use crate::dispatch::{RoundRules, Switchboard, TaskRules};
 use crate::downstream::Edge;
 use crate::listening::Hub;
 use crate::policy::Policy;
@@ -63,13 +64,20 @@ impl Assembly {
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
             rounds: RoundRules::of(bounds),
+            tasks: TaskRules {
+                ttl: settings.tasks.ttl,
+                hosts: settings.tasks.hosts_any(),
+                drive: settings.tasks.drive,
+            },
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
             unsaid_ttl: bounds.list_ttl,
             longest_kept: bounds.cache_age,
         });
-        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub));
+        let tasks = tasks::start(&engine, &settings, &stores, &switchboard)?;
+        let parts = (switchboard, Arc::clone(&sessions), hub, tasks);
+        let edge = Arc::new(Edge::new(Arc::clone(&settings), parts));
         Ok(Assembly { settings, fleet, catalogue, sessions, edge, stores, engine })
     }
 
