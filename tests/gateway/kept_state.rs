@@ -14,7 +14,9 @@ use crate::support::command_line::Directory;
 use crate::support::gateway::Plan;
 use crate::support::pipe_client::PipeClient;
 
-const FILE: &str = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nservers: {}\n";
+/// There is a server, or its lack would be told as well; nobody asks for it.
+const FILE: &str =
+    "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nservers: { one: { url: \"http://127.0.0.1:9/\" } }\n";
 const NUMBERS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("numbers");
 const RECORDS: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("records");
 
