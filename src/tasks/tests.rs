@@ -188,7 +188,7 @@ fn link() -> TaskLink {
         tool: "one__slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Extension,
-        place: KeptPlace { dialect: Dialect::Extension },
+        place: KeptPlace { dialect: Dialect::Extension, revision: None, session: None },
         facts: TaskFacts {
             id: "theirs".to_owned(),
             status: Status::Working,
