@@ -14,9 +14,11 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::actor::{Creating, TaskActor};
+use super::audit::{Audit, TaskCounts};
 use super::handle::{NotCancelled, SharedEnding, Source, TaskFault, TaskHandle};
 use super::inputs::TaskInputs;
 use super::keeping::{RESULTS, TASKS, writes};
+use super::places::Places;
 use super::record::{Ending, Intent, NotReadable, Record, TaskKey, owner};
 use super::state::{Change, State};
 use super::view::{TaskPage, TaskStatus, TaskView};
@@ -140,16 +142,15 @@ pub struct TaskRegistry {
     settings: TaskSettings,
     tell_failure: TellFailure,
     table: Mutex<Table>,
+    audit: Audit,
     /// Whether every unfinished task of before the start is in the table, or settled.
     is_resumed: watch::Sender<bool>,
 }
 
-#[derive(Default)]
 struct Table {
     /// Tasks that are not over.
     live: HashMap<TaskKey, Source>,
-    /// How many, of each principal.
-    of: HashMap<Principal, usize>,
+    places: Places,
 }
 
 /// The place of one unfinished task; free again when this is dropped.
@@ -184,12 +185,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.leave();
-        let mut table = self.registry.lock();
-        let own = table.of.get(&self.principal).copied().unwrap_or(0);
-        match own.saturating_sub(1) {
-            0 => drop(table.of.remove(&self.principal)),
-            left => drop(table.of.insert(self.principal, left)),
-        }
+        self.registry.lock().places.release(self.principal);
     }
 }
 
@@ -203,8 +199,9 @@ impl TaskRegistry {
         settings: TaskSettings,
         tell_failure: TellFailure,
     ) -> Arc<Self> {
-        let (table, is_resumed) = (Mutex::default(), watch::channel(false).0);
-        Arc::new(TaskRegistry { records, sealer, clock, settings, tell_failure, table, is_resumed })
+        let table = Mutex::new(Table { live: HashMap::new(), places: Places::new(settings.each) });
+        let (audit, is_resumed) = (Audit::default(), watch::channel(false).0);
+        Arc::new(TaskRegistry { records, sealer, clock, settings, tell_failure, table, audit, is_resumed })
     }
 
     /// Makes a task: when this resolves well, it is kept (I3, S-TX-04), and its story has begun, on this thread. A client that
@@ -341,6 +338,14 @@ impl TaskRegistry {
         Ok((statuses.collect(), page.next.as_deref().and_then(TaskKey::of_bytes)))
     }
 
+    /// How many tasks there are, and were since the start.
+    pub fn counts(&self) -> TaskCounts {
+        let live: Vec<Source> = self.lock().live.values().cloned().collect();
+        let asking = live.iter().filter(|source| source.view().asks_in.is_some()).count();
+        let figure = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.audit.counts(figure(live.len() - asking), figure(asking))
+    }
+
     /// How many tasks are not over.
     pub fn unfinished(&self) -> usize {
         self.lock().live.len()
@@ -380,7 +385,7 @@ impl TaskRegistry {
             None => match Record::decode(&kept.value) {
                 Ok(record) => TaskView::of(key, record),
                 Err(error) => {
-                    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+                    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
                     return None;
                 }
             },
@@ -454,6 +459,10 @@ impl TaskRegistry {
         self.clock.now_ms()
     }
 
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     pub(super) fn records(&self) -> &Arc<dyn Records> {
         &self.records
     }
@@ -464,19 +473,13 @@ impl TaskRegistry {
 
     /// A place for a new task, if its principal may have one more.
     fn claim(self: &Arc<Self>, principal: Principal, key: TaskKey) -> Option<Place> {
-        let mut table = self.lock();
-        let own = table.of.get(&principal).copied().unwrap_or(0);
-        if own >= self.settings.each {
-            return None;
-        }
-        table.of.insert(principal, own + 1);
-        drop(table);
-        Some(Place { registry: Arc::clone(self), principal, key })
+        let is_free = self.lock().places.claim(principal);
+        is_free.then(|| Place { registry: Arc::clone(self), principal, key })
     }
 
     /// A place for a task that was there before: it has one whatever is allowed now.
     pub(super) fn claim_again(self: &Arc<Self>, principal: Principal, key: TaskKey) -> Place {
-        *self.lock().of.entry(principal).or_insert(0) += 1;
+        self.lock().places.claim_again(principal);
         Place { registry: Arc::clone(self), principal, key }
     }
 
@@ -495,7 +498,7 @@ impl TaskRegistry {
 }
 
 fn unreadable(key: TaskKey, error: &NotReadable) -> TaskFault {
-    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
     TaskFault::Unavailable(StoreError::Damaged(TASKS))
 }
 

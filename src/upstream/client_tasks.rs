@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Affinity, ClientPort};
+use super::call::{Affinity, ClientPort, EventSink};
 use super::handle::UpstreamHandle;
 use super::link::Link;
 use super::messages::{AskClient, QuestionRefused};
@@ -127,7 +127,7 @@ pub(super) fn begun(
 }
 
 /// Passes a request about tasks of the client's on to it.
-pub(super) fn serve(link: &Arc<Link>, request: Request) {
+pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     let target = match target(link, &request) {
         Ok(target) => target,
         Err((code, text)) => return link.send(error(&request.id, code, text)),
@@ -140,9 +140,10 @@ pub(super) fn serve(link: &Arc<Link>, request: Request) {
         }
         Err(NotOpened::TooMany) => return link.send(error(&request.id, INTERNAL_ERROR, TOO_OFTEN)),
     };
-    let link = Arc::clone(link);
+    let (link, origin) = (Arc::clone(link), link.origin(cause));
+    let streams = (origin.stream().filter(|_| cause.is_some()).cloned(), origin.some_stream().cloned());
     tokio::task::spawn_local(async move {
-        let answer = pass_on(&link, &request, target, &question.moot).await;
+        let answer = pass_on(&link, &request, target, streams, &question.moot).await;
         if link.questions.close(&request.id, &question) {
             link.send(answer);
         }
@@ -174,6 +175,7 @@ async fn pass_on(
     link: &Arc<Link>,
     request: &Request,
     target: Target,
+    (stream, otherwise): (Option<EventSink>, Option<EventSink>),
     withdrawn: &CancellationToken,
 ) -> Vec<u8> {
     let Target { port, task } = target;
@@ -182,14 +184,13 @@ async fn pass_on(
     if let Some((_, task)) = &task {
         params = with_text(&params, "taskId", &task.id);
     }
-    let origin = link.origin(None);
     let asked = AskClient {
         upstream: link.upstream.clone(),
         asker: Arc::clone(&link.question_rules.asker),
         per_minute: link.question_rules.per_minute,
         request: Request { id: id.clone(), method: request.method.clone(), params },
-        stream: None,
-        otherwise: origin.some_stream().cloned(),
+        stream,
+        otherwise,
         task: None,
     };
     let question = match PutQuestion::put(&port, asked).await {

@@ -94,7 +94,7 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
             task_questions::relay(link, request);
         }
         "sampling/createMessage" | "elicitation/create" | "roots/list" => relay(link, request, cause),
-        method if client_tasks::is_of_them(method) => client_tasks::serve(link, request),
+        method if client_tasks::is_of_them(method) => client_tasks::serve(link, request, cause),
         _ => link.send(error(&request.id, METHOD_NOT_FOUND, "method not found")),
     }
 }

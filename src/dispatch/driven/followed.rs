@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::dispatch::forward::trace_for;
 use crate::dispatch::{Call, Failure, Switchboard};
 use crate::names::UpstreamName;
@@ -21,6 +23,7 @@ use crate::telemetry::spans;
 use crate::upstream::call::{Circumstances, Client, EventSink, TaskWish, UpstreamCall};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::input::Input;
 use crate::upstream::task::TaskPlace;
 
 /// Longest wait for the answer to a cancellation, which nobody waits for.
@@ -68,13 +71,24 @@ impl Followed {
             let error = UpstreamError::unavailable("it was removed");
             return Err(Failure::Upstream { upstream: upstream.clone(), error });
         };
-        // Of an upstream that is away for a moment it is not known; to try costs nothing.
-        let can_cancel = handle.tasks_offered().is_none_or(|offered| offered.cancel);
         let trace = trace_for(handle, spans::outgoing(&call.span, &call.trace));
-        let client = Arc::clone(&call.client);
-        let events = call.events.clone();
-        let reach = Reach { upstream: handle.clone(), client, place, trace, events };
-        Ok(Followed { reach, cancel: can_cancel.then(|| Policy::default().own_errand(upstream)) })
+        let mut followed = Followed::of(handle.clone(), &call.client, place, trace);
+        followed.reach.events.clone_from(&call.events);
+        Ok(followed)
+    }
+
+    /// A task of that upstream's, whoever follows it.
+    pub(in crate::dispatch) fn of(
+        upstream: UpstreamHandle,
+        client: &Arc<Client>,
+        place: TaskPlace,
+        trace: Vec<(&'static str, String)>,
+    ) -> Self {
+        // Of an upstream that is away for a moment it is not known; to try costs nothing.
+        let can_cancel = upstream.tasks_offered().is_none_or(|offered| offered.cancel);
+        let cancel = can_cancel.then(|| Policy::default().own_errand(upstream.name()));
+        let reach = Reach { upstream, client: Arc::clone(client), place, trace, events: None };
+        Followed { reach, cancel }
     }
 
     pub(super) fn place(&self) -> &TaskPlace {
@@ -100,15 +114,19 @@ impl Followed {
             Answer::Result(task) => {
                 let facts = TaskFacts::of(dialect, &task);
                 let facts = facts.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+                if facts.id != self.reach.place.id() {
+                    return Err(UpstreamError::protocol("it tells of another task than was asked about"));
+                }
                 Ok(Looked::Seen(facts, task))
             }
         }
     }
 
     /// What the call would have been answered, once the task is over (S-TASK-11); what it asks meanwhile comes on the way
-    /// of this request (S-TASK-17).
-    pub(super) async fn result(&self, permit: Permit) -> Result<Answer, UpstreamError> {
-        self.reach.request(permit, Method::TaskResult, None, None).await
+    /// of this request (S-TASK-17). Of one that is over the answer is there at once.
+    pub(super) async fn result(&self, permit: Permit, is_over: bool) -> Result<Answer, UpstreamError> {
+        let patience = is_over.then(|| self.reach.upstream.settings().timeout);
+        self.reach.request(permit, Method::TaskResult, None, patience).await
     }
 
     /// Looks for it anew, after the connection on which it was made has ended.
@@ -141,8 +159,7 @@ impl Reach {
         responses: Option<&str>,
         patience: Option<Duration>,
     ) -> Result<Answer, UpstreamError> {
-        let responses = responses.map(|all| format!(r#","inputResponses":{all}"#)).unwrap_or_default();
-        let params = format!(r#"{{"taskId":{}{responses}}}"#, quote(self.place.id()));
+        let params = format!(r#"{{"taskId":{}}}"#, quote(self.place.id()));
         let params = Object::parse(params.into(), Limits::NONE)
             .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
         let circumstances = Circumstances {
@@ -151,7 +168,9 @@ impl Reach {
             log_level: None,
             trace: self.trace.clone(),
             events: self.events.clone(),
-            input: None,
+            input: responses.map(|all| {
+                Arc::new(Input { responses: Some(Bytes::copy_from_slice(all.as_bytes())), state: None })
+            }),
             // Every request about such a task declares the extension (S-TX-08).
             task: (self.place.dialect() == Dialect::Extension).then(TaskWish::default),
         };

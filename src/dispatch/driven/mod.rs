@@ -24,11 +24,12 @@ use super::task::{BegunTask, TaskLink, TaskSink};
 use super::tool::Aim;
 use super::{Call, Failure, Outcome, Switchboard, TaskUse};
 use crate::catalog::snapshot::View;
+use crate::config::servers::TransportSettings;
 use crate::names::UpstreamName;
 use crate::policy::Permit;
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::{Object, string};
-use crate::protocol::task::{Dialect, Status, TaskFacts};
+use crate::protocol::task::{Dialect, IMMEDIATE_RESPONSE, Status, TaskFacts};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::input::InputRequired;
 use crate::upstream::task::CreatedTask;
@@ -47,6 +48,7 @@ impl Switchboard {
             TaskUse::Plain | TaskUse::Unasked => self.drive_begun(call, begun, None).await,
             TaskUse::Owned(sink) => {
                 sink.linked(begun.link()).await;
+                sink.made_upstream(begun.created.result.meta(IMMEDIATE_RESPONSE));
                 self.driven(call, begun, sink).await
             }
         }
@@ -74,6 +76,12 @@ impl Switchboard {
         let followed = Followed::new(self, call, aim.upstream, created.place.clone())?;
         let (upstream, tool) = (aim.upstream.clone(), aim.public.to_owned());
         Ok(BegunTask { upstream, tool, created, view, followed })
+    }
+
+    /// Whether a task from before the gateway was restarted may be found again: children took theirs with them.
+    pub fn may_find_again(&self, link: &TaskLink) -> bool {
+        let upstream = self.upstreams.get(&UpstreamName::new(&*link.upstream));
+        upstream.is_some_and(|upstream| matches!(upstream.settings().transport, TransportSettings::Http(_)))
     }
 
     /// The same of a task that is known from before the gateway was restarted (S-TASK-21).
@@ -175,7 +183,7 @@ impl Story<'_> {
         loop {
             self.tell(&facts);
             if facts.status.is_terminal() || (waits && facts.status == Status::InputRequired) {
-                match self.followed.result(self.permit()).await {
+                match self.followed.result(self.permit(), facts.status.is_terminal()).await {
                     // An error of the task's, or of the request for it: its state tells.
                     Ok(Answer::Error(error)) if !facts.status.is_terminal() => {
                         facts = self.look_again().await?.0;
@@ -221,6 +229,10 @@ impl Story<'_> {
         let mut inputs = asking.as_ref().map(TaskInputs::new);
         loop {
             self.tell(&facts);
+            let asked = (facts.status == Status::InputRequired).then(|| requests(&task)).flatten();
+            if let Some(asking) = &asking {
+                asking.pages.left_behind(asking.port, upstream.name(), asked.as_ref()).await;
+            }
             match facts.status {
                 Status::Completed => return self.completed(&task),
                 Status::Failed => return self.ended_in_error(&task),
@@ -230,7 +242,6 @@ impl Story<'_> {
                 }
                 Status::Working | Status::InputRequired => {}
             }
-            let asked = (facts.status == Status::InputRequired).then(|| requests(&task)).flatten();
             match &mut inputs {
                 Some(inputs) => inputs.asked(asked.as_ref())?,
                 None => nobody_to_ask(upstream.name(), asked)?,
