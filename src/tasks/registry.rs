@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::actor::{Creating, TaskActor};
+use super::audit::{Audit, TaskCounts};
 use super::handle::{NotCancelled, SharedEnding, Source, TaskFault, TaskHandle};
 use super::inputs::TaskInputs;
 use super::keeping::{RESULTS, TASKS, writes};
@@ -141,6 +142,7 @@ pub struct TaskRegistry {
     settings: TaskSettings,
     tell_failure: TellFailure,
     table: Mutex<Table>,
+    audit: Audit,
     /// Whether every unfinished task of before the start is in the table, or settled.
     is_resumed: watch::Sender<bool>,
 }
@@ -198,8 +200,8 @@ impl TaskRegistry {
         tell_failure: TellFailure,
     ) -> Arc<Self> {
         let table = Mutex::new(Table { live: HashMap::new(), places: Places::new(settings.each) });
-        let is_resumed = watch::channel(false).0;
-        Arc::new(TaskRegistry { records, sealer, clock, settings, tell_failure, table, is_resumed })
+        let (audit, is_resumed) = (Audit::default(), watch::channel(false).0);
+        Arc::new(TaskRegistry { records, sealer, clock, settings, tell_failure, table, audit, is_resumed })
     }
 
     /// Makes a task: when this resolves well, it is kept (I3, S-TX-04), and its story has begun, on this thread. A client that
@@ -336,6 +338,14 @@ impl TaskRegistry {
         Ok((statuses.collect(), page.next.as_deref().and_then(TaskKey::of_bytes)))
     }
 
+    /// How many tasks there are, and were since the start.
+    pub fn counts(&self) -> TaskCounts {
+        let live: Vec<Source> = self.lock().live.values().cloned().collect();
+        let asking = live.iter().filter(|source| source.view().asks_in.is_some()).count();
+        let figure = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.audit.counts(figure(live.len() - asking), figure(asking))
+    }
+
     /// How many tasks are not over.
     pub fn unfinished(&self) -> usize {
         self.lock().live.len()
@@ -375,7 +385,7 @@ impl TaskRegistry {
             None => match Record::decode(&kept.value) {
                 Ok(record) => TaskView::of(key, record),
                 Err(error) => {
-                    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+                    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
                     return None;
                 }
             },
@@ -449,6 +459,10 @@ impl TaskRegistry {
         self.clock.now_ms()
     }
 
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     pub(super) fn records(&self) -> &Arc<dyn Records> {
         &self.records
     }
@@ -484,7 +498,7 @@ impl TaskRegistry {
 }
 
 fn unreadable(key: TaskKey, error: &NotReadable) -> TaskFault {
-    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
     TaskFault::Unavailable(StoreError::Damaged(TASKS))
 }
 

@@ -10,7 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 
 use super::made::Made;
-use super::{fault, invalid, not_created, progress, task_id};
+use super::{fault, invalid, not_created, progress, task_id, told};
 use crate::dispatch::{CALLER, Call, Failure, Outcome};
 use crate::downstream::edge::Edge;
 use crate::downstream::exchange::Finished;
@@ -56,6 +56,7 @@ impl InSession<'_> {
         let made = Made { edge, call, revision, inputs: self.inputs() };
         match made.hosted(tool.upstream, tool.public, ttl_ms).await {
             Ok((task, made_upstream)) => {
+                told::tell(self.session, &task);
                 if let Some(token) = progress_token(&self.call.params) {
                     progress::relay(self.session, &task, token, &self.edge.settings.bounds);
                 }
