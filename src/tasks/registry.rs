@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
 use super::actor::{Creating, TaskActor};
+use super::audit::{Audit, TaskCounts};
 use super::handle::{NotCancelled, SharedEnding, Source, TaskFault, TaskHandle};
 use super::inputs::TaskInputs;
 use super::keeping::{RESULTS, TASKS, writes};
@@ -64,7 +66,11 @@ pub struct NewTask {
     pub inputs: TaskInputs,
 }
 
+/// How a task goes on whose upstream made one of its own.
+pub type Followed = Box<dyn FnOnce(Box<BegunTask>, Arc<dyn TaskSink>) -> Story>;
+
 /// How a task begins.
+#[expect(clippy::large_enum_variant, reason = "one per task, and taken apart as soon as that is kept")]
 pub enum Beginning {
     /// With a call that was not made yet: its story is made and run once the task is kept.
     Hosted {
@@ -87,7 +93,7 @@ pub enum Beginning {
         /// The call, which stands still until the task is kept.
         running: Running,
         /// How it goes on should its upstream still make a task of it.
-        followed: Box<dyn FnOnce(Box<BegunTask>, Arc<dyn TaskSink>) -> Story>,
+        followed: Followed,
     },
 }
 
@@ -141,8 +147,11 @@ pub struct TaskRegistry {
     settings: TaskSettings,
     tell_failure: TellFailure,
     table: Mutex<Table>,
+    audit: Audit,
     /// Whether every unfinished task of before the start is in the table, or settled.
     is_resumed: watch::Sender<bool>,
+    /// Whether the gateway stops: then what runs no longer is not over.
+    is_suspended: AtomicBool,
 }
 
 struct Table {
@@ -199,7 +208,18 @@ impl TaskRegistry {
     ) -> Arc<Self> {
         let table = Mutex::new(Table { live: HashMap::new(), places: Places::new(settings.each) });
         let is_resumed = watch::channel(false).0;
-        Arc::new(TaskRegistry { records, sealer, clock, settings, tell_failure, table, is_resumed })
+        let is_suspended = AtomicBool::new(false);
+        Arc::new(TaskRegistry {
+            records,
+            sealer,
+            clock,
+            settings,
+            tell_failure,
+            table,
+            audit: Audit::default(),
+            is_resumed,
+            is_suspended,
+        })
     }
 
     /// Makes a task: when this resolves well, it is kept (I3, S-TX-04), and its story has begun, on this thread. A client that
@@ -224,8 +244,12 @@ impl TaskRegistry {
         TaskActor::create_task(place, State::create(record), new.inputs, creating);
         match created.await {
             Ok(created) => created,
-            // Its thread ends, and with it whoever called.
-            Err(_) => std::future::pending().await,
+            // A fault of the gateway's own ended it, and what it would have begun with.
+            Err(_) => {
+                let lost: MakeStory = Box::new(|_| Box::pin(std::future::pending()));
+                let beginning = Beginning::Hosted { events: None, story: lost };
+                Err(Box::new(Refused { why: StoreError::Closed.into(), beginning }))
+            }
         }
     }
 
@@ -336,6 +360,14 @@ impl TaskRegistry {
         Ok((statuses.collect(), page.next.as_deref().and_then(TaskKey::of_bytes)))
     }
 
+    /// How many tasks there are, and were since the start.
+    pub fn counts(&self) -> TaskCounts {
+        let live: Vec<Source> = self.lock().live.values().cloned().collect();
+        let asking = live.iter().filter(|source| source.view().asks_in.is_some()).count();
+        let figure = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.audit.counts(figure(live.len() - asking), figure(asking))
+    }
+
     /// How many tasks are not over.
     pub fn unfinished(&self) -> usize {
         self.lock().live.len()
@@ -361,6 +393,7 @@ impl TaskRegistry {
     /// The gateway stops: stories end here, and tasks that upstreams keep are left to them, to be followed after the next
     /// start.
     pub async fn suspend(&self) {
+        self.is_suspended.store(true, Ordering::Release);
         let live: Vec<_> = self.lock().live.values().cloned().collect();
         for source in live {
             source.suspend().await;
@@ -375,7 +408,7 @@ impl TaskRegistry {
             None => match Record::decode(&kept.value) {
                 Ok(record) => TaskView::of(key, record),
                 Err(error) => {
-                    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+                    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
                     return None;
                 }
             },
@@ -401,6 +434,9 @@ impl TaskRegistry {
             }
             if let Some(live) = self.live(key) {
                 return Ok(live.view());
+            }
+            if self.is_suspended.load(Ordering::Acquire) {
+                return Err(StoreError::Closed.into());
             }
             if let Some(view) = self.settle(key, record, kept.version).await? {
                 return Ok(view);
@@ -449,6 +485,10 @@ impl TaskRegistry {
         self.clock.now_ms()
     }
 
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     pub(super) fn records(&self) -> &Arc<dyn Records> {
         &self.records
     }
@@ -484,7 +524,7 @@ impl TaskRegistry {
 }
 
 fn unreadable(key: TaskKey, error: &NotReadable) -> TaskFault {
-    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
     TaskFault::Unavailable(StoreError::Damaged(TASKS))
 }
 

@@ -85,7 +85,7 @@ impl TaskRegistry {
             Ok(None) => return Ok(false),
             // This one is lost; others are not.
             Err(error @ StoreError::Damaged(_)) => {
-                tracing::error!(task = %key.text(), %error, "an unfinished task is lost");
+                tracing::error!(task = %key.number(), %error, "an unfinished task is lost");
                 return Ok(false);
             }
             Err(error) => return Err(error),
@@ -102,7 +102,7 @@ impl TaskRegistry {
                 Ok(true)
             }
             Err(error) => {
-                tracing::error!(task = %key.text(), error, "an unfinished task cannot be gone on with");
+                tracing::error!(task = %key.number(), error, "an unfinished task cannot be gone on with");
                 Ok(false)
             }
         }
