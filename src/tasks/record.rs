@@ -356,11 +356,6 @@ pub(super) mod tests {
         }
     }
 
-    /// A place without a session.
-    pub(in crate::tasks) fn kept_place(dialect: Dialect) -> KeptPlace {
-        KeptPlace { dialect, revision: None, session: None }
-    }
-
     pub(in crate::tasks) fn result(text: &'static str) -> Ending {
         let object = Object::parse(Bytes::from_static(text.as_bytes()), Limits::NONE).expect("valid");
         Ending { answer: Answer::Result(object), upstream: Some(UpstreamName::new("one")) }

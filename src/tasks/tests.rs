@@ -13,7 +13,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::record::tests::kept_place;
 use super::*;
 use crate::auth::principal::Principal;
 use crate::config::tasks::TaskSettings;
@@ -33,6 +32,7 @@ use crate::store::memory::Memory;
 use crate::store::places::Place;
 use crate::store::records::{Kept, Page, Position, Records, Space, Write};
 use crate::store::seal::{Sealer, SealingKey};
+use crate::upstream::task::KeptPlace;
 use crate::upstream::events::event_queue;
 
 const REVISION: Revision = Revision::V2026_07_28;
@@ -188,7 +188,7 @@ fn link() -> TaskLink {
         tool: "one__slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Extension,
-        place: kept_place(Dialect::Extension),
+        place: KeptPlace::of(Dialect::Extension),
         facts: TaskFacts {
             id: "theirs".to_owned(),
             status: Status::Working,

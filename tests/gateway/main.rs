@@ -45,6 +45,7 @@ mod http_client;
 mod http_server;
 mod idle_children;
 mod input_required;
+mod kept_state;
 mod late_servers;
 mod legacy_sse;
 mod lifecycle;
