@@ -112,7 +112,9 @@ pub(super) async fn begin(
     let revision = session.revision();
     let known = Method::of(&request.method, Era::Handshake);
     let has_tasks = revision == Revision::V2025_11_25;
-    let Some(method) = known.filter(|method| has_tasks || !method.is_of_tasks()) else {
+    // What was not declared is not there (S-LIFE-05).
+    let are_declared = || has_tasks && edge.switchboard.offers_tasks(session.client().profile.as_ref());
+    let Some(method) = known.filter(|method| !method.is_of_tasks() || are_declared()) else {
         let text = "method not found";
         return Err(respond::error(Some(&request.id), StatusCode::OK, METHOD_NOT_FOUND, text, None));
     };
