@@ -23,7 +23,7 @@
 //! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, listening, dispatch, parked, tasks |
 //! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch, tasks, downstream |
 //! | [`gateway`] | assembly: checked settings in, running gateway out | all above |
-//! | [`commands`] | what the binary's verbs do | config, telemetry, upstream, gateway, demo |
+//! | [`commands`] | what the binary's verbs do | config, telemetry, store, upstream, gateway, demo |
 //! | [`demo`] | a small MCP server of its own, which shares nothing with the gateway but revision names | |
 //!
 //! # The path of a tool call

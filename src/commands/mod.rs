@@ -6,6 +6,7 @@ mod ask;
 mod check;
 mod serve;
 mod stdio;
+mod store;
 mod table;
 mod visible;
 
@@ -49,6 +50,8 @@ enum Verb {
     Tasks(ask::TasksArguments),
     /// Call a tool through a running gateway
     Call(ask::CallArguments),
+    /// Look at the state of a gateway that does not run, and repair it
+    Store(store::Arguments),
     /// Run a small MCP server with one tool per protocol feature
     DemoServer(demo::Arguments),
 }
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Verb::Tools(arguments) => ask::tools(&arguments),
         Verb::Tasks(arguments) => ask::tasks(&arguments),
         Verb::Call(arguments) => ask::call(&arguments),
+        Verb::Store(arguments) => store::run(&arguments),
         Verb::DemoServer(arguments) => demo::run(&arguments),
     }
 }

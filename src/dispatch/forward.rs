@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use tracing::Instrument;
 
+use super::for_task::{CallForTask, written};
 use super::request_state::NotValid;
 use super::{Call, Failure, Switchboard, TaskUse};
 use crate::config::servers::{TransportSettings, Trust};
@@ -95,9 +96,32 @@ impl Switchboard {
         if let TaskUse::Owned(sink) = &call.task {
             sink.dispatching().await;
         }
-        let upstream_call =
-            UpstreamCall { method, params, target: local, param_headers, circumstances: &circumstances };
-        let reply = upstream.forward(permit, &upstream_call).instrument(span.clone()).await;
+        let reply = match task {
+            None => {
+                let upstream_call = UpstreamCall {
+                    method,
+                    params,
+                    target: local,
+                    param_headers,
+                    circumstances: &circumstances,
+                };
+                upstream.forward(permit, &upstream_call).instrument(span.clone()).await
+            }
+            Some(_) => {
+                let params = written(&params).map_err(failed)?;
+                let local = local.map(Cow::into_owned);
+                let call = CallForTask {
+                    upstream: upstream.clone(),
+                    method,
+                    params,
+                    local,
+                    param_headers,
+                    circumstances,
+                };
+                // On the heap so that not every call carries the room for it.
+                call.send(permit).instrument(span.clone()).await
+            }
+        };
         if !span.is_disabled() {
             spans::record_ending(&span, ending(&reply));
         }

@@ -7,6 +7,7 @@ mod complete;
 mod driven;
 mod ending;
 mod failure;
+mod for_task;
 mod forward;
 mod introduce;
 mod list;

@@ -19,7 +19,7 @@ use crate::protocol::era::{NEWEST_STATELESS, Revision};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::method::Method;
-use crate::protocol::task::without_related;
+use crate::protocol::task::without_task;
 use crate::protocol::translate::question::{Expecting, answer, is_accepted, parameters};
 use crate::upstream::call::ClientPort;
 use crate::upstream::error::UpstreamError;
@@ -164,7 +164,7 @@ impl Asking<'_> {
             Object::parse(bytes::Bytes::copy_from_slice(entry), Limits::default()).map_err(|_| faulty())?;
         let method = entry.text("method").ok_or_else(faulty)?.into_owned();
         let params = parameters(&entry).ok_or_else(faulty)?;
-        let params = without_related(self.pages.named(params).ok_or_else(faulty)?);
+        let params = without_task(&self.pages.named(params).ok_or_else(faulty)?);
         let expecting = Expecting::of(&method, &params);
         let is_prompt = &*method == "elicitation/create";
         let request = Request { id: RequestId::text(key), method: method.into(), params };

@@ -53,6 +53,11 @@ pub trait TaskSink: Send + Sync {
     /// The upstream keeps a task for it; when this resolves, that is kept, so that it is found again after a restart.
     fn linked(&self, link: TaskLink) -> LocalBoxFuture<'_, ()>;
 
+    /// The upstream's task is kept; these are its words for the model until it is over, raw, if it has any (S-TASK-23).
+    fn made_upstream(&self, words: Option<&[u8]>) {
+        let _ = words;
+    }
+
     /// What the upstream says of its task now. States that cannot follow what is known change nothing (S-TASK-06).
     fn status(&self, facts: &TaskFacts);
 }

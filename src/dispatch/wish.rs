@@ -23,6 +23,8 @@ pub struct ToolForTask {
     pub public: String,
     /// As clients are told.
     pub support: TaskSupport,
+    /// Whether its upstream, too, answers at once with a task.
+    pub is_made_upstream: bool,
 }
 
 /// Whether this is the usual call, which is made without a thought of tasks.
@@ -77,8 +79,11 @@ impl Switchboard {
         let name = call.params.text("name").ok_or(Failure::InvalidParams("name must be a string"))?;
         let view = self.view_naming(&call.client, ListKind::Tools, &name).await?;
         if let Some(route) = view.resolve_tool(&name) {
+            let offered = self.upstreams.get(&route.upstream).and_then(UpstreamHandle::tasks_offered);
+            let is_made_upstream = offered.is_some_and(|offered| offered.dialect == Dialect::Core)
+                && route.item.task_support != TaskSupport::Forbidden;
             let (upstream, support) = (route.upstream.clone(), route.tasks);
-            return Ok(ToolForTask { upstream, public: name.into_owned(), support });
+            return Ok(ToolForTask { upstream, public: name.into_owned(), support, is_made_upstream });
         }
         match self.session_tool(call, &view, &name).await? {
             // Nobody was told that it can be one.

@@ -51,6 +51,13 @@ pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification:
                 upstream.notify(affinity, "notifications/roots/list_changed", b"{}");
             }
         }
+        // Of a task that the client keeps for one of them (S-TASK-24).
+        "notifications/tasks/status" => {
+            let affinity = session.client().affinity;
+            for upstream in edge.switchboard.upstreams.iter() {
+                upstream.client_task_changed(affinity, &notification.params);
+            }
+        }
         _ => {}
     }
 }

@@ -35,7 +35,10 @@ pub(super) fn start(
     let (resumed, switchboard) = (Arc::clone(&registry), Arc::clone(switchboard));
     let started = engine.spawn_fn(move || {
         actix::spawn(async move {
-            let drive = |resumption| Some(story(Arc::clone(&switchboard), resumption));
+            let drive = |resumption: Resumption| {
+                let may_be_there = switchboard.may_find_again(&resumption.link);
+                may_be_there.then(|| story(Arc::clone(&switchboard), resumption))
+            };
             if let Err(error) = resumed.resume(drive).await {
                 tracing::error!(%error, "unfinished tasks could not be read; they are not gone on with");
             }

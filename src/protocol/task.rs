@@ -213,6 +213,13 @@ pub fn without_related(params: Object) -> Object {
     written(&edit, &params)
 }
 
+/// The same parameters, which wish for no task.
+pub fn without_task(params: &Object) -> Object {
+    let mut edit = Edit::of(params);
+    edit.remove("task");
+    written(&edit, params)
+}
+
 /// The same object, which belongs to this task (S-TASK-16).
 pub fn with_related(object: &Object, id: &str) -> Object {
     let mut edit = Edit::of(object);

@@ -3,6 +3,7 @@
 //!
 //! Not here: what is kept in them.
 
+pub mod bus;
 pub mod clock;
 #[cfg(test)]
 mod contract;
@@ -10,6 +11,8 @@ pub mod embedded;
 pub mod error;
 pub mod event_log;
 mod keys;
+pub mod leases;
+pub mod limits;
 pub mod memory;
 #[cfg(test)]
 mod places;
@@ -17,5 +20,6 @@ pub mod records;
 mod rules;
 pub mod seal;
 mod stores;
+pub mod streams;
 
 pub use stores::{IfLocked, OpenError, STORE_FILE, Stores, open};

@@ -81,11 +81,15 @@ struct Table {
     last: u64,
     /// Cancelled when nobody waits any longer.
     open: BTreeMap<u64, DropGuard>,
-    ways: Vec<(CancellationToken, Way)>,
+    /// Counted from 1.
+    ways: Vec<(u64, CancellationToken, Way)>,
+    ways_made: u64,
 }
 
 /// Where a question goes out.
 struct Found {
+    /// Later ones have higher numbers; the standing stream has 0.
+    number: u64,
     port: ClientPort,
     stream: Option<EventSink>,
 }
@@ -131,7 +135,11 @@ impl CarriedInputs {
     /// Opens a way, which closes when what this gives is dropped.
     pub(super) fn attach(&self, way: Way) -> DropGuard {
         let closed = CancellationToken::new();
-        self.lock().ways.push((closed.clone(), way));
+        let mut table = self.lock();
+        table.ways_made += 1;
+        let number = table.ways_made;
+        table.ways.push((number, closed.clone(), way));
+        drop(table);
         self.ways_changed.notify_waiters();
         closed.drop_guard()
     }
@@ -203,7 +211,12 @@ impl CarriedInputs {
                         progress.send_replace(Some(told.clone()));
                         true
                     };
-                    if let Some(answer) = question.answer(FOR_EVER, FOR_EVER, forward).await {
+                    let answer = tokio::select! {
+                        answer = question.answer(FOR_EVER, FOR_EVER, forward) => answer,
+                        // Who waits there may have left without a word.
+                        () = self.until_better_than(way.number) => None,
+                    };
+                    if let Some(answer) = answer {
                         return unrelated(answer);
                     }
                 }
@@ -214,7 +227,7 @@ impl CarriedInputs {
                     let result = Object::parse(bytes::Bytes::from_static(result), Limits::NONE);
                     return Answer::Result(result.unwrap_or_else(|_| Object::empty()));
                 }
-                Err(QuestionRefused::Gone) => self.lock().ways.retain(|(_, own)| !own.port.is(&way.port)),
+                Err(QuestionRefused::Gone) => self.lock().ways.retain(|(.., own)| !own.port.is(&way.port)),
                 Err(QuestionRefused::TooMany | QuestionRefused::TooOften) => {}
             }
             tokio::time::sleep(PUT_AGAIN).await;
@@ -249,16 +262,31 @@ impl CarriedInputs {
         }
     }
 
+    /// Resolves when there is a way that came later, or the standing stream, which has the number 0, is read no longer.
+    async fn until_better_than(&self, number: u64) {
+        let is_read = || self.standing.as_ref().is_some_and(|standing| (standing.is_open)());
+        loop {
+            let changed = self.ways_changed.notified();
+            let newest = self.lock().ways.last().map_or(0, |(newest, ..)| *newest);
+            match number {
+                0 if !is_read() => return,
+                1.. if newest > number => return,
+                _ => drop(tokio::time::timeout(LOOK_AGAIN, changed).await),
+            }
+        }
+    }
+
     fn open_way(&self) -> Option<Found> {
         let mut table = self.lock();
-        table.ways.retain(|(closed, _)| !closed.is_cancelled());
-        let attached = table.ways.last().map(|(_, way)| (way.port.clone(), way.stream.clone()));
+        table.ways.retain(|(_, closed, _)| !closed.is_cancelled());
+        let attached =
+            table.ways.last().map(|(number, _, way)| (*number, way.port.clone(), way.stream.clone()));
         drop(table);
-        if let Some((port, stream)) = attached {
-            return Some(Found { port, stream: Some(stream) });
+        if let Some((number, port, stream)) = attached {
+            return Some(Found { number, port, stream: Some(stream) });
         }
         let standing = self.standing.as_ref().filter(|standing| (standing.is_open)())?;
-        Some(Found { port: standing.port.clone(), stream: None })
+        Some(Found { number: 0, port: standing.port.clone(), stream: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

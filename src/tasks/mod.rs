@@ -17,9 +17,12 @@ mod inputs;
 mod inspection;
 mod keeping;
 mod messages;
+mod places;
 mod record;
 mod registry;
 mod resume;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod view;
 

@@ -18,6 +18,7 @@ use super::audit::{Audit, TaskCounts};
 use super::handle::{NotCancelled, SharedEnding, Source, TaskFault, TaskHandle};
 use super::inputs::TaskInputs;
 use super::keeping::{RESULTS, TASKS, writes};
+use super::places::Places;
 use super::record::{Ending, Intent, NotReadable, Record, TaskKey, owner};
 use super::state::{Change, State};
 use super::view::{TaskPage, TaskStatus, TaskView};
@@ -146,12 +147,10 @@ pub struct TaskRegistry {
     is_resumed: watch::Sender<bool>,
 }
 
-#[derive(Default)]
 struct Table {
     /// Tasks that are not over.
     live: HashMap<TaskKey, Source>,
-    /// How many, of each principal.
-    of: HashMap<Principal, usize>,
+    places: Places,
 }
 
 /// The place of one unfinished task; free again when this is dropped.
@@ -186,12 +185,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.leave();
-        let mut table = self.registry.lock();
-        let own = table.of.get(&self.principal).copied().unwrap_or(0);
-        match own.saturating_sub(1) {
-            0 => drop(table.of.remove(&self.principal)),
-            left => drop(table.of.insert(self.principal, left)),
-        }
+        self.registry.lock().places.release(self.principal);
     }
 }
 
@@ -205,7 +199,8 @@ impl TaskRegistry {
         settings: TaskSettings,
         tell_failure: TellFailure,
     ) -> Arc<Self> {
-        let (table, audit, is_resumed) = (Mutex::default(), Audit::default(), watch::channel(false).0);
+        let table = Mutex::new(Table { live: HashMap::new(), places: Places::new(settings.each) });
+        let (audit, is_resumed) = (Audit::default(), watch::channel(false).0);
         Arc::new(TaskRegistry { records, sealer, clock, settings, tell_failure, table, audit, is_resumed })
     }
 
@@ -478,19 +473,13 @@ impl TaskRegistry {
 
     /// A place for a new task, if its principal may have one more.
     fn claim(self: &Arc<Self>, principal: Principal, key: TaskKey) -> Option<Place> {
-        let mut table = self.lock();
-        let own = table.of.get(&principal).copied().unwrap_or(0);
-        if own >= self.settings.each {
-            return None;
-        }
-        table.of.insert(principal, own + 1);
-        drop(table);
-        Some(Place { registry: Arc::clone(self), principal, key })
+        let is_free = self.lock().places.claim(principal);
+        is_free.then(|| Place { registry: Arc::clone(self), principal, key })
     }
 
     /// A place for a task that was there before: it has one whatever is allowed now.
     pub(super) fn claim_again(self: &Arc<Self>, principal: Principal, key: TaskKey) -> Place {
-        *self.lock().of.entry(principal).or_insert(0) += 1;
+        self.lock().places.claim_again(principal);
         Place { registry: Arc::clone(self), principal, key }
     }
 

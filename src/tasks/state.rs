@@ -7,6 +7,7 @@
 
 use super::record::{Ending, Intent, Record};
 use crate::dispatch::TaskLink;
+use crate::protocol::frame::Answer;
 use crate::protocol::task::{Dialect, Status, TaskFacts};
 
 /// Somebody who waits to be told, by a number of the caller's.
@@ -246,7 +247,9 @@ impl State {
             self.record.poll_ms = facts.poll_ms;
             is_new = true;
         }
-        let granted = facts.ttl_ms.map_or(u64::MAX, |granted| granted.max(SHORTEST_TTL_MS));
+        // However little is granted: who looks now and then is to see how it ends.
+        let least = now_ms.saturating_sub(self.record.created_ms).saturating_add(SHORTEST_TTL_MS);
+        let granted = facts.ttl_ms.map_or(u64::MAX, |granted| granted.max(least));
         if granted < self.record.ttl_ms {
             self.record.ttl_ms = granted;
             self.revision += 1;
@@ -384,6 +387,9 @@ impl State {
                 Some(ending) => {
                     let mut record = over(ending.status(), ending.is_tool_error());
                     record.message = record.message.filter(|message| message != NOT_KEPT);
+                    if let Answer::Error(error) = &ending.answer {
+                        record.say(Some(&error.message()));
+                    }
                     let change = Change::Finish(record.clone(), Some(ending.clone()));
                     Some((Flight::Finish(Box::new(record)), change))
                 }
@@ -396,8 +402,12 @@ impl State {
     }
 }
 
-/// A task whose upstream keeps it for less is kept for this long, so that it can be seen at all.
+/// How long a task is known at least after its upstream said that it keeps it no longer.
 const SHORTEST_TTL_MS: u64 = 1_000;
 
 /// Shown while an ending waits for the store.
 const NOT_KEPT: &str = "The call is over, and its result cannot be kept yet.";
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

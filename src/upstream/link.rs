@@ -17,6 +17,7 @@ use super::background::{IN_BACKGROUND, Posted, post_in_background};
 use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::calls::{CallTable, Caller};
 use super::changes::Changes;
+use super::client_tasks::ClientTasks;
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
@@ -35,14 +36,10 @@ use super::roots::KeptRoots;
 use super::sse_wire::SseWire;
 use super::stdio::{LineSender, ProcessControl};
 use super::subscriptions::Subscriptions;
-use super::task::{TaskWish, offered};
 use crate::names::UpstreamName;
 use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
-use crate::protocol::json::quote;
 use crate::protocol::message;
-use crate::protocol::method::Method;
-use crate::protocol::task::Dialect;
 
 /// How bytes get to the upstream.
 #[derive(Debug)]
@@ -93,6 +90,7 @@ pub struct Link {
     pub(super) question_rules: Arc<QuestionRules>,
     /// Calls that may become tasks, and tasks.
     pub(super) tasks: LinkTasks,
+    pub(super) client_tasks: ClientTasks,
     pub(super) pages: Mutex<Pages>,
     pub(super) roots: KeptRoots,
     process: Option<ProcessControl>,
@@ -152,6 +150,7 @@ impl Link {
             questions: OpenQuestions::default(),
             question_rules: settings.questions,
             tasks: LinkTasks::default(),
+            client_tasks: ClientTasks::default(),
             pages: Mutex::default(),
             roots: KeptRoots::default(),
             process: settings.process,
@@ -358,54 +357,6 @@ impl Link {
             guard.sent = false;
         }
         answered
-    }
-
-    /// What of the caller's wish for a task this upstream is told, which is nothing unless it makes tasks of such calls
-    /// (S-TASK-02); whoever is told may answer with one.
-    fn told_wish(
-        &self,
-        call: &UpstreamCall<'_>,
-        guard: &mut CallGuard,
-    ) -> Result<Option<TaskWish>, UpstreamError> {
-        let dialect = match self.is_stateless() {
-            _ if call.method != Method::CallTool => None,
-            true => Some(Dialect::Extension),
-            false => offered(self.facts()?).map(|offered| offered.dialect),
-        };
-        let Some(dialect) = dialect else { return Ok(None) };
-        let circumstances = call.circumstances;
-        let caller =
-            Caller { client: Arc::clone(&circumstances.client), events: circumstances.events.clone() };
-        if !self.tasks.expect(guard.id, caller, dialect) {
-            return Err(UpstreamError::Overloaded { retry_after: None });
-        }
-        guard.may_become_task = true;
-        Ok(circumstances.task)
-    }
-
-    /// An answer arrived: what it says of a task is noted before anything that follows it.
-    pub(super) fn note_task(self: &Arc<Self>, id: u64, answer: &Answer) {
-        if self.tasks.is_in_use()
-            && let Some(unwanted) = self.tasks.answered(id, answer)
-        {
-            self.cancel_task(unwanted);
-        }
-    }
-
-    /// Nobody wants this task, and nobody but this link knows it.
-    fn cancel_task(self: &Arc<Self>, task: String) {
-        let offered = self.facts().ok().and_then(offered);
-        let can = offered.is_some_and(|offered| offered.cancel && offered.dialect == Dialect::Core);
-        if !can || self.has_ended() {
-            return;
-        }
-        let link = Arc::clone(self);
-        tokio::task::spawn_local(async move {
-            let params = format!(r#"{{"taskId":{}}}"#, quote(&task));
-            if let Err(error) = link.within_deadline(link.begin_asking("tasks/cancel", &params)).await {
-                tracing::debug!(upstream = %link.upstream, %error, "a task that nobody wants was not cancelled");
-            }
-        });
     }
 
     /// Whose call this is: nobody's where the gateway lists for itself.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::arrivals::Origin;
 use super::call::{Activity, Affinity};
 use super::calls::SETTLING;
+use super::client_tasks;
 use super::link::Link;
 use super::messages::{AskClient, QuestionRefused};
 use super::open_questions::NotOpened;
@@ -30,7 +31,7 @@ use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
-use crate::protocol::task::RELATED_TASK;
+use crate::protocol::task::{RELATED_TASK, without_task};
 use crate::protocol::translate::question::{Asker, Expecting, answer, is_accepted, progress_token};
 
 pub(super) const NOBODY: &str = "nobody can be asked";
@@ -93,6 +94,7 @@ pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
             task_questions::relay(link, request);
         }
         "sampling/createMessage" | "elicitation/create" | "roots/list" => relay(link, request, cause),
+        method if client_tasks::is_of_them(method) => client_tasks::serve(link, request, cause),
         _ => link.send(error(&request.id, METHOD_NOT_FOUND, "method not found")),
     }
 }
@@ -212,6 +214,13 @@ pub(super) async fn put(
         return Some(origin.result(&id, &kept));
     }
     let port = origin.port(link).cloned()?;
+    let wants_later = request.params.get("task").is_some();
+    let may_come_later = wants_later && link.may_be_answered_later(&method);
+    let request = match wants_later && !may_come_later {
+        // What nobody declared means nothing (S-TASK-04).
+        true => Request { params: without_task(&request.params), ..request },
+        false => request,
+    };
     let asked = AskClient {
         upstream: link.upstream.clone(),
         asker: Arc::clone(&link.question_rules.asker),
@@ -245,6 +254,14 @@ pub(super) async fn put(
         page.is_agreed_to();
     }
     Some(match answered? {
+        Answer::Result(result)
+            if may_come_later && let Some(begun) = client_tasks::begun(link, &port, expecting, &result) =>
+        {
+            match begun {
+                Ok(task) => origin.result(&id, &task),
+                Err((code, text)) => error(&id, code, text),
+            }
+        }
         Answer::Result(result) => match answer(expecting, revision_of(link), &result) {
             Ok(object) => {
                 link.keep_roots(expecting, &object);
@@ -257,7 +274,7 @@ pub(super) async fn put(
 }
 
 /// Waits for the client, for as long as it is heard of.
-async fn wait(
+pub(super) async fn wait(
     link: &Arc<Link>,
     question: PutQuestion,
     token: Option<RequestId>,
@@ -280,7 +297,7 @@ async fn wait(
 }
 
 /// A link asks before its handshake is over only by mistake; then the newest words do.
-fn revision_of(link: &Link) -> Revision {
+pub(super) fn revision_of(link: &Link) -> Revision {
     link.facts().map_or(NEWEST_HANDSHAKE, |facts| facts.revision)
 }
 

@@ -9,19 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::call::{Activity, Client, UpstreamCall};
+use super::calls::Caller;
 use super::connect::Address;
 use super::era_check::doubts_handshake;
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::input::Reply;
-use super::link::{Link, Wire};
+use super::link::{CallGuard, Link, Wire};
 use super::messages::{ReleaseLink, TakeUp};
 use super::pool::KeptSeat;
 use super::route::{of_handshake_era, read, was_not_looked_at};
-use super::task::{Begun, CreatedTask, Held, KeptPlace, TaskPlace, TasksOffered, created, offered};
+use super::task::{Begun, CreatedTask, Held, KeptPlace, TaskPlace, TaskWish, TasksOffered, created, offered};
 use crate::policy::Permit;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::Answer;
+use crate::protocol::json::quote;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::protocol::task::Dialect;
@@ -241,8 +243,56 @@ impl Link {
         matches!(&self.wire, Wire::Http(wire) if wire.session().as_deref() == Some(session))
     }
 
+    /// What of the caller's wish for a task this upstream is told, which is nothing unless it makes tasks of such calls
+    /// (S-TASK-02); whoever is told may answer with one.
+    pub(super) fn told_wish(
+        &self,
+        call: &UpstreamCall<'_>,
+        guard: &mut CallGuard,
+    ) -> Result<Option<TaskWish>, UpstreamError> {
+        let dialect = match self.is_stateless() {
+            _ if call.method != Method::CallTool => None,
+            true => Some(Dialect::Extension),
+            false => offered(self.facts()?).map(|offered| offered.dialect),
+        };
+        let Some(dialect) = dialect else { return Ok(None) };
+        let circumstances = call.circumstances;
+        let caller =
+            Caller { client: Arc::clone(&circumstances.client), events: circumstances.events.clone() };
+        if !self.tasks.expect(guard.id, caller, dialect) {
+            return Err(UpstreamError::Overloaded { retry_after: None });
+        }
+        guard.may_become_task = true;
+        Ok(circumstances.task)
+    }
+
+    /// An answer arrived: what it says of a task is noted before anything that follows it.
+    pub(super) fn note_task(self: &Arc<Self>, id: u64, answer: &Answer) {
+        if self.tasks.is_in_use()
+            && let Some(unwanted) = self.tasks.answered(id, answer)
+        {
+            self.cancel_task(unwanted);
+        }
+    }
+
+    /// Nobody wants this task, and nobody but this link knows it.
+    pub(super) fn cancel_task(self: &Arc<Self>, task: String) {
+        let offered = self.facts().ok().and_then(offered);
+        let can = offered.is_some_and(|offered| offered.cancel && offered.dialect == Dialect::Core);
+        if !can || self.has_ended() {
+            return;
+        }
+        let link = Arc::clone(self);
+        tokio::task::spawn_local(async move {
+            let params = format!(r#"{{"taskId":{}}}"#, quote(&task));
+            if let Err(error) = link.within_deadline(link.begin_asking("tasks/cancel", &params)).await {
+                tracing::debug!(upstream = %link.upstream, %error, "a task that nobody wants was not cancelled");
+            }
+        });
+    }
+
     /// A client as the caller of what is done for it here.
-    pub(super) fn caller_of(&self, client: &Arc<Client>) -> super::calls::Caller {
-        super::calls::Caller { client: Arc::clone(client), events: None }
+    pub(super) fn caller_of(&self, client: &Arc<Client>) -> Caller {
+        Caller { client: Arc::clone(client), events: None }
     }
 }

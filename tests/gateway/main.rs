@@ -103,6 +103,7 @@ mod subscriptions;
 mod tasks_admin;
 mod tasks_cancelled;
 mod tasks_commands;
+mod tasks_edge;
 mod tasks_hosted;
 mod tasks_ids;
 mod tasks_input;

@@ -65,7 +65,7 @@ async fn s_task_19_foreign_expired_and_tampered_ids_are_as_unknown_as_those_that
 #[tokio::test]
 async fn s_task_19_an_expired_id_is_as_unknown_as_any() {
     for pair in over_http() {
-        let stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 1s }").await;
+        let stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 1s, max_ttl: 1s }").await;
         let id = stage.client.begin_id("one__long", json!({ "after": 5 })).await;
         stage.client.until_over(&id).await;
         crate::support::eventually("the task to be gone", || async {

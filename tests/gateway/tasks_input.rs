@@ -64,7 +64,7 @@ async fn s_task_17_the_state_says_that_something_is_asked() {
             let requests = asked["inputRequests"].as_object().expect("judged");
             let (key, shown) = requests.iter().next().expect("one is open");
             assert_eq!((requests.len(), &shown["method"]), (1, &request["method"]), "{pair:?}");
-            assert_eq!(shown["params"]["message"], "Who?", "{pair:?}: {shown}");
+            assert_eq!(shown["params"]["message"], "[one] Who?", "{pair:?}: who asks is said with it");
             assert!(shown["params"]["_meta"].get(RELATED_TASK).is_none(), "{pair:?}: {shown}");
             stage.client.update_task(&id, json!({ key: named("Ada") })).await.result();
         } else {

@@ -164,7 +164,7 @@ async fn s_task_21_a_cancelled_task_is_cancelled_after_a_kill() {
 #[tokio::test]
 async fn s_tx_11_a_task_lives_as_long_as_it_was_promised_across_a_kill_and_no_longer() {
     for pair in over_http() {
-        let mut stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 6s }").await;
+        let mut stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 6s, max_ttl: 6s }").await;
         let began = Instant::now();
         let done = stage.client.begin_id("one__long", json!({ "after": 5, "text": "it" })).await;
         stage.client.until_over(&done).await;
@@ -186,7 +186,7 @@ async fn s_tx_11_a_task_lives_as_long_as_it_was_promised_across_a_kill_and_no_lo
 #[tokio::test]
 async fn s_tx_11_a_task_whose_time_ran_out_while_nobody_ran_is_unknown() {
     for pair in over_http() {
-        let mut stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 1s }").await;
+        let mut stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 1s, max_ttl: 1s }").await;
         let id = stage.client.begin_id("one__long", json!({})).await;
         stage.upstream.until_task(1).await;
         stage.gateway.kill().await;

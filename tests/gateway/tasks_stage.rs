@@ -85,7 +85,11 @@ impl Stage {
 
     /// A stage before an upstream of the story's own that has a tool `echo`.
     pub(crate) async fn before(upstream: Upstream, pair: Pair, config: &str) -> Stage {
-        let gateway = gateway().with("one", &upstream).config(config).start().await;
+        let gateway = gateway()
+            .with_more("one", &upstream, json!({ "ask": { "roots": true } }))
+            .config(config)
+            .start()
+            .await;
         let client = client(&gateway, pair.client).await;
         client.until_tools(&["one__echo"]).await;
         Stage { upstream, gateway, client, pair }

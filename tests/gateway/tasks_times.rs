@@ -86,7 +86,7 @@ async fn s_task_08_a_ttl_of_the_wrong_type_is_refused_before_anything_is_called(
 #[tokio::test]
 async fn s_tx_11_a_task_is_there_until_its_time_is_over_and_then_no_more() {
     for pair in over_http() {
-        let stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 3s }").await;
+        let stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 3s, max_ttl: 3s }").await;
         let done = stage.client.begin_id("one__long", json!({ "after": 5, "text": "it" })).await;
         let running = stage.client.begin_id("one__long", json!({})).await;
         assert_eq!(stage.client.until_over(&done).await.text(), "one did it");

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::dispatch::forward::trace_for;
 use crate::dispatch::{Call, Failure, Switchboard};
 use crate::names::UpstreamName;
@@ -21,6 +23,7 @@ use crate::telemetry::spans;
 use crate::upstream::call::{Circumstances, Client, EventSink, TaskWish, UpstreamCall};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::input::Input;
 use crate::upstream::task::TaskPlace;
 
 /// Longest wait for the answer to a cancellation, which nobody waits for.
@@ -68,13 +71,24 @@ impl Followed {
             let error = UpstreamError::unavailable("it was removed");
             return Err(Failure::Upstream { upstream: upstream.clone(), error });
         };
-        // Of an upstream that is away for a moment it is not known; to try costs nothing.
-        let can_cancel = handle.tasks_offered().is_none_or(|offered| offered.cancel);
         let trace = trace_for(handle, spans::outgoing(&call.span, &call.trace));
-        let client = Arc::clone(&call.client);
-        let events = call.events.clone();
-        let reach = Reach { upstream: handle.clone(), client, place, trace, events };
-        Ok(Followed { reach, cancel: can_cancel.then(|| Policy::default().own_errand(upstream)) })
+        let mut followed = Followed::of(handle.clone(), &call.client, place, trace);
+        followed.reach.events.clone_from(&call.events);
+        Ok(followed)
+    }
+
+    /// A task of that upstream's, whoever follows it.
+    pub(in crate::dispatch) fn of(
+        upstream: UpstreamHandle,
+        client: &Arc<Client>,
+        place: TaskPlace,
+        trace: Vec<(&'static str, String)>,
+    ) -> Self {
+        // Of an upstream that is away for a moment it is not known; to try costs nothing.
+        let can_cancel = upstream.tasks_offered().is_none_or(|offered| offered.cancel);
+        let cancel = can_cancel.then(|| Policy::default().own_errand(upstream.name()));
+        let reach = Reach { upstream, client: Arc::clone(client), place, trace, events: None };
+        Followed { reach, cancel }
     }
 
     pub(super) fn place(&self) -> &TaskPlace {
@@ -141,8 +155,7 @@ impl Reach {
         responses: Option<&str>,
         patience: Option<Duration>,
     ) -> Result<Answer, UpstreamError> {
-        let responses = responses.map(|all| format!(r#","inputResponses":{all}"#)).unwrap_or_default();
-        let params = format!(r#"{{"taskId":{}{responses}}}"#, quote(self.place.id()));
+        let params = format!(r#"{{"taskId":{}}}"#, quote(self.place.id()));
         let params = Object::parse(params.into(), Limits::NONE)
             .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
         let circumstances = Circumstances {
@@ -151,7 +164,9 @@ impl Reach {
             log_level: None,
             trace: self.trace.clone(),
             events: self.events.clone(),
-            input: None,
+            input: responses.map(|all| {
+                Arc::new(Input { responses: Some(Bytes::copy_from_slice(all.as_bytes())), state: None })
+            }),
             // Every request about such a task declares the extension (S-TX-08).
             task: (self.place.dialect() == Dialect::Extension).then(TaskWish::default),
         };

@@ -24,11 +24,12 @@ use super::task::{BegunTask, TaskLink, TaskSink};
 use super::tool::Aim;
 use super::{Call, Failure, Outcome, Switchboard, TaskUse};
 use crate::catalog::snapshot::View;
+use crate::config::servers::TransportSettings;
 use crate::names::UpstreamName;
 use crate::policy::Permit;
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::{Object, string};
-use crate::protocol::task::{Dialect, Status, TaskFacts};
+use crate::protocol::task::{Dialect, IMMEDIATE_RESPONSE, Status, TaskFacts};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::input::InputRequired;
 use crate::upstream::task::CreatedTask;
@@ -47,6 +48,7 @@ impl Switchboard {
             TaskUse::Plain | TaskUse::Unasked => self.drive_begun(call, begun, None).await,
             TaskUse::Owned(sink) => {
                 sink.linked(begun.link()).await;
+                sink.made_upstream(begun.created.result.meta(IMMEDIATE_RESPONSE));
                 self.driven(call, begun, sink).await
             }
         }
@@ -74,6 +76,12 @@ impl Switchboard {
         let followed = Followed::new(self, call, aim.upstream, created.place.clone())?;
         let (upstream, tool) = (aim.upstream.clone(), aim.public.to_owned());
         Ok(BegunTask { upstream, tool, created, view, followed })
+    }
+
+    /// Whether a task from before the gateway was restarted may be found again: children took theirs with them.
+    pub fn may_find_again(&self, link: &TaskLink) -> bool {
+        let upstream = self.upstreams.get(&UpstreamName::new(&*link.upstream));
+        upstream.is_some_and(|upstream| matches!(upstream.settings().transport, TransportSettings::Http(_)))
     }
 
     /// The same of a task that is known from before the gateway was restarted (S-TASK-21).

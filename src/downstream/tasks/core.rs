@@ -4,15 +4,17 @@
 //! (S-TASK-11). Not here: sessions of other revisions, in which none of this exists (`in_session`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 
 use super::made::Made;
-use super::{fault, invalid, not_created, task_id, told};
+use super::{fault, invalid, not_created, progress, task_id, told};
 use crate::dispatch::{CALLER, Call, Failure, Outcome};
 use crate::downstream::edge::Edge;
 use crate::downstream::exchange::Finished;
+use crate::downstream::in_session::progress_token;
 use crate::downstream::respond::{self, Addressee};
 use crate::downstream::url_required;
 use crate::names::ProfileName;
@@ -24,6 +26,9 @@ use crate::protocol::method::Method;
 use crate::protocol::task::{Dialect, TaskSupport, whole_milliseconds};
 use crate::session::SessionHandle;
 use crate::tasks::{CarriedInputs, NotCancelled, NotListed, Standing, TaskHandle, TaskInputs, TaskView, Way};
+
+/// How long a task is told of without what its upstream has to say of it.
+const MADE_UPSTREAM: Duration = Duration::from_secs(2);
 
 /// A request of a session at 2025-11-25.
 pub(in crate::downstream) struct InSession<'a> {
@@ -49,9 +54,20 @@ impl InSession<'_> {
         let (edge, call, revision) = (self.edge, self.call, self.session.revision());
         let made = Made { edge, call, revision, inputs: self.inputs() };
         match made.hosted(tool.upstream, tool.public, ttl_ms).await {
-            Ok(task) => {
+            Ok((task, made_upstream)) => {
+                if let Some(token) = progress_token(&self.call.params) {
+                    progress::relay(self.session, &task, token, &self.edge.settings.bounds);
+                }
+                let words = match tool.is_made_upstream {
+                    // How long it is kept, and how often it is worth a look, is its upstream's to say.
+                    true => tokio::time::timeout(MADE_UPSTREAM, made_upstream).await.ok(),
+                    false => None,
+                };
+                let words = words.and_then(Result::ok).flatten();
+                // Nothing happens between these two: what is not in the answer is told.
                 told::tell(self.session, &task);
-                Ok(respond::created_task(self.to, &task.view().facts(Dialect::Core), None))
+                let facts = task.view().facts(Dialect::Core);
+                Ok(respond::created_task(self.to, &facts, words.as_deref()))
             }
             Err(refused) => Err(not_created(self.id(), &refused.why, Ran::NotSent)),
         }

@@ -84,7 +84,7 @@ impl Asking<'_> {
             "roots/list" => (self.asker.roots, self.capabilities.roots()),
             "sampling/createMessage" => (self.asker.sampling, self.capabilities.sampling()),
             "elicitation/create" => (self.asker.elicitation, self.capabilities.elicitation()),
-            _ => (true, false),
+            _ => (true, self.capabilities.answers_about_tasks(method)),
         };
         match (declared, may) {
             (false, _) => Err(NOT_DECLARED),
@@ -99,7 +99,11 @@ impl Asking<'_> {
             return instead;
         }
         let mut edit = Edit::of(params);
-        edit.remove("task").remove_meta(RELATED_TASK);
+        edit.remove_meta(RELATED_TASK);
+        // Who lets a server wish for a task has seen to it that both know what that is (S-TASK-24).
+        if !self.capabilities.hosts_tasks_of(method) {
+            edit.remove("task");
+        }
         if let Some(task) = self.task {
             edit.set_meta(RELATED_TASK, related(task).into_bytes());
         }

@@ -1,6 +1,6 @@
 //! Tasks of an upstream, from the call that makes one to the end of its place, against a server that the story plays.
 
-mod stage;
+pub(super) mod stage;
 
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
@@ -16,6 +16,11 @@ use crate::protocol::method::Method;
 use crate::protocol::task::{Dialect, Status};
 
 const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+/// A client that can be asked.
+pub(super) fn somebody() -> super::call::ClientPort {
+    super::call::ClientPort::new(Person::default())
+}
 
 async fn on_stage(story: impl AsyncFnOnce(Server, UpstreamHandle)) {
     LocalSet::new()

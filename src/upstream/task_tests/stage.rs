@@ -355,7 +355,7 @@ pub(super) fn circumstances(client: &Arc<Client>, events: Option<EventSink>, wis
         trace: Vec::new(),
         events,
         input: None,
-        task: wishes.then(|| TaskWish { ttl_ms: Some(5000) }),
+        task: wishes.then_some(TaskWish { ttl_ms: Some(5000) }),
     }
 }
 

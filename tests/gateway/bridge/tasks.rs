@@ -168,7 +168,7 @@ async fn task_cancel_finished(cell: Cell) {
 row!(task_expiry: [every]);
 
 async fn task_expiry(cell: Cell) {
-    let stage = set(cell, "tasks: { ttl: 1s }").await;
+    let stage = set(cell, "tasks: { ttl: 1s, max_ttl: 1s }").await;
     let done = stage.client.begin_id("one__long", json!({ "after": 20 })).await;
     let running = stage.client.begin_id("one__long", json!({})).await;
     for id in [&done, &running] {

@@ -156,7 +156,7 @@ impl Client {
         if !result.is_null() {
             assert_eq!(result["_meta"][RELATED_TASK]["taskId"], id, "{}", answer.raw);
         }
-        if let Some(meta) = result["_meta"].as_object_mut() {
+        if let Some(meta) = result.get_mut("_meta").and_then(Value::as_object_mut) {
             meta.remove(RELATED_TASK);
         }
         TaskEnd { status, task, result, error: answer.json["error"].clone() }
