@@ -15,7 +15,7 @@ pub mod leases;
 pub mod limits;
 pub mod memory;
 #[cfg(test)]
-mod places;
+pub(crate) mod places;
 pub mod records;
 mod rules;
 pub mod seal;

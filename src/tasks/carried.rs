@@ -334,3 +334,7 @@ impl Reach for CarriedPort {
         self.0.standing.as_ref().is_some_and(|standing| standing.port.admits_log(upstream, params))
     }
 }
+
+#[cfg(test)]
+#[path = "carried_tests.rs"]
+mod tests;

@@ -37,3 +37,6 @@ pub use registry::{
 };
 pub use resume::Resumption;
 pub use view::{TaskPage, TaskStatus, TaskView};
+
+#[cfg(test)]
+mod tests;

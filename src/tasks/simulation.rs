@@ -538,7 +538,7 @@ impl World {
             tool: "one_slow".to_owned(),
             id: format!("theirs-{task}"),
             dialect: Dialect::Extension,
-            place: KeptPlace { dialect: Dialect::Extension },
+            place: KeptPlace { dialect: Dialect::Extension, revision: None, session: None },
             facts: self.facts(task),
         }
     }

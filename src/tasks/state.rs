@@ -290,7 +290,10 @@ impl State {
                     self.go(effects);
                 }
             }
-            Some(Flight::Renew(revision)) => self.kept = revision,
+            Some(Flight::Renew(revision)) => {
+                self.kept = revision;
+                effects.push(Effect::Publish);
+            }
             Some(Flight::Finish(record)) => self.finish(*record, Verdict::AlreadyOver, effects),
             Some(Flight::Cancel(record)) => {
                 effects.push(Effect::DropStory);

@@ -33,7 +33,7 @@ fn link() -> Box<TaskLink> {
         tool: "one_slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Core,
-        place: KeptPlace { dialect: Dialect::Core },
+        place: KeptPlace { dialect: Dialect::Core, revision: None, session: None },
         facts: facts(Status::Working),
     })
 }
@@ -57,11 +57,11 @@ fn f45_a_call_leaves_only_after_its_intent_is_kept() {
     assert_eq!(short(&state.on(Event::Dispatching(1), NOW)), ["renew"]);
     assert_eq!(short(&state.on(Event::NotKept, NOW)), ["RetryLater"]);
     assert_eq!(short(&state.on(Event::RetryDue, NOW)), ["renew"]);
-    assert_eq!(short(&state.on(Event::Kept, NOW)), ["tell 1 Kept"]);
+    assert_eq!(short(&state.on(Event::Kept, NOW)), ["Publish", "tell 1 Kept"]);
     // Rounds of the same call are told at once.
     assert_eq!(short(&state.on(Event::Dispatching(2), NOW)), ["tell 2 Kept"]);
     assert_eq!(short(&state.on(Event::Linked(link(), 3), NOW)), ["Publish", "renew"]);
-    assert_eq!(short(&state.on(Event::Kept, NOW)), ["tell 3 Kept"]);
+    assert_eq!(short(&state.on(Event::Kept, NOW)), ["Publish", "tell 3 Kept"]);
     assert_eq!(state.record().poll_ms, Some(250));
 }
 
@@ -71,7 +71,7 @@ fn s_task_15_cancelled_is_kept_before_anybody_hears_of_it_and_the_story_goes_aft
     state.on(Event::Dispatching(1), NOW);
     // Behind the write under way; the call must not leave any more.
     assert!(state.on(Event::Cancel(7), NOW).is_empty());
-    assert_eq!(short(&state.on(Event::Kept, NOW)), ["finish cancelled"]);
+    assert_eq!(short(&state.on(Event::Kept, NOW)), ["Publish", "finish cancelled"]);
     assert_eq!(state.record().status, Status::Working, "nobody is shown what is not kept");
     // It completes meanwhile.
     assert!(state.on(Event::Ended(result("{}")), NOW).is_empty());
