@@ -56,7 +56,6 @@ impl InSession<'_> {
         let made = Made { edge, call, revision, inputs: self.inputs() };
         match made.hosted(tool.upstream, tool.public, ttl_ms).await {
             Ok((task, made_upstream)) => {
-                told::tell(self.session, &task);
                 if let Some(token) = progress_token(&self.call.params) {
                     progress::relay(self.session, &task, token, &self.edge.settings.bounds);
                 }
