@@ -20,6 +20,7 @@ pub mod revisions;
 pub mod secret;
 mod section;
 pub mod servers;
+pub mod sessions;
 pub mod state;
 pub mod telemetry;
 mod written;
@@ -42,6 +43,7 @@ use revisions::ServedRevisions;
 use section::section;
 use servers::ServerSettings;
 use servers::written::WrittenServer;
+use sessions::{DEFAULT_SESSIONS, SessionSettings};
 use state::{DEFAULT_STATE, StateSettings};
 use telemetry::{TelemetrySettings, WrittenTelemetry};
 use written::{At, Given, Ignored, Table, Text, Written, given};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Where state is kept.
     pub state: StateSettings,
+    /// Whether sessions are part of it.
+    pub sessions: SessionSettings,
     /// Limits.
     pub bounds: Bounds,
 }
@@ -111,6 +115,10 @@ section! {
         /// nothing.
         #[schemars(extend("default" = DEFAULT_STATE))]
         "state" state: Text,
+        /// `durable`: sessions and what was sent on their streams outlive the gateway, in `state`; `memory`: they end with
+        /// it.
+        #[schemars(extend("default" = DEFAULT_SESSIONS))]
+        "sessions" sessions: Text,
         /// Limits.
         "bounds" bounds: WrittenBounds,
     }
@@ -217,6 +225,7 @@ impl Settings {
         let names = NameSettings::check(&written.names, check);
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
         let state = StateSettings::check(&written.state, check);
+        let sessions = SessionSettings::check(&written.sessions, &state, check);
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
         let servers = servers::check_all(table, &names, &bounds, check);
@@ -225,7 +234,17 @@ impl Settings {
         let keys = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let keys: Vec<_> = keys.iter().map(|(key, _)| UpstreamName::new(key.value.as_str())).collect();
         let profiles = profiles::check_all(&written.profiles, &keys, check);
-        Some(Settings { listen: listen?, revisions, servers, profiles, names, telemetry, state, bounds })
+        Some(Settings {
+            listen: listen?,
+            revisions,
+            servers,
+            profiles,
+            names,
+            telemetry,
+            state,
+            sessions,
+            bounds,
+        })
     }
 }
 

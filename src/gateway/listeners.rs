@@ -39,6 +39,9 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     let assembly = Assembly::start(settings, IfLocked::Refuse)?;
     let (edge, sessions) = (&assembly.edge, &assembly.sessions);
     let bounds = assembly.settings.bounds.clone();
+    downstream::restore_sessions(&Data::from(Arc::clone(edge)))
+        .await
+        .context("kept sessions cannot be read")?;
 
     let data_server = data_server(data, &assembly.settings, edge)?;
     let data_handle = data_server.handle();
@@ -57,11 +60,13 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     signals.next().await;
 
     sweeper.abort();
+    sessions.stop();
     tokio::select! {
         () = drain::drain(edge, sessions, bounds.drain, bounds.retry) => {}
         () = signals.next() => tracing::warn!("told to stop twice: not waiting for running calls"),
     }
     data_handle.stop(false).await;
+    drain::until_written(sessions).await;
     assembly.fleet.retire().await;
     if let Some(handle) = admin_handle {
         handle.stop(false).await;
