@@ -149,6 +149,11 @@ impl Backlog {
         Some((number, event.text))
     }
 
+    /// Whether there is an event after `position`, shown or not.
+    pub(super) fn has_more(&self, position: u64) -> bool {
+        self.log.after(position).is_some()
+    }
+
     fn waiting(&mut self, weight: Weight) -> &mut Waiting {
         match weight {
             Weight::Passing => &mut self.passing,

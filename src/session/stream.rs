@@ -347,8 +347,9 @@ impl StreamReader {
         let before = inner.held();
         let Some((number, text)) = inner.backlog.take_after(self.position) else {
             return match inner.end {
-                Some(end) => Poll::Ready(Next::End(end)),
-                None => {
+                // What may not be shown yet comes before the end.
+                Some(end) if !inner.backlog.has_more(self.position) => Poll::Ready(Next::End(end)),
+                _ => {
                     inner.waker = Some(cx.waker().clone());
                     Poll::Pending
                 }
