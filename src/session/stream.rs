@@ -348,7 +348,9 @@ impl StreamReader {
         let Some((number, text)) = inner.backlog.take_after(self.position) else {
             return match inner.end {
                 // What may not be shown yet comes before the end.
-                Some(end) if !inner.backlog.has_more(self.position) => Poll::Ready(Next::End(end)),
+                Some(end) if self.stream.mark.is_none() || !inner.backlog.has_more(self.position) => {
+                    Poll::Ready(Next::End(end))
+                }
                 _ => {
                     inner.waker = Some(cx.waker().clone());
                     Poll::Pending

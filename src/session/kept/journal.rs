@@ -148,9 +148,9 @@ impl Journal {
 
     /// Puts the session's record again if it would expire otherwise; `used_ms` ago it was used.
     pub(in crate::session) fn renew(self: &Arc<Self>, used_ms: u64) {
-        let (now, lease) = (self.keeper.now_ms(), self.keeper.lease_ms());
+        let (now, renewal) = (self.keeper.now_ms(), self.keeper.renewal_ms());
         let put_at = self.lock().put_at;
-        if now.saturating_sub(used_ms) > put_at && now.saturating_sub(put_at) > lease / 6 {
+        if now.saturating_sub(used_ms) > put_at && now.saturating_sub(put_at) > renewal {
             self.change(|_| {});
         }
     }

@@ -25,13 +25,16 @@ const ATTEMPTS: usize = 5;
 const PAUSE: Duration = Duration::from_secs(5);
 /// Records removed at once.
 const REMOVED: usize = 64;
+/// Time for the next gateway to be there.
+const RESTART: Duration = Duration::from_secs(60);
 
 /// See the module head.
 #[derive(Debug)]
 pub struct Keeper {
     pub(super) records: Arc<dyn Records>,
     clock: Clock,
-    lease: Duration,
+    /// Of a session, without use.
+    idle: Duration,
     queue: Mutex<Queue>,
     queued: Notify,
     is_stopping: AtomicBool,
@@ -52,8 +55,7 @@ impl Keeper {
         Arc::new(Keeper {
             records,
             clock,
-            // Renewed when a sixth of it is over, and looked at as often at least: never over before the session is.
-            lease: idle.saturating_mul(3) / 2,
+            idle,
             queue: Mutex::default(),
             queued: Notify::new(),
             is_stopping: AtomicBool::new(false),
@@ -91,8 +93,14 @@ impl Keeper {
         self.clock.now_ms()
     }
 
+    /// For how long a record lasts: until its session would be idle, however late it is renewed, and a restart more.
     pub(super) fn lease_ms(&self) -> u64 {
-        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+        millis(self.idle.saturating_mul(3) / 2).saturating_add(millis(RESTART))
+    }
+
+    /// After how long it is renewed if the session was used since; sessions are looked at as often at least.
+    pub(super) fn renewal_ms(&self) -> u64 {
+        millis(self.idle / 4)
     }
 
     pub(super) fn queue(&self, journal: Arc<Journal>) {
@@ -222,4 +230,8 @@ impl Keeper {
     fn ended(&self) -> MutexGuard<'_, VecDeque<SessionId>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
