@@ -19,10 +19,11 @@
 //! | [`listening`] | clients of the stateless era that listen: what each has to be told | config, auth, session (public names of resources), upstream (callers, its messages) |
 //! | [`dispatch`] | the story of each method | config, telemetry, store, auth, policy, upstream, catalog |
 //! | [`parked`] | calls that wait for answers of clients without a session | config, auth, upstream, dispatch |
-//! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, listening, dispatch, parked |
-//! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch, downstream |
+//! | [`tasks`] | the registry of tasks: whose they are, how far, how they ended; what is kept of them | config, store, auth, upstream, dispatch, parked, session |
+//! | [`downstream`] | the client-facing edge: HTTP and stdio, both eras | config, telemetry, auth, upstream, catalog, session, listening, dispatch, parked, tasks |
+//! | [`admin`] | health and inspection | config, telemetry, upstream, catalog, session, dispatch, tasks, downstream |
 //! | [`gateway`] | assembly: checked settings in, running gateway out | all above |
-//! | [`commands`] | what the binary's verbs do | config, telemetry, upstream, gateway, demo |
+//! | [`commands`] | what the binary's verbs do | config, telemetry, store, upstream, gateway, demo |
 //! | [`demo`] | a small MCP server of its own, which shares nothing with the gateway but revision names | |
 //!
 //! # The path of a tool call
@@ -61,5 +62,6 @@ pub mod policy;
 pub mod protocol;
 pub mod session;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod upstream;

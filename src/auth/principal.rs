@@ -9,6 +9,11 @@ pub enum Principal {
 }
 
 impl Principal {
+    /// The principal of a key that was kept.
+    pub fn of_key(key: &str) -> Option<Principal> {
+        (key == "local").then_some(Principal::Local)
+    }
+
     /// What identifiers are bound to, so that they open for nobody else.
     pub fn key(self) -> &'static str {
         match self {

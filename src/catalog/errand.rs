@@ -61,7 +61,9 @@ impl Errand {
             upstream.list_page(permit, upstream.own_client(), method(kind), cursor)
         };
         match fetch(kind, limits, &check, page).await {
-            Ok(mut listing) => {
+            Ok(listing) => {
+                let tasks = upstream.tasks_offered().filter(|_| kind == ListKind::Tools);
+                let mut listing = listing.with_tasks(tasks.map(|tasks| tasks.dialect));
                 if limits.terms.is_none() {
                     listing.term = self.unsaid_term();
                 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::freshness::Term;
 use crate::names::LocalName;
 use crate::protocol::json::Object;
+use crate::protocol::task::{Dialect, TaskSupport};
 use crate::protocol::translate::icons::{self, Icons};
 use crate::protocol::translate::linked_uris;
 
@@ -32,6 +33,8 @@ pub struct Item {
     pub local: LocalName,
     /// The resources that a tool names in its `_meta` (S-RES-10).
     pub links: Box<[LocalName]>,
+    /// What a tool says of tasks, whatever its upstream can do.
+    pub task_support: TaskSupport,
     hash: ContentHash,
 }
 
@@ -80,13 +83,27 @@ pub struct Listing {
     pub partial: Option<Partial>,
     /// How long it is good; makes no difference to what it is.
     pub term: Term,
+    /// How its upstream makes tasks of calls, if it does.
+    pub tasks: Option<Dialect>,
     hash: ContentHash,
 }
 
 impl Listing {
-    /// Differs when the items, their order or what is left out differ.
+    /// Differs when the items, their order, what is left out, or what becomes of calls differ.
     pub fn hash(&self) -> &ContentHash {
         &self.hash
+    }
+
+    /// Of an upstream that makes such tasks of calls.
+    pub fn with_tasks(mut self, tasks: Option<Dialect>) -> Listing {
+        self.tasks = tasks;
+        let kind: &[u8] = match tasks {
+            None => return self,
+            Some(Dialect::Core) => b"core",
+            Some(Dialect::Extension) => b"extension",
+        };
+        self.hash = content_hash([&self.hash[..], kind]);
+        self
     }
 }
 
@@ -104,7 +121,8 @@ impl<'c> ListingBuilder<'c> {
     pub fn new(kind: ListKind, check: &'c ToolCheck<'c>) -> Self {
         let hash = ContentHash::default();
         let term = Term::UNTIL_TOLD;
-        let listing = Listing { kind, items: Vec::new(), left_out: Vec::new(), partial: None, term, hash };
+        let (items, left_out) = (Vec::new(), Vec::new());
+        let listing = Listing { kind, items, left_out, partial: None, term, tasks: None, hash };
         ListingBuilder { listing, read: 0, term: None, seen: HashSet::new(), check }
     }
 
@@ -141,8 +159,12 @@ impl<'c> ListingBuilder<'c> {
         }
         let links = if kind == ListKind::Tools { linked_uris(&object) } else { Vec::new() };
         let links = links.into_iter().map(LocalName::new).collect();
+        let task_support = match kind {
+            ListKind::Tools => TaskSupport::of_tool(&object),
+            _ => TaskSupport::Forbidden,
+        };
         let hash = content_hash([object.as_bytes()]);
-        self.listing.items.push(Arc::new(Item { object, local, links, hash }));
+        self.listing.items.push(Arc::new(Item { object, local, links, task_support, hash }));
     }
 
     /// The list; `partial` when there was more.

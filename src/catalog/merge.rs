@@ -11,13 +11,15 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::freshness::{ListClock, Merged, Term, TermLimits};
-use super::listing::{ContentHash, LeftOut, ListKind, Listing, content_hash};
+use super::listing::{ContentHash, Item, LeftOut, ListKind, Listing, content_hash};
 use super::namespace::Namespace;
 use super::pages::Pages;
 use super::snapshot::{Freshness, MergedList, Route, Unheard, UpstreamReport, View};
 use super::uris::{Answering, Fallback, LearntUris, Offer, ROUTED_TEMPLATES, UriSpace};
 use crate::config::profiles::ProfileSettings;
+use crate::config::tasks::{Hosting, TaskSettings};
 use crate::names::{LocalName, PublicName, UpstreamName};
+use crate::protocol::task::{Dialect, TaskSupport};
 
 /// One upstream's last good lists, with public names.
 #[derive(Debug)]
@@ -194,6 +196,8 @@ pub(super) struct ViewParts {
     pub(super) learnt: LearntUris,
     /// When the catalogue began.
     pub(super) epoch: Instant,
+    /// Which tools the gateway makes tasks of itself.
+    pub(super) tasks: Arc<TaskSettings>,
 }
 
 /// How long the lists of a view of these sources are good now.
@@ -212,7 +216,7 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
     let shows = |source: &&Source| profile.is_none_or(|profile| profile.servers.contains(&source.upstream));
     let sources: Vec<&Source> = sources.iter().filter(shows).collect();
     let endpoint = profile.map_or("/mcp".to_owned(), |profile| format!("/mcp/{}", profile.name));
-    let mut merge = Merge { sources, endpoint, profile, left_out: Vec::new() };
+    let mut merge = Merge { sources, endpoint, profile, tasks: &parts.tasks, left_out: Vec::new() };
     let mut uris = merge.uri_space();
     let tools = merge.named(ListKind::Tools);
     for route in &tools {
@@ -247,6 +251,24 @@ pub(super) fn view(sources: &[Source], profile: Option<&ProfileSettings>, parts:
     }
 }
 
+/// Whether calls of a tool can be tasks for clients that wish so: as its upstream says, where that makes tasks of the same
+/// dialect; else the gateway's own, as far as it makes any.
+fn task_support(
+    tasks: &TaskSettings,
+    made_upstream: Option<Dialect>,
+    tool: &Item,
+    public: &PublicName,
+) -> TaskSupport {
+    match (made_upstream, tool.task_support) {
+        (Some(Dialect::Core), support @ (TaskSupport::Optional | TaskSupport::Required)) => support,
+        (made_upstream, _) => match tasks.hosting(public.as_str()) {
+            Hosting::On => TaskSupport::Optional,
+            Hosting::Auto if made_upstream == Some(Dialect::Extension) => TaskSupport::Optional,
+            Hosting::Auto | Hosting::Off => TaskSupport::Forbidden,
+        },
+    }
+}
+
 fn by_name(routes: &[Arc<Route>]) -> HashMap<PublicName, Arc<Route>> {
     routes.iter().map(|route| (route.public.clone(), route.clone())).collect()
 }
@@ -255,6 +277,7 @@ struct Merge<'s> {
     sources: Vec<&'s Source>,
     endpoint: String,
     profile: Option<&'s ProfileSettings>,
+    tasks: &'s TaskSettings,
     left_out: Vec<(UpstreamName, LeftOut)>,
 }
 
@@ -287,8 +310,13 @@ impl<'s> Merge<'s> {
                     let left = LeftOut { kind, name: item.local.as_str().to_owned(), reason };
                     self.left_out.push((source.upstream.clone(), left));
                 } else if kind != ListKind::Tools || self.profile_shows(public) {
+                    let tasks = match kind {
+                        ListKind::Tools => task_support(self.tasks, named.listing.tasks, item, public),
+                        _ => TaskSupport::Forbidden,
+                    };
                     routes.push(Arc::new(Route {
                         public: public.clone(),
+                        tasks,
                         upstream: source.upstream.clone(),
                         local: item.local.clone(),
                         item: item.clone(),
@@ -341,6 +369,7 @@ impl<'s> Merge<'s> {
                 let uri = uri.map_or_else(|| PublicName::new(item.local.as_str()), PublicName::new);
                 routes.push(Arc::new(Route {
                     public: uri,
+                    tasks: TaskSupport::Forbidden,
                     upstream: source.upstream.clone(),
                     local: item.local.clone(),
                     item: item.clone(),
@@ -365,7 +394,8 @@ impl<'s> Merge<'s> {
             .collect();
         let head = [self.endpoint.as_bytes(), kind.method().as_bytes()];
         let items = entries.iter().flat_map(|route| {
-            [route.upstream.as_str().as_bytes(), route.public.as_str().as_bytes(), &route.item.hash()[..]]
+            let names = [route.upstream.as_str().as_bytes(), route.public.as_str().as_bytes()];
+            names.into_iter().chain([&route.item.hash()[..], route.tasks.text().as_bytes()])
         });
         content_hash(head.into_iter().chain(items).chain(interfaces.iter().map(String::as_bytes)))
     }

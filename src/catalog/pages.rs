@@ -89,7 +89,7 @@ impl View {
                 out.push(b',');
             }
             let uris = |uri: &str| self.uris.public(&route.upstream, uri, &answering, |_| None);
-            let text = ItemText { identity: route.public.as_str(), uris: &uris };
+            let text = ItemText { identity: route.public.as_str(), uris: &uris, tasks: route.tasks };
             list_item(kind, &route.item.object, &text, revision, &mut out);
         }
         out.push(b']');

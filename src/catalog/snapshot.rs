@@ -17,6 +17,7 @@ use super::uris::{Answering, LearntUris, UriRoute, UriSpace};
 use crate::names::{LocalName, ProfileName, PublicName, UpstreamName};
 use crate::protocol::caching::Lifetime;
 use crate::protocol::json::Object;
+use crate::protocol::task::TaskSupport;
 
 /// Where a public name leads. Resources and templates have their public URI for a name.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Route {
     pub upstream: UpstreamName,
     /// As that upstream knows it (S-TOOL-14).
     pub local: LocalName,
+    /// Whether its calls can be tasks, as clients of the core dialect are told: its upstream's, or the gateway's own.
+    pub tasks: TaskSupport,
     /// The definition, for annotated headers, policy and the like.
     pub item: Arc<Item>,
 }

@@ -128,6 +128,7 @@ impl CatalogueState {
                 pages: Arc::new(Pages::new(sealer, settings.bounds.page_size)),
                 learnt: LearntUris::new(LEARNT_URIS),
                 epoch: Instant::now(),
+                tasks: Arc::new(settings.tasks.clone()),
             },
             generation: 0,
             limits: TermLimits { unsaid: settings.bounds.list_ttl, longest: settings.bounds.cache_age },

@@ -6,6 +6,7 @@ mod ask;
 mod check;
 mod serve;
 mod stdio;
+mod store;
 mod table;
 mod visible;
 
@@ -45,8 +46,12 @@ enum Verb {
     Servers(ask::ServersArguments),
     /// List the tools of a running gateway
     Tools(ask::ToolsArguments),
+    /// List the tasks of a running gateway; look at one, watch it, get its result, cancel it
+    Tasks(ask::TasksArguments),
     /// Call a tool through a running gateway
     Call(ask::CallArguments),
+    /// Look at the state of a gateway that does not run, and repair it
+    Store(store::Arguments),
     /// Run a small MCP server with one tool per protocol feature
     DemoServer(demo::Arguments),
 }
@@ -68,7 +73,9 @@ pub fn run() -> ExitCode {
         Verb::Schema => say_json(&config::schema()),
         Verb::Servers(arguments) => ask::servers(&arguments),
         Verb::Tools(arguments) => ask::tools(&arguments),
+        Verb::Tasks(arguments) => ask::tasks(&arguments),
         Verb::Call(arguments) => ask::call(&arguments),
+        Verb::Store(arguments) => store::run(&arguments),
         Verb::DemoServer(arguments) => demo::run(&arguments),
     }
 }

@@ -22,6 +22,7 @@ mod section;
 pub mod servers;
 pub mod sessions;
 pub mod state;
+pub mod tasks;
 pub mod telemetry;
 mod written;
 
@@ -45,6 +46,7 @@ use servers::ServerSettings;
 use servers::written::WrittenServer;
 use sessions::{DEFAULT_SESSIONS, SessionSettings};
 use state::{DEFAULT_STATE, StateSettings};
+use tasks::{TaskSettings, WrittenTasks};
 use telemetry::{TelemetrySettings, WrittenTelemetry};
 use written::{At, Given, Ignored, Table, Text, Written, given};
 
@@ -66,6 +68,8 @@ pub struct Settings {
     pub names: NameSettings,
     /// Logs and traces.
     pub telemetry: TelemetrySettings,
+    /// Tasks.
+    pub tasks: TaskSettings,
     /// Where state is kept.
     pub state: StateSettings,
     /// Whether sessions are part of it.
@@ -111,6 +115,8 @@ section! {
         "names" names: WrittenNames,
         /// Logs and traces.
         "telemetry" telemetry: WrittenTelemetry,
+        /// Tasks: calls that clients follow from afar instead of waiting for their answers.
+        "tasks" tasks: WrittenTasks,
         /// Directory of what must outlive the gateway, relative to this file and made when needed; or `memory`, to keep
         /// nothing.
         #[schemars(extend("default" = DEFAULT_STATE))]
@@ -122,7 +128,7 @@ section! {
         /// Limits.
         "bounds" bounds: WrittenBounds,
     }
-    not served: "auth", "policy", "limits", "tasks";
+    not served: "auth", "policy", "limits";
     elsewhere:
         "inputs" => "the gateway asks nobody; write `${env:NAME}` where an input is used",
         "mcp" => "move what is below it to the top of the file",
@@ -224,6 +230,7 @@ impl Settings {
         let revisions = ServedRevisions::check(&written.revisions, check);
         let names = NameSettings::check(&written.names, check);
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
+        let tasks = TaskSettings::check(&written.tasks, check);
         let state = StateSettings::check(&written.state, check);
         let sessions = SessionSettings::check(&written.sessions, &state, check);
         let bounds = Bounds::check(&written.bounds, check);
@@ -241,6 +248,7 @@ impl Settings {
             profiles,
             names,
             telemetry,
+            tasks,
             state,
             sessions,
             bounds,

@@ -4,7 +4,7 @@
 //! waits; in the stateless era the call ends with the question, and when it comes again with answers the feature runs anew and
 //! finds them. Always: nothing is asked that the client did not declare; nothing waits longer than a minute for a client.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -14,14 +14,15 @@ use tokio::time::timeout;
 use super::caller::{Caller, log_rank};
 use super::input::Input;
 use super::outlet::Outlet;
+use super::rounds::Answers;
 use super::sealed::request_digest;
 use super::server::Server;
 use super::session::Session;
+use super::tasks::{self, Task};
 use super::wire::{self, Fault, MISSING_CAPABILITY, Object};
 use crate::protocol::era::Revision;
 
 const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
-const MAX_ROUNDS_OF_ANSWERS: usize = 16;
 
 /// Why a feature stopped without a result.
 #[derive(Debug)]
@@ -48,19 +49,11 @@ pub(crate) struct Call {
     pub(crate) meta: Object,
     pub(crate) id: Value,
     pub(crate) outlet: Outlet,
+    /// The task as which the tool is called, if it is.
+    pub(crate) task: Option<Arc<Task>>,
     /// Binds a request state to this request.
-    digest: String,
-    answers: Mutex<Answers>,
-}
-
-#[derive(Debug, Default)]
-struct Answers {
-    /// From earlier rounds, out of a state that was verified.
-    kept: Object,
-    /// From this round, as the client gave them.
-    given: Object,
-    /// Whether a state came and held.
-    verified: bool,
+    pub(super) digest: String,
+    pub(super) answers: Mutex<Answers>,
 }
 
 impl Call {
@@ -75,8 +68,16 @@ impl Call {
     ) -> Result<Call, Fault> {
         let meta = params.get("_meta").and_then(Value::as_object).cloned().unwrap_or_default();
         let may_ask = matches!(method, "tools/call" | "prompts/get" | "resources/read");
-        let mut call =
-            Call { server, caller, meta, id, outlet, digest: String::new(), answers: Mutex::default() };
+        let mut call = Call {
+            server,
+            caller,
+            meta,
+            id,
+            outlet,
+            task: None,
+            digest: String::new(),
+            answers: Mutex::default(),
+        };
         if may_ask && call.caller.is_stateless() {
             call.digest = request_digest(method, params);
             call.answers = Mutex::new(call.read_answers(params)?);
@@ -84,34 +85,44 @@ impl Call {
         Ok(call)
     }
 
-    fn read_answers(&self, params: &Object) -> Result<Answers, Fault> {
-        let given = match params.get("inputResponses") {
-            None => Object::new(),
-            Some(Value::Object(given)) if given.values().all(Value::is_object) => given.clone(),
-            Some(_) => return Err(Fault::invalid_params("inputResponses must map keys to result objects")),
-        };
-        let (kept, verified) = match params.get("requestState") {
-            None => (Object::new(), false),
-            Some(Value::String(state)) => (self.server.seal.open(&self.digest, state)?, true),
-            Some(_) => return Err(Fault::invalid_params("requestState must be a string")),
-        };
-        Ok(Answers { kept, given, verified })
+    /// The same call as the work of a task, which goes on when the request is over.
+    pub(crate) fn of_task(&self, task: &Arc<Task>) -> Call {
+        Call {
+            server: Arc::clone(&self.server),
+            caller: self.caller.clone(),
+            meta: self.meta.clone(),
+            id: self.id.clone(),
+            outlet: Outlet::Nowhere,
+            task: Some(Arc::clone(task)),
+            digest: String::new(),
+            answers: Mutex::default(),
+        }
     }
 
-    /// Whether the client came back with a request state that held.
-    pub(crate) fn has_verified_state(&self) -> bool {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).verified
+    /// Sends a notification that belongs to this call.
+    async fn tell(&self, method: &str, params: Value) {
+        match &self.task {
+            None => self.outlet.send(wire::notification(method, params)).await,
+            // The extension has no notifications but that of the task itself.
+            Some(task) => {
+                let message = wire::notification(method, tasks::core::relate(task, params));
+                task.outlet().send(message).await
+            }
+        };
     }
 
-    /// Tells how far the work is, if the caller wants to know.
+    /// Tells how far the work is, if the caller wants to know. A task says it also as its state.
     pub(crate) async fn progress(&self, progress: f64, total: f64, message: &str) {
+        if let Some(task) = &self.task {
+            task.say(message);
+        }
         let Some(token) = self.meta.get("progressToken") else { return };
         let mut params =
             json!({ "progressToken": token, "progress": whole(progress), "total": whole(total) });
         if self.caller.revision >= Revision::V2025_03_26 {
             params["message"] = json!(message);
         }
-        self.outlet.send(wire::notification("notifications/progress", params)).await;
+        self.tell("notifications/progress", params).await;
     }
 
     /// Sends a log message, if the caller wants messages of that severity.
@@ -124,7 +135,7 @@ impl Call {
         let wanted = matches!((log_rank(level), threshold), (Some(rank), Some(least)) if rank >= least);
         if wanted {
             let params = json!({ "level": level, "logger": "demo", "data": data });
-            self.outlet.send(wire::notification("notifications/message", params)).await;
+            self.tell("notifications/message", params).await;
         }
         wanted
     }
@@ -160,72 +171,41 @@ impl Call {
                 )));
             }
         }
+        if let Some(task) = &self.task {
+            return task.ask(inputs).await;
+        }
         match &self.caller.session {
             Some(session) if !self.caller.is_stateless() => self.ask_session(session, inputs).await,
             _ => self.ask_by_result(inputs, with_state),
         }
     }
 
-    fn ask_by_result(&self, inputs: &[(&str, Input)], with_state: bool) -> Result<Object, Stop> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Object::new();
-        let mut missing = Object::new();
-        for (key, input) in inputs {
-            let answer = answers.kept.get(*key).or_else(|| answers.given.get(*key)).cloned();
-            match answer {
-                Some(answer) if input.is_answered_by(&answer) => {
-                    found.insert((*key).to_owned(), answer);
-                }
-                _ => {
-                    let params = input.params_for(self.caller.revision);
-                    missing.insert((*key).to_owned(), json!({ "method": input.method, "params": params }));
-                }
-            }
-        }
-        answers.kept.extend(found.clone());
-        if missing.is_empty() {
-            return Ok(found);
-        }
-        if answers.kept.len() > MAX_ROUNDS_OF_ANSWERS {
-            return Err(Fault::invalid_params("too many rounds of answers").into());
-        }
-        let state =
-            if with_state { Some(self.server.seal.close(&self.digest, &answers.kept)?) } else { None };
-        Err(Stop::InputRequired { requests: missing, state })
-    }
-
-    /// Stateless: stops the call until the client has come again this often, with the state that it is given each time.
-    pub(crate) fn come_again(&self, times: usize) -> Result<(), Stop> {
-        if !self.caller.is_stateless() {
-            return Ok(());
-        }
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.kept.len() >= times {
-            return Ok(());
-        }
-        let visit = format!("visit {}", answers.kept.len());
-        answers.kept.insert(visit, json!({}));
-        let state = Some(self.server.seal.close(&self.digest, &answers.kept)?);
-        Err(Stop::InputRequired { requests: Object::new(), state })
-    }
-
     async fn ask_session(&self, session: &Arc<Session>, inputs: &[(&str, Input)]) -> Result<Object, Stop> {
         let questions = inputs.iter().map(|(key, input)| async move {
-            let params = input.params_for(self.caller.revision);
-            let (id, answer) = session.ask(&self.outlet);
-            self.outlet.send(wire::request(id.number, input.method, &params)).await;
-            let answer = timeout(CLIENT_PATIENCE, answer).await;
-            id.settle(matches!(answer, Ok(Ok(_))));
-            let answer = answer
-                .map_err(|_| Stop::Failed(format!("the client did not answer {} in time", input.method)))?
-                .map_err(|_| Stop::Failed("the session ended".to_owned()))?
-                .map_err(|fault| Stop::Failed(format!("the client refused: {}", fault.message)))?;
+            let answer = self.request(session, input.method, &input.params_for(self.caller.revision)).await?;
             if !input.is_answered_by(&answer) {
                 return Err(Stop::Failed(format!("the client's answer to {} is malformed", input.method)));
             }
             Ok(((*key).to_owned(), answer))
         });
         Ok(try_join_all(questions).await?.into_iter().collect())
+    }
+
+    /// Handshake era: a request of our own, and what the client answers.
+    pub(super) async fn request(
+        &self,
+        session: &Arc<Session>,
+        method: &str,
+        params: &Value,
+    ) -> Result<Value, Stop> {
+        let (question, answer) = session.ask(&self.outlet);
+        self.outlet.send(wire::request(question.number, method, params)).await;
+        let answer = timeout(CLIENT_PATIENCE, answer).await;
+        question.settle(matches!(answer, Ok(Ok(_))));
+        answer
+            .map_err(|_| Stop::Failed(format!("the client did not answer {method} in time")))?
+            .map_err(|_| Stop::Failed("the session ended".to_owned()))?
+            .map_err(|fault| Stop::Failed(format!("the client refused: {}", fault.message)))
     }
 
     /// Handshake era over HTTP: ends the connection that waits for this answer, which then has to be fetched.

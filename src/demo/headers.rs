@@ -54,6 +54,7 @@ impl HeaderValues {
         let source = match method {
             "tools/call" | "prompts/get" => "name",
             "resources/read" => "uri",
+            "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
             _ => return Ok(()),
         };
         // A body without a name is refused for that, not for its header.

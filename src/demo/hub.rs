@@ -35,6 +35,8 @@ pub(crate) struct Filter {
     pub(crate) tools: bool,
     pub(crate) prompts: bool,
     pub(crate) resources: HashSet<String>,
+    /// Ids of tasks.
+    pub(crate) tasks: HashSet<String>,
 }
 
 impl Filter {
@@ -56,12 +58,19 @@ impl Filter {
             told.insert("promptsListChanged".to_owned(), json!(true));
         }
         if !self.resources.is_empty() {
-            let mut uris: Vec<_> = self.resources.iter().collect();
-            uris.sort();
-            told.insert("resourceSubscriptions".to_owned(), json!(uris));
+            told.insert("resourceSubscriptions".to_owned(), sorted(&self.resources));
+        }
+        if !self.tasks.is_empty() {
+            told.insert("taskIds".to_owned(), sorted(&self.tasks));
         }
         Value::Object(told)
     }
+}
+
+fn sorted(names: &HashSet<String>) -> Value {
+    let mut names: Vec<_> = names.iter().collect();
+    names.sort();
+    json!(names)
 }
 
 #[derive(Debug)]
@@ -70,6 +79,16 @@ struct Listen {
     filter: Filter,
     pipe: mpsc::Sender<Value>,
     ended: CancellationToken,
+}
+
+impl Listen {
+    fn tell(&self, method: &str, params: &Value) {
+        let mut params = params.clone();
+        params["_meta"] = json!({ SUBSCRIPTION_ID: self.subscription });
+        if self.pipe.try_send(wire::notification(method, params)).is_err() {
+            self.ended.cancel();
+        }
+    }
 }
 
 /// Everyone who can be told of changes.
@@ -167,11 +186,14 @@ impl Hub {
             }
         }
         for listen in lock(&self.listens).values().filter(|listen| listen.filter.covers(change)) {
-            let mut params = params.clone();
-            params["_meta"] = json!({ SUBSCRIPTION_ID: listen.subscription });
-            if listen.pipe.try_send(wire::notification(method, params)).is_err() {
-                listen.ended.cancel();
-            }
+            listen.tell(method, &params);
+        }
+    }
+
+    /// Tells the listeners of a task how it is now.
+    pub(crate) fn announce_task(&self, id: &str, described: &Value) {
+        for listen in lock(&self.listens).values().filter(|listen| listen.filter.tasks.contains(id)) {
+            listen.tell("notifications/tasks", described);
         }
     }
 

@@ -1,7 +1,6 @@
-//! Every method but the handshake: lists and their pages, calls, reads, prompts, completion, log level, subscriptions.
+//! Every method but the handshake: lists and their pages, calls, reads, prompts, completion, log level, subscriptions, tasks.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
@@ -10,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::call::{Call, Stop};
 use super::caller::log_rank;
-use super::hub::{Filter, SUBSCRIPTION_ID};
-use super::outlet::Outlet;
+use super::listening::listen;
 use super::server::INSTRUCTIONS;
 use super::shape;
-use super::wire::{self, Fault, INTERNAL_ERROR, INVALID_PARAMS, Object, RESOURCE_NOT_FOUND};
+use super::tasks;
+use super::wire::{Fault, INTERNAL_ERROR, INVALID_PARAMS, Object, RESOURCE_NOT_FOUND, object};
+use crate::protocol::era::Revision;
 
 const MAX_COMPLETIONS: usize = 100;
 
@@ -31,7 +31,9 @@ const IN_BOTH_ERAS: [&str; 8] = [
 
 /// Methods of the stateless era.
 pub(crate) fn is_stateless_method(method: &str) -> bool {
-    IN_BOTH_ERAS.contains(&method) || matches!(method, "server/discover" | "subscriptions/listen")
+    IN_BOTH_ERAS.contains(&method)
+        || matches!(method, "server/discover" | "subscriptions/listen")
+        || tasks::extension::is_method(method)
 }
 
 /// Methods of the handshake era.
@@ -41,6 +43,7 @@ pub(crate) fn is_handshake_method(method: &str) -> bool {
             method,
             "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
         )
+        || tasks::core::is_method(method)
 }
 
 /// Does what the method says.
@@ -60,14 +63,8 @@ pub(crate) async fn perform(call: &Call, method: &str, params: &Object) -> Resul
         "subscriptions/listen" => listen(call, params).await,
         "logging/setLevel" => set_level(call, params),
         "resources/subscribe" | "resources/unsubscribe" => subscribe(call, method, params),
+        _ if method.starts_with("tasks/") => use_task(call, method, params).await,
         _ => list(call, method, params),
-    }
-}
-
-fn object(value: Value) -> Object {
-    match value {
-        Value::Object(object) => object,
-        _ => Object::new(),
     }
 }
 
@@ -91,14 +88,34 @@ async fn call_tool(call: &Call, params: &Object) -> Result<Object, Stop> {
     let arguments = arguments(params)?;
     call.server.counted.calls.fetch_add(1, Ordering::Relaxed);
     let features = call.server.settings.features;
-    if !call.server.tools().iter().any(|tool| tool["name"] == name) {
+    let Some(tool) = call.server.tools().iter().find(|tool| tool["name"] == name) else {
         return Err(Fault::invalid_params(format!("there is no tool {name:?}; tools/list names them")).into());
+    };
+    match tasks::begin(call, tool, params, &arguments).await {
+        Ok(None) => tool_outcome(features.call_tool(call, name, &arguments).await),
+        Ok(Some(begun)) => Ok(begun),
+        Err(stop) => tool_outcome(Err(stop)),
     }
-    match features.call_tool(call, name, &arguments).await {
+}
+
+/// What a tool's end is to the request: a tool that fails has a result, which says so.
+pub(crate) fn tool_outcome(outcome: Result<Value, Stop>) -> Result<Object, Stop> {
+    match outcome {
         Err(Stop::Failed(reason)) => Ok(object(json!({
             "content": [{ "type": "text", "text": reason }], "isError": true,
         }))),
         outcome => outcome.map(object),
+    }
+}
+
+async fn use_task(call: &Call, method: &str, params: &Object) -> Result<Object, Stop> {
+    if method == "tasks/get" {
+        call.server.counted.polls.fetch_add(1, Ordering::Relaxed);
+    }
+    match call.caller.revision {
+        Revision::V2025_11_25 => tasks::core::perform(call, method, params).await,
+        Revision::V2026_07_28 => tasks::extension::perform(call, method, params).await,
+        _ => Err(Fault::unknown_method(method).into()),
     }
 }
 
@@ -192,49 +209,6 @@ fn subscribe(call: &Call, method: &str, params: &Object) -> Result<Object, Stop>
     Ok(Object::new())
 }
 
-/// Stays open until the client leaves or the server ends it.
-async fn listen(call: &Call, params: &Object) -> Result<Object, Stop> {
-    let filter = read_filter(call, params)?;
-    let Outlet::Pipe(pipe) = &call.outlet else {
-        return Err(Fault::new(INTERNAL_ERROR, "no stream to listen on").into());
-    };
-    let listening = call.server.hub.listen(&call.id, filter, pipe).await?;
-    listening.ended.cancelled().await;
-    if !call.caller.over_http() {
-        // Without a stream to close, the specification has the end of a subscription told twice: here and by the response.
-        let params = json!({ "requestId": call.id, "_meta": { SUBSCRIPTION_ID: call.id } });
-        call.outlet.send(wire::notification("notifications/cancelled", params)).await;
-    }
-    Ok(object(json!({ "_meta": { SUBSCRIPTION_ID: call.id } })))
-}
-
-/// The part of the filter that can be honoured.
-fn read_filter(call: &Call, params: &Object) -> Result<Filter, Fault> {
-    let asked = params
-        .get("notifications")
-        .and_then(Value::as_object)
-        .ok_or_else(|| Fault::invalid_params("notifications is missing or not an object"))?;
-    let flag = |key: &str| match asked.get(key) {
-        None => Ok(false),
-        Some(Value::Bool(wanted)) => Ok(*wanted),
-        Some(_) => Err(Fault::invalid_params(format!("notifications.{key} must be true or false"))),
-    };
-    let features = call.server.settings.features;
-    let uris: HashSet<String> = match asked.get("resourceSubscriptions") {
-        None => HashSet::new(),
-        Some(Value::Array(uris)) if uris.iter().all(Value::is_string) => {
-            uris.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-        }
-        Some(_) => return Err(Fault::invalid_params("resourceSubscriptions must be a list of URIs")),
-    };
-    flag("resourcesListChanged")?;
-    Ok(Filter {
-        tools: flag("toolsListChanged")?,
-        prompts: flag("promptsListChanged")? && features.changes_prompts(),
-        resources: uris.into_iter().filter(|uri| features.can_subscribe(&call.server, uri)).collect(),
-    })
-}
-
 fn list(call: &Call, method: &str, params: &Object) -> Result<Object, Stop> {
     let (features, server) = (call.server.settings.features, &call.server);
     let (key, items): (_, Cow<'_, [Value]>) = match method {
@@ -265,11 +239,11 @@ fn list(call: &Call, method: &str, params: &Object) -> Result<Object, Stop> {
     Ok(result)
 }
 
-fn write_cursor(method: &str, start: usize) -> String {
+pub(crate) fn write_cursor(method: &str, start: usize) -> String {
     URL_SAFE_NO_PAD.encode(format!("{method} {start}"))
 }
 
-fn read_cursor(method: &str, cursor: &str) -> Option<usize> {
+pub(crate) fn read_cursor(method: &str, cursor: &str) -> Option<usize> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     text.strip_prefix(method)?.strip_prefix(' ')?.parse().ok()
 }

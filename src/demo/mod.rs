@@ -3,7 +3,8 @@
 //! Written from the published specification alone, so that it can contradict the gateway: it shares nothing with it but the names of
 //! the revisions. Serves both eras at one endpoint or one pipe, or one revision only. From a message to its answer: a transport
 //! (`stdio`, `http`) reads it (`wire`) and admits it (`handshake`, `stateless`), `engine` serves it (`methods`, `call`), a feature
-//! set (`sets`) does what it asks for, and `shape` puts the result into the caller's revision.
+//! set (`sets`) does what it asks for, and `shape` puts the result into the caller's revision. What
+//! outlives its request is a task (`tasks`).
 //!
 //! Always: every queue and table is bounded; nothing but JSON-RPC is written to standard output over stdio.
 
@@ -16,8 +17,10 @@ mod headers;
 mod http;
 mod hub;
 mod input;
+mod listening;
 mod methods;
 mod outlet;
+mod rounds;
 mod sealed;
 mod server;
 mod session;
@@ -25,6 +28,7 @@ mod sets;
 mod shape;
 mod stateless;
 mod stdio;
+mod tasks;
 mod wire;
 
 use std::io::Write as _;

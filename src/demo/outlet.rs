@@ -16,6 +16,8 @@ pub(crate) enum Outlet {
     Pipe(mpsc::Sender<Value>),
     /// A stream of the handshake era, whose reader may come back later.
     Log(Arc<EventLog>),
+    /// Nobody is there.
+    Nowhere,
 }
 
 impl Outlet {
@@ -24,6 +26,7 @@ impl Outlet {
         match self {
             Outlet::Pipe(pipe) => pipe.send(message).await.is_ok(),
             Outlet::Log(log) => log.push(&message),
+            Outlet::Nowhere => false,
         }
     }
 
@@ -32,6 +35,7 @@ impl Outlet {
         match self {
             Outlet::Pipe(pipe) => pipe.try_send(message).is_ok(),
             Outlet::Log(log) => log.push(&message),
+            Outlet::Nowhere => false,
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::hub::{Change, Hub};
 use super::sealed::Seal;
 use super::sets::FeatureSet;
+use super::tasks::{self, Tasks};
 use crate::protocol::era::{Era, REVISIONS, Revision};
 
 /// What the server was started with.
@@ -28,6 +29,7 @@ pub(crate) struct Server {
     pub(crate) seal: Seal,
     pub(crate) hub: Arc<Hub>,
     pub(crate) counted: Counted,
+    pub(crate) tasks: Tasks,
     tools: Vec<Value>,
     prompts: Vec<Value>,
     /// A tool and a prompt that come and go.
@@ -42,7 +44,9 @@ pub(crate) struct Server {
 pub(crate) struct Counted {
     pub(crate) calls: AtomicU64,
     pub(crate) cancelled: AtomicU64,
-    /// Calls that run now.
+    /// How often somebody looked at a task.
+    pub(crate) polls: AtomicU64,
+    /// Calls that run now, tasks included.
     pub(crate) running: AtomicU64,
 }
 
@@ -72,6 +76,7 @@ impl Server {
             seal: Seal::new()?,
             hub: Arc::default(),
             counted: Counted::default(),
+            tasks: Tasks::default(),
             extra_tool: AtomicBool::new(false),
             extra_prompt: AtomicBool::new(false),
             touches: Mutex::default(),
@@ -108,6 +113,16 @@ impl Server {
         }
         if revision >= Revision::V2025_03_26 {
             capabilities["completions"] = json!({});
+        }
+        match revision {
+            Revision::V2025_11_25 => {
+                capabilities["tasks"] =
+                    json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } });
+            }
+            Revision::V2026_07_28 => {
+                capabilities["extensions"] = json!({ tasks::extension::EXTENSION: {} });
+            }
+            _ => {}
         }
         capabilities
     }

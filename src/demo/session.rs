@@ -36,6 +36,8 @@ pub(crate) struct Handshake {
 /// One client's connection or session.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// The session is over.
+    pub(crate) ended: CancellationToken,
     /// Unsolicited messages go here.
     pub(crate) standing: Outlet,
     /// Whether one reader has the standing stream (HTTP).
@@ -71,6 +73,7 @@ impl Session {
             last_used: Instant::now(),
         };
         Arc::new(Session {
+            ended: CancellationToken::new(),
             standing,
             standing_taken: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -222,6 +225,7 @@ impl Session {
 
     /// Ends everything that runs or waits.
     pub(crate) fn close(&self) {
+        self.ended.cancel();
         let mut state = self.state();
         state.in_flight.values().for_each(CancellationToken::cancel);
         state.questions.clear();

@@ -13,6 +13,10 @@ const TITLES_SINCE: Revision = Revision::V2025_06_18;
 /// A tool's definition.
 pub(crate) fn tool(mut tool: Value, revision: Revision) -> Value {
     if let Some(tool) = tool.as_object_mut() {
+        if revision != Revision::V2025_11_25 {
+            // How tools stand to tasks is told in one revision only.
+            tool.remove("execution");
+        }
         if revision < Revision::V2025_03_26 {
             tool.remove("annotations");
         }

@@ -7,6 +7,14 @@ use serde_json::{Map, Value, json};
 /// A JSON object.
 pub(crate) type Object = Map<String, Value>;
 
+/// The object that the value is; an empty one if it is none.
+pub(crate) fn object(value: Value) -> Object {
+    match value {
+        Value::Object(object) => object,
+        _ => Object::new(),
+    }
+}
+
 pub(crate) const PARSE_ERROR: i64 = -32700;
 pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
@@ -43,6 +51,15 @@ impl Fault {
 
     pub(crate) fn invalid_params(message: impl Into<String>) -> Self {
         Fault::new(INVALID_PARAMS, message)
+    }
+
+    /// The error as a response carries it.
+    pub(crate) fn body(&self) -> Value {
+        let mut body = json!({ "code": self.code, "message": self.message });
+        if let Some(data) = &self.data {
+            body["data"] = data.clone();
+        }
+        body
     }
 
     pub(crate) fn unknown_method(method: &str) -> Self {
@@ -123,11 +140,7 @@ pub(crate) fn result(id: &Value, result: Value) -> Value {
 
 /// An error response. Where the id could not be read it is left out, as the newest schemas have it.
 pub(crate) fn error(id: Option<&Value>, fault: &Fault) -> Value {
-    let mut body = json!({ "code": fault.code, "message": fault.message });
-    if let Some(data) = &fault.data {
-        body["data"] = data.clone();
-    }
-    let mut message = json!({ "jsonrpc": "2.0", "error": body });
+    let mut message = json!({ "jsonrpc": "2.0", "error": fault.body() });
     if let Some(id) = id {
         message["id"] = id.clone();
     }

@@ -45,6 +45,7 @@ impl Switchboard {
             local: None,
             target: Target::None,
             param_headers: Vec::new(),
+            task: None,
         };
         match self.forward(call, leg).await? {
             Answer::Error(error) if error.code == METHOD_NOT_FOUND => Ok(nothing()),

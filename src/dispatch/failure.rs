@@ -3,6 +3,7 @@
 use super::request_state::NotValid;
 use crate::catalog::pages::BadCursor;
 use crate::names::UpstreamName;
+use crate::protocol::frame::ErrorObject;
 use crate::protocol::translate::question::UrlsNeeded;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::input::InputRequired;
@@ -72,6 +73,20 @@ pub enum Failure {
         upstream: UpstreamName,
         /// Why not.
         why: &'static str,
+    },
+    /// The tool works as a task alone, and the caller can do nothing with one.
+    #[error("this tool works as a task alone")]
+    NeedsTask,
+    /// The tool works without tasks alone.
+    #[error("this tool cannot be called as a task")]
+    NoTask,
+    /// The upstream cancelled the task that it had made of the call.
+    #[error("{upstream} cancelled the task")]
+    TaskCancelled {
+        /// Which.
+        upstream: UpstreamName,
+        /// What it says in place of a result, where its dialect has words for it.
+        said: Option<Box<ErrorObject>>,
     },
     /// The upstream did not answer.
     #[error("{upstream}: {error}")]

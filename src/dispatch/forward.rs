@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use tracing::Instrument;
 
+use super::for_task::{CallForTask, written};
 use super::request_state::NotValid;
-use super::{Call, Failure, Switchboard};
+use super::{Call, Failure, Switchboard, TaskUse};
 use crate::config::servers::{TransportSettings, Trust};
 use crate::names::UpstreamName;
 use crate::protocol::frame::Answer;
@@ -16,10 +17,11 @@ use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
 use crate::telemetry::spans::{self, Ending, Peer, Target, Transport};
 use crate::telemetry::trace_context::TraceContext;
-use crate::upstream::call::{Circumstances, UpstreamCall};
+use crate::upstream::call::{Circumstances, TaskWish, UpstreamCall};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::input::{Input, Reply};
+use crate::upstream::task::CreatedTask;
 
 /// What tells an upstream who is behind a call (S-LIFE-08).
 const CLIENT_KEY: &str = "switchyard/client";
@@ -35,12 +37,38 @@ pub(super) struct Leg<'a> {
     /// What traces call the target.
     pub(super) target: Target<'a>,
     pub(super) param_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Set where a task may come back in place of an answer.
+    pub(super) task: Option<TaskWish>,
+}
+
+/// How a call came back from its upstream.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and a box would be an allocation per call"
+)]
+pub(super) enum Arrived {
+    /// Answered.
+    Answer(Answer),
+    /// It became a task, as was wished for.
+    Task(Box<CreatedTask>),
 }
 
 impl Switchboard {
-    /// Gets a permit and makes the call.
+    /// Gets a permit and makes a call that cannot become a task.
     pub(super) async fn forward(&self, call: &Call, leg: Leg<'_>) -> Result<Answer, Failure> {
-        let Leg { upstream: name, method, mut params, local, target, param_headers } = leg;
+        let upstream = leg.upstream;
+        match self.send(call, leg).await? {
+            Arrived::Answer(answer) => Ok(answer),
+            Arrived::Task(_) => {
+                let error = UpstreamError::protocol("its answer is a task that nobody wished for");
+                Err(Failure::Upstream { upstream: upstream.clone(), error })
+            }
+        }
+    }
+
+    /// Gets a permit and makes the call.
+    pub(super) async fn send(&self, call: &Call, leg: Leg<'_>) -> Result<Arrived, Failure> {
+        let Leg { upstream: name, method, mut params, local, target, param_headers, task } = leg;
         let failed = |error| Failure::Upstream { upstream: name.clone(), error };
         let Some(upstream) = self.upstreams.get(name) else {
             // The catalogue and the fleet come from the same settings.
@@ -60,24 +88,47 @@ impl Switchboard {
             client: call.client.clone(),
             progress: call.progress,
             log_level: call.log_level,
-            trace: trace_members(&told(upstream.settings().trust, spans::outgoing(&span, &call.trace))),
+            trace: trace_for(upstream, spans::outgoing(&span, &call.trace)),
             events: call.events.clone(),
             input: input_for(call, name)?,
-            task: None,
+            task,
         };
-        let upstream_call =
-            UpstreamCall { method, params, target: local, param_headers, circumstances: &circumstances };
-        let reply = upstream.forward(permit, &upstream_call).instrument(span.clone()).await;
+        if let TaskUse::Owned(sink) = &call.task {
+            sink.dispatching().await;
+        }
+        let reply = match task {
+            None => {
+                let upstream_call = UpstreamCall {
+                    method,
+                    params,
+                    target: local,
+                    param_headers,
+                    circumstances: &circumstances,
+                };
+                upstream.forward(permit, &upstream_call).instrument(span.clone()).await
+            }
+            Some(_) => {
+                let params = written(&params).map_err(failed)?;
+                let local = local.map(Cow::into_owned);
+                let call = CallForTask {
+                    upstream: upstream.clone(),
+                    method,
+                    params,
+                    local,
+                    param_headers,
+                    circumstances,
+                };
+                // On the heap so that not every call carries the room for it.
+                call.send(permit).instrument(span.clone()).await
+            }
+        };
         if !span.is_disabled() {
             spans::record_ending(&span, ending(&reply));
         }
         match reply.map_err(failed)? {
-            Reply::Final(answer) => Ok(answer),
+            Reply::Final(answer) => Ok(Arrived::Answer(answer)),
             Reply::NeedsInput(asked) => Err(Failure::NeedsInput { upstream: name.clone(), asked }),
-            // None was wished for.
-            Reply::Task(_) => {
-                Err(failed(UpstreamError::protocol("its answer is a task that nobody wished for")))
-            }
+            Reply::Task(created) => Ok(Arrived::Task(created)),
         }
     }
 }
@@ -109,6 +160,11 @@ fn peer(upstream: &UpstreamHandle) -> Peer<'_> {
         TransportSettings::Http(_) => Transport::Http,
     };
     Peer { upstream: upstream.name().as_str(), transport, address: None }
+}
+
+/// The context as this upstream may see it.
+pub(super) fn trace_for(upstream: &UpstreamHandle, context: TraceContext) -> Vec<(&'static str, String)> {
+    trace_members(&told(upstream.settings().trust, context))
 }
 
 /// Properties that travel with a trace are for the own house alone (S-EXT-02).

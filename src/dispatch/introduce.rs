@@ -39,7 +39,7 @@ impl Switchboard {
         let upstreams: Vec<_> = view.upstreams().iter().filter_map(|name| self.upstreams.get(name)).collect();
         let known: Vec<_> = upstreams.iter().map(|upstream| upstream.known_facts()).collect();
         Ok(Introduction {
-            offered: offered(&view, &known),
+            offered: Offered { tasks: self.offers_tasks_at(&view), ..offered(&view, &known) },
             instructions: merged_instructions(&upstreams),
             lifetime: self.told(self.lifetime_of(&known)),
         })
@@ -58,6 +58,21 @@ impl Switchboard {
             }
             _ => true,
         }
+    }
+
+    /// Whether calls at that endpoint may become tasks, as its clients are told (S-TASK-01, S-TX-01).
+    pub fn offers_tasks(&self, profile: Option<&ProfileName>) -> bool {
+        let view = self.catalogue.view(profile.map(ProfileName::as_str));
+        view.is_some_and(|view| self.offers_tasks_at(&view))
+    }
+
+    fn offers_tasks_at(&self, view: &View) -> bool {
+        let mut upstreams = view.upstreams().iter().filter_map(|name| self.upstreams.get(name));
+        // One that was never heard of may make some.
+        let may = |upstream: &UpstreamHandle| {
+            upstream.known_facts().is_none() || upstream.tasks_offered().is_some()
+        };
+        self.tasks.hosts || upstreams.any(may)
     }
 
     /// As a merged list, of what upstreams said of themselves; and short, so that a change of the configuration is seen.
@@ -82,6 +97,7 @@ fn offered(view: &View, known: &[Option<Arc<Facts>>]) -> Offered {
         updates: may_any(known, |facts| facts.capabilities.flag("resources", "subscribe")),
         completions: may_any(known, completes),
         logging: may_any(known, |facts| facts.capabilities.offers("logging")),
+        tasks: false,
         ui: None,
     };
     for facts in known.iter().flatten() {

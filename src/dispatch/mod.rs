@@ -4,7 +4,10 @@
 //! knows an era, a transport or a status code. Dropping a story's future cancels what it started.
 
 mod complete;
+mod driven;
+mod ending;
 mod failure;
+mod for_task;
 mod forward;
 mod introduce;
 mod list;
@@ -18,11 +21,13 @@ mod rounds;
 pub mod session_tools;
 mod task;
 mod tool;
+mod wish;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 pub use failure::Failure;
@@ -31,7 +36,8 @@ pub use listen::{Following, Follows};
 use request_state::RequestStates;
 pub use resource::{Subscribing, Subscription};
 pub use rounds::RoundRules;
-pub use task::{BegunTask, TaskLink, TaskSink, TaskUse};
+pub use task::{BegunTask, TaskLink, TaskRules, TaskSink, TaskUse};
+pub use wish::ToolForTask;
 
 use crate::catalog::handle::CatalogueHandle;
 use crate::catalog::listing::ListKind;
@@ -46,7 +52,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::method::Method;
 use crate::telemetry::trace_context::TraceContext;
 use crate::upstream::State;
-use crate::upstream::call::{Client, EventSink};
+use crate::upstream::call::{Affinity, Client, ClientPort, EventSink};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
@@ -69,6 +75,8 @@ pub struct Switchboard {
     pub first_lists_until: Instant,
     /// What bounds the rounds that are made for clients of the handshake era.
     pub rounds: RoundRules,
+    /// What bounds the tasks of upstreams.
+    pub tasks: TaskRules,
     /// What stateless clients hold between the rounds of a call.
     pub request_states: RequestStates,
     /// How long a request waits for the first lists of an upstream that may have what it names, and for lists that are no
@@ -118,6 +126,31 @@ impl Call {
             events: self.events.clone(),
             input: Some(input),
             task: self.task.clone(),
+            span: self.span.clone(),
+        }
+    }
+
+    /// The same call as one of a task: nobody's request any longer, and nobody's session. Its client is asked by that port,
+    /// and what it tells goes there.
+    pub fn as_task(&self, port: Option<ClientPort>, events: Option<EventSink>) -> Call {
+        let client = Client {
+            principal: self.client.principal,
+            affinity: Affinity::of_one_call(),
+            profile: self.client.profile.clone(),
+            capabilities: self.client.capabilities.clone(),
+            port,
+            closed: CancellationToken::new(),
+        };
+        Call {
+            client: Arc::new(client),
+            client_name: self.client_name.clone(),
+            params: self.params.clone(),
+            progress: self.progress || events.is_some(),
+            log_level: self.log_level,
+            trace: self.trace.clone(),
+            events,
+            input: self.input.clone(),
+            task: TaskUse::Plain,
             span: self.span.clone(),
         }
     }

@@ -30,6 +30,7 @@ impl Switchboard {
             local: Some(Cow::Borrowed(route.local.as_str())),
             target: Target::Prompt(&name),
             param_headers: Vec::new(),
+            task: None,
         };
         let answer = self.forward(call, leg).await?;
         Ok(Outcome::Relayed { answer, upstream: route.upstream.clone(), view: view.clone() })

@@ -57,6 +57,7 @@ impl Switchboard {
             local: Some(route.local.clone()),
             target: Target::None,
             param_headers: Vec::new(),
+            task: None,
         };
         let answer = match self.read_through(call, leg).await? {
             Read::Complete(result, lifetime) => {
@@ -141,6 +142,7 @@ impl Switchboard {
             local: Some(Cow::Borrowed(local)),
             target: Target::None,
             param_headers: Vec::new(),
+            task: None,
         };
         match self.forward(call, leg).await? {
             Answer::Result(_) => Ok(Subscribing::Accepted),

@@ -19,6 +19,7 @@ use crate::protocol::era::{NEWEST_STATELESS, Revision};
 use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::method::Method;
+use crate::protocol::task::without_task;
 use crate::protocol::translate::question::{Expecting, answer, is_accepted, parameters};
 use crate::upstream::call::ClientPort;
 use crate::upstream::error::UpstreamError;
@@ -41,7 +42,7 @@ pub struct RoundRules {
     /// How long a client may be silent.
     wait: Duration,
     /// The upstream's time over all rounds, pauses included.
-    upstream: Duration,
+    pub(super) upstream: Duration,
     /// A client's time for one question however much it tells of progress.
     maximum: Duration,
 }
@@ -60,7 +61,7 @@ impl RoundRules {
 
 impl Switchboard {
     /// Asks the client, calls again, and so on until there is an answer.
-    pub(super) async fn make_rounds(
+    pub async fn make_rounds(
         &self,
         method: Method,
         call: &Call,
@@ -71,7 +72,7 @@ impl Switchboard {
         let (Some(port), Some(handle)) = (&call.client.port, self.upstreams.get(&upstream)) else {
             return Err(Failure::NeedsInput { upstream, asked });
         };
-        let mut asking =
+        let asking =
             Asking { rules: &self.rounds, call, port, upstream: handle, pages: PagesVisited::default() };
         let (mut round, mut waited, mut again_after) = (0, Duration::ZERO, AGAIN_AFTER);
         let failed = |error| Failure::Upstream { upstream: upstream.clone(), error };
@@ -113,12 +114,13 @@ impl Switchboard {
     }
 }
 
-struct Asking<'a> {
-    rules: &'a RoundRules,
-    call: &'a Call,
-    port: &'a ClientPort,
-    upstream: &'a UpstreamHandle,
-    pages: PagesVisited,
+/// Questions of one call's upstream, on their way to its client.
+pub(super) struct Asking<'a> {
+    pub(super) rules: &'a RoundRules,
+    pub(super) call: &'a Call,
+    pub(super) port: &'a ClientPort,
+    pub(super) upstream: &'a UpstreamHandle,
+    pub(super) pages: PagesVisited,
 }
 
 impl Asking<'_> {
@@ -128,13 +130,12 @@ impl Asking<'_> {
     }
 
     /// `inputResponses` for exactly the keys that were asked for; `None` where nothing was.
-    async fn responses(&mut self, asked: &InputRequired) -> Result<Option<bytes::Bytes>, Failure> {
+    async fn responses(&self, asked: &InputRequired) -> Result<Option<bytes::Bytes>, Failure> {
         if asked.requests.is_empty() {
             return Ok(None);
         }
-        let this = &*self;
         let answers = try_join_all(asked.requests.iter().map(|(key, entry)| async move {
-            let answer = this.response(&key, entry).await?;
+            let answer = self.response(&key, entry).await?;
             Ok::<_, Failure>((key, entry, answer))
         }))
         .await?;
@@ -152,7 +153,8 @@ impl Asking<'_> {
         Ok(Some(format!("{{{}}}", members.join(",")).into()))
     }
 
-    async fn response(&self, key: &str, entry: &[u8]) -> Result<Response, Failure> {
+    /// What the client answers to one of them, or what stands for an answer where it gives none.
+    pub(super) async fn response(&self, key: &str, entry: &[u8]) -> Result<Response, Failure> {
         if self.pages.is_agreed_to(entry) {
             return Ok(Response { text: ACCEPT.to_owned(), accepted: true });
         }
@@ -161,7 +163,7 @@ impl Asking<'_> {
             Object::parse(bytes::Bytes::copy_from_slice(entry), Limits::default()).map_err(|_| faulty())?;
         let method = entry.text("method").ok_or_else(faulty)?.into_owned();
         let params = parameters(&entry).ok_or_else(faulty)?;
-        let params = self.pages.named(params).ok_or_else(faulty)?;
+        let params = without_task(&self.pages.named(params).ok_or_else(faulty)?);
         let expecting = Expecting::of(&method, &params);
         let is_prompt = &*method == "elicitation/create";
         let request = Request { id: RequestId::text(key), method: method.into(), params };
@@ -172,6 +174,7 @@ impl Asking<'_> {
             request,
             stream: self.call.events.clone(),
             otherwise: self.call.events.clone(),
+            task: None,
         };
         let put = match PutQuestion::put(self.port, asked).await {
             Ok(put) => put,
@@ -208,16 +211,17 @@ impl Asking<'_> {
         Failure::InputRefused { upstream: self.upstream.name().clone(), why }
     }
 
-    fn failed(&self, why: &'static str) -> Failure {
+    pub(super) fn failed(&self, why: &'static str) -> Failure {
         Failure::Upstream { upstream: self.upstream.name().clone(), error: UpstreamError::protocol(why) }
     }
 }
 
-struct Response {
+/// An answer to one of them.
+pub(super) struct Response {
     /// The result object.
-    text: String,
+    pub(super) text: String,
     /// Whether a person agreed to visit a page.
-    accepted: bool,
+    pub(super) accepted: bool,
 }
 
 impl Response {

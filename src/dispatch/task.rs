@@ -5,10 +5,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::driven::Followed;
+use crate::catalog::snapshot::View;
 use crate::names::UpstreamName;
 use crate::protocol::task::{Dialect, TaskFacts};
 use crate::upstream::task::{CreatedTask, KeptPlace};
@@ -19,6 +22,9 @@ pub enum TaskUse {
     /// The caller gets the plain answer: a task that an upstream cannot do without is followed to its end first.
     #[default]
     Plain,
+    /// The same, for a caller that could have asked for a task, and did not: a tool that works as a task alone is refused
+    /// (S-TASK-03).
+    Unasked,
     /// The caller would take a task as the answer, where the upstream decides on one (S-TX-02).
     Offered,
     /// The call is a task already: what its upstream makes of it is told here, and followed to its end.
@@ -29,6 +35,7 @@ impl fmt::Debug for TaskUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TaskUse::Plain => "Plain",
+            TaskUse::Unasked => "Unasked",
             TaskUse::Offered => "Offered",
             TaskUse::Owned(_) => "Owned",
         })
@@ -45,6 +52,11 @@ pub trait TaskSink: Send + Sync {
 
     /// The upstream keeps a task for it; when this resolves, that is kept, so that it is found again after a restart.
     fn linked(&self, link: TaskLink) -> LocalBoxFuture<'_, ()>;
+
+    /// The upstream's task is kept; these are its words for the model until it is over, raw, if it has any (S-TASK-23).
+    fn made_upstream(&self, words: Option<&[u8]>) {
+        let _ = words;
+    }
 
     /// What the upstream says of its task now. States that cannot follow what is known change nothing (S-TASK-06).
     fn status(&self, facts: &TaskFacts);
@@ -67,7 +79,7 @@ pub struct TaskLink {
     pub facts: TaskFacts,
 }
 
-/// A call that its upstream made a task of, for a caller that takes one.
+/// A call that its upstream made a task of, for a caller that takes one. Dropped, it is cancelled.
 #[derive(Debug)]
 pub struct BegunTask {
     /// Whose task.
@@ -76,4 +88,32 @@ pub struct BegunTask {
     pub tool: String,
     /// The task itself.
     pub created: CreatedTask,
+    /// The view by which the URIs of its result become public.
+    pub(super) view: Arc<View>,
+    pub(super) followed: Followed,
+}
+
+impl BegunTask {
+    /// By which it is found again.
+    pub fn link(&self) -> TaskLink {
+        TaskLink {
+            upstream: self.upstream.to_string(),
+            tool: self.tool.clone(),
+            id: self.created.facts.id.clone(),
+            dialect: self.created.place.dialect(),
+            place: self.created.place.kept(),
+            facts: self.created.facts.clone(),
+        }
+    }
+}
+
+/// What bounds the tasks of upstreams.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskRules {
+    /// How long upstreams are told to keep a task for which nobody says how long.
+    pub ttl: Duration,
+    /// Whether the gateway makes tasks itself of calls of some tool.
+    pub hosts: bool,
+    /// Whether a task is followed to its end for callers that can do nothing with one.
+    pub drive: bool,
 }

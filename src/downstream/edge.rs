@@ -18,6 +18,7 @@ use crate::parked::{PagesToVisit, ParkedCalls};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::json::Limits;
 use crate::session::SessionTable;
+use crate::tasks::TaskRegistry;
 use crate::upstream::call::{Affinity, Client};
 
 /// Shared by all worker threads.
@@ -35,6 +36,8 @@ pub struct Edge {
     pub(super) parked: Arc<ParkedCalls>,
     /// Calls to be made again once pages were visited.
     pub(super) pages: PagesToVisit,
+    /// Tasks of all clients.
+    pub(super) tasks: Arc<TaskRegistry>,
     /// Clients of HTTP+SSE.
     pub(super) pipes: Pipes,
     draining: CancellationToken,
@@ -48,9 +51,12 @@ impl Edge {
     /// For these settings.
     pub fn new(
         settings: Arc<Settings>,
-        switchboard: Arc<Switchboard>,
-        sessions: Arc<SessionTable>,
-        hub: Arc<Hub>,
+        (switchboard, sessions, hub, tasks): (
+            Arc<Switchboard>,
+            Arc<SessionTable>,
+            Arc<Hub>,
+            Arc<TaskRegistry>,
+        ),
     ) -> Self {
         let endpoints =
             std::iter::once(None).chain(settings.profiles.iter().map(|profile| Some(profile.name.clone())));
@@ -64,6 +70,7 @@ impl Edge {
             stateless_clients,
             parked: ParkedCalls::new(&settings.bounds),
             pages: PagesToVisit::new(&settings.bounds),
+            tasks,
             pipes: Pipes::default(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
@@ -111,6 +118,11 @@ impl Edge {
     /// Running calls end with an answer that says so.
     pub fn stop_calls(&self) {
         self.stopping.cancel();
+    }
+
+    /// Tasks go on without this process, as far as they can.
+    pub async fn suspend_tasks(&self) {
+        self.tasks.suspend().await;
     }
 
     /// Resolves when running calls must end.

@@ -16,11 +16,12 @@ use super::events::{EventWriter, LevelWanted};
 use super::exchange::{Finished, Work};
 use super::initialize::client_view;
 use super::respond::{self, Addressee};
+use super::tasks::core::InSession;
 use super::telling::Telling;
 use super::url_required;
 use crate::dispatch::{Call, Failure, Outcome, Subscribing, Subscription, Switchboard, TaskUse};
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND};
-use crate::protocol::era::Era;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, Notification, Request, RequestId, Response};
 use crate::protocol::json::{Limits, Object};
@@ -48,6 +49,13 @@ pub(super) async fn notified(edge: &Edge, session: &SessionHandle, notification:
             let upstreams = edge.switchboard.upstreams.iter();
             for upstream in upstreams.filter(|upstream| upstream.settings().ask.roots) {
                 upstream.notify(affinity, "notifications/roots/list_changed", b"{}");
+            }
+        }
+        // Of a task that the client keeps for one of them (S-TASK-24).
+        "notifications/tasks/status" => {
+            let affinity = session.client().affinity;
+            for upstream in edge.switchboard.upstreams.iter() {
+                upstream.client_task_changed(affinity, &notification.params);
             }
         }
         _ => {}
@@ -101,12 +109,14 @@ pub(super) async fn begin(
         Ok(admission) => admission,
         Err(refused) => return Err(not_admitted(&request.id, refused)),
     };
-    let Some(method) = Method::of(&request.method, Era::Handshake) else {
+    let revision = session.revision();
+    let known = Method::of(&request.method, Era::Handshake);
+    let has_tasks = revision == Revision::V2025_11_25;
+    let Some(method) = known.filter(|method| has_tasks || !method.is_of_tasks()) else {
         let text = "method not found";
         return Err(respond::error(Some(&request.id), StatusCode::OK, METHOD_NOT_FOUND, text, None));
     };
     let Arrival { trace, transport, streams } = arrival;
-    let revision = session.revision();
     let span = spans::request_span(method.name(), Target::None, revision.text(), transport);
     spans::set_parent(&span, &trace);
     spans::record_session(&span, session.id());
@@ -125,7 +135,7 @@ pub(super) async fn begin(
         events: streams.then_some(sink),
         // Clients of this era are asked by requests.
         input: None,
-        task: TaskUse::Plain,
+        task: if has_tasks { TaskUse::Unasked } else { TaskUse::Plain },
         span: span.clone(),
     };
     let counted = Edge::count_request(edge);
@@ -151,7 +161,7 @@ pub(super) fn not_admitted(id: &RequestId, refused: NotAdmitted) -> Finished {
 
 /// Runs a request for as long as its session lives and its client wants it.
 async fn admitted(
-    edge: &Edge,
+    edge: &Data<Edge>,
     session: &SessionHandle,
     admission: &Admission,
     id: RequestId,
@@ -176,13 +186,27 @@ async fn admitted(
 }
 
 async fn story(
-    edge: &Edge,
+    edge: &Data<Edge>,
     session: &SessionHandle,
     id: &RequestId,
     method: Method,
     call: &Call,
 ) -> Finished {
     let revision = session.revision();
+    let view = client_view(revision);
+    let declared = || {
+        let declared = call.client.capabilities.to_upstream();
+        Object::parse(declared, Limits::NONE).unwrap_or_else(|_| Object::empty())
+    };
+    let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declared: &declared };
+    if method.is_of_tasks() || is_wished_as_task(edge, method, revision, call) {
+        let request = InSession { edge, session, call, to: &to };
+        // Boxed: it is far from being the rule.
+        return match method {
+            Method::CallTool => Box::pin(request.create()).await,
+            method => Box::pin(request.serve(method)).await,
+        };
+    }
     let listed = match method {
         Method::ListTools => Some(changes::TOOLS),
         Method::ListPrompts => Some(changes::PROMPTS),
@@ -204,13 +228,15 @@ async fn story(
     }
     spans::record_ending(&call.span, ending(&ended));
     let ended = url_required::relay(edge, session, ended).await;
-    let view = client_view(revision);
-    let declared = || {
-        let declared = call.client.capabilities.to_upstream();
-        Object::parse(declared, Limits::NONE).unwrap_or_else(|_| Object::empty())
-    };
-    let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declared: &declared };
     respond::respond(&to, ended)
+}
+
+/// Where nothing is said of tasks, what a call says of one is ignored (S-TASK-04).
+fn is_wished_as_task(edge: &Edge, method: Method, revision: Revision, call: &Call) -> bool {
+    method == Method::CallTool
+        && revision == Revision::V2025_11_25
+        && call.params.get("task").is_some()
+        && edge.switchboard.offers_tasks(call.client.profile.as_ref())
 }
 
 fn nothing() -> Outcome {

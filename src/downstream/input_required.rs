@@ -109,7 +109,7 @@ impl Asked<'_> {
             match puttable(self.capabilities, request) {
                 Ok(()) => {}
                 // It insists on what it was told the client cannot do (era-bridge §9.4).
-                Err(NotPut::Undeclared(needed)) => return respond::undeclared(self.to, needed),
+                Err(NotPut::Undeclared(needed)) => return respond::undeclared(self.to.id, needed),
                 Err(NotPut::Faulty(why)) => return failed(why.to_owned()),
             }
             // It was not told that the client can do this.

@@ -5,17 +5,21 @@
 //! and the end of a request that was answered by a question is no such thing. Not here: the call while nobody is attached
 //! (`parked`), what a request state proves (`dispatch::request_state`), questions inside results (`input_required`).
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::edge::RequestGuard;
 use super::exchange::Finished;
 use super::respond;
 use super::stateless::{Answering, story};
+use super::tasks::{extension, made::Made};
 use crate::dispatch::request_state::{NotValid, RequestState};
 use crate::dispatch::{Call, Failure, Outcome};
 use crate::names::UpstreamName;
@@ -27,6 +31,7 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::Object;
 use crate::protocol::translate::question::{NotPut, pages_required, puttable};
+use crate::tasks::{Beginning, TaskInputs};
 use crate::telemetry::spans::{self, Ending};
 use crate::upstream::call::EventSink;
 use crate::upstream::error::UpstreamError;
@@ -52,6 +57,8 @@ pub(super) struct Parking {
     /// Where this request hears of it.
     pub(super) sink: Option<EventSink>,
     pub(super) retry: Option<Box<Retry>>,
+    /// After how long it becomes a task by itself, if it does.
+    pub(super) slow_after: Option<Duration>,
 }
 
 impl Parking {
@@ -90,23 +97,39 @@ impl Parking {
 
     /// Makes the call, after so many rounds.
     async fn begin(self, round: u32) -> Finished {
-        let Parking { answering, call, inputs, events, sink, .. } = self;
+        let Parking { answering, call, inputs, events, sink, slow_after, .. } = self;
         let edge = &answering.edge;
+        // Once it is one, its client can no longer be told by an answer what is asked.
+        let is_task = Rc::new(Cell::new(false));
         let story: Story = Box::pin({
             let (edge, call, span) = (edge.clone(), Arc::clone(&call), call.span.clone());
-            let (method, revision) = (answering.method, answering.revision);
-            async move { story(&edge, method, revision, &call).await }.instrument(span)
+            let (method, revision, is_task) = (answering.method, answering.revision, Rc::clone(&is_task));
+            let story = async move {
+                match story(&edge, method, revision, &call).await {
+                    Err(Failure::NeedsInput { upstream, asked }) if is_task.get() => {
+                        edge.switchboard.make_rounds(method, &call, revision, upstream, asked).await
+                    }
+                    ended => ended,
+                }
+            };
+            story.instrument(span)
         });
         let mut running = Running::new(story, events, Arc::clone(&inputs));
         let told = Told { answering: &answering, call: &call };
+        let mut slow_at = slow_after.map(|after| Instant::now() + after);
         loop {
-            match attend(running, sink.as_ref(), edge.settings.bounds.gather).await {
-                Attended::Ended(ended) => return told.ended(ended, &inputs, round),
+            match attend(running, sink.as_ref(), edge.settings.bounds.gather, slow_at).await {
+                Attended::Ended(ended) => return told.ended(ended, &inputs, round).await,
                 Attended::Asks(asking) => match edge.parked.park(call.client.principal, asking, round) {
                     Parked::Asks(handle, round) => return told.asks(handle, &round),
                     Parked::AsksNothing(still) => running = still,
                     Parked::TooManyRounds(upstream) => return told.too_many_rounds(upstream),
                     Parked::NoPlace => return told.overloaded(),
+                },
+                Attended::Slow(slow) => match told.becomes_task(slow, &inputs, &is_task).await {
+                    Ok(finished) => return finished,
+                    // Nothing is lost: it goes on as it began.
+                    Err(still) => (running, slow_at) = (still, None),
                 },
             }
         }
@@ -121,7 +144,7 @@ impl Parking {
             Found::Unknown => return told.lost(),
         };
         match parked.attach(round, responses, self.sink.clone()).await {
-            Reply::Ended(ended) => told.ended(ended, parked.inputs(), round),
+            Reply::Ended(ended) => told.ended(ended, parked.inputs(), round).await,
             Reply::Asks(round) => told.asks(handle, &round),
             Reply::Malformed(why) => self.malformed(why),
             Reply::Lost => told.lost(),
@@ -150,8 +173,11 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// The call is over, after so many rounds.
-    fn ended(&self, ended: Ended, inputs: &Arc<Inputs>, round: u32) -> Finished {
+    async fn ended(&self, ended: Ended, inputs: &Arc<Inputs>, round: u32) -> Finished {
         match ended {
+            Ok(Outcome::Task(begun)) => {
+                extension::linked(self.answering, self.call, *begun, Some(inputs)).await
+            }
             Ok(Outcome::Relayed { answer: Answer::Error(error), upstream, view })
                 if error.code == URL_ELICITATION_REQUIRED =>
             {
@@ -164,6 +190,32 @@ impl Told<'_> {
                 }
             }
             ended => self.answering.respond(self.call, ended),
+        }
+    }
+
+    /// A call that takes its time goes on as a task (S-TASK-22); it comes back where that cannot be.
+    async fn becomes_task(
+        &self,
+        slow: Running,
+        inputs: &Arc<Inputs>,
+        is_task: &Cell<bool>,
+    ) -> Result<Finished, Running> {
+        let edge = &self.answering.edge;
+        let Ok(tool) = edge.switchboard.tool_for_task(self.call).await else { return Err(slow) };
+        let inputs = TaskInputs::Keyed(Arc::clone(inputs));
+        let made = Made { edge, call: self.call, revision: self.answering.revision, inputs };
+        is_task.set(true);
+        match made.called(tool.upstream, tool.public, slow).await {
+            Ok(task) => Ok(extension::told(self.answering, self.call, &task, None)),
+            Err(refused) => {
+                tracing::warn!(why = %refused.why, "a slow call is not made a task");
+                is_task.set(false);
+                match refused.beginning {
+                    Beginning::Called { running, .. } => Err(running),
+                    // It was given as that.
+                    _ => Ok(self.overloaded()),
+                }
+            }
         }
     }
 
@@ -215,7 +267,7 @@ impl Told<'_> {
     fn undeclared(&self, requests: &Bytes) -> Option<Finished> {
         let requests = Object::parse(requests.clone(), crate::protocol::json::Limits::NONE).ok()?;
         requests.iter().find_map(|(_, request)| match puttable(&self.call.client.capabilities, request) {
-            Err(NotPut::Undeclared(needed)) => Some(self.answering.to(|to| respond::undeclared(to, needed))),
+            Err(NotPut::Undeclared(needed)) => Some(respond::undeclared(&self.answering.id, needed)),
             _ => None,
         })
     }

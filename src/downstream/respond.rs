@@ -1,9 +1,9 @@
 //! Outcome or failure to wire form: the only place where failures become codes, statuses and texts.
 
 use actix_web::http::{StatusCode, header};
-use bytes::Bytes;
 
 use super::exchange::Finished;
+use super::tasks::extension;
 use crate::dispatch::{CALLER, Failure, Outcome};
 use crate::names::UpstreamName;
 use crate::protocol::caching::Lifetime;
@@ -17,13 +17,10 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject, FrameFault, FrameFaultReason, RequestId};
 use crate::protocol::json::{Limits, Object, quote};
 use crate::protocol::splice::Edit;
-use crate::protocol::translate::question::UrlsNeeded;
+use crate::protocol::task::TaskFacts;
 use crate::protocol::translate::{self, ClientView, ResultKind, UriMap};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::identity::MARK_KEY;
-
-/// The key under which a failed tool call explains itself to programs.
-const FAILURE_KEY: &str = "switchyard/failure";
 
 /// Who is answered, and to what.
 pub(super) struct Addressee<'a> {
@@ -62,7 +59,7 @@ pub(super) fn respond(to: &Addressee<'_>, ended: Result<Outcome, Failure>) -> Fi
                 let opens_urls =
                     (to.declared)().object("elicitation").is_some_and(|modes| modes.object("url").is_some());
                 if !opens_urls {
-                    return undeclared(to, r#"{"elicitation":{"url":{}}}"#);
+                    return undeclared(to.id, r#"{"elicitation":{"url":{}}}"#);
                 }
                 let error = UpstreamError::protocol("it asks for a URL to be opened that cannot be shown");
                 failed(to, &Failure::Upstream { upstream, error })
@@ -94,10 +91,10 @@ pub(super) fn input_required(to: &Addressee<'_>, requests: &[u8], state: &str) -
 }
 
 /// The server insists on what it was told the client cannot do: a `ClientCapabilities` object (era-bridge §9.4).
-pub(super) fn undeclared(to: &Addressee<'_>, needed: &str) -> Finished {
+pub(super) fn undeclared(to: &RequestId, needed: &str) -> Finished {
     let data = format!(r#"{{"requiredCapabilities":{needed}}}"#);
     let text = "the server needs a capability that this request did not declare";
-    error(Some(to.id), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
+    error(Some(to), StatusCode::BAD_REQUEST, MISSING_CAPABILITY, text, Some(&data))
 }
 
 /// A result object of the gateway's own, without members of this hop; with a lifetime where clients may keep it.
@@ -116,20 +113,56 @@ fn result_head(id: &RequestId, capacity: usize) -> Vec<u8> {
     text
 }
 
+/// What a call that became a task was told: the gateway's words for a task in this client's dialect.
+pub(super) fn created_task(to: &Addressee<'_>, task: &TaskFacts, immediate: Option<&[u8]>) -> Finished {
+    let mut text = result_head(to.id, 512);
+    translate::created_task(to.view, task, immediate, &mut text);
+    text.push(b'}');
+    Finished::Response { status: StatusCode::OK, text }
+}
+
+/// The result of a task for a client that asks for it (S-TASK-11).
+pub(super) fn task_result(
+    to: &Addressee<'_>,
+    result: &Object,
+    uris: Option<&UriMap<'_>>,
+    task: &str,
+) -> Finished {
+    let mut text = result_head(to.id, result.as_bytes().len() + 256);
+    translate::task_result(to.view, result, uris, task, &mut text);
+    text.push(b'}');
+    Finished::Response { status: StatusCode::OK, text }
+}
+
+/// A JSON-RPC error of the gateway's own, or of an upstream's as it is to be told.
+pub(super) fn own_error(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+    error_response(Some(to.id), StatusCode::OK, error.object.as_bytes())
+}
+
 /// An upstream's JSON-RPC error, its code mapped where the client's era has another one (era-bridge §8).
 fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
+    let (status, object) = public_error(to, upstream, error);
+    error_response(Some(to.id), status, &object)
+}
+
+/// The same as it stands in an answer, and the status of that.
+pub(super) fn public_error(
+    to: &Addressee<'_>,
+    upstream: &UpstreamName,
+    error: &ErrorObject,
+) -> (StatusCode, Vec<u8>) {
     let stateless = to.view.revision.era() == Era::Stateless;
-    let (code, status) = match error.code {
+    let code = match error.code {
         PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH | UNSUPPORTED_VERSION => {
-            return refused_message(to, upstream, error);
+            return (StatusCode::OK, refused_message(upstream, error));
         }
         // The gateway as a whole has the method.
-        METHOD_NOT_FOUND if stateless => (INTERNAL_ERROR, StatusCode::OK),
-        RESOURCE_NOT_FOUND if stateless => (INVALID_PARAMS, StatusCode::OK),
+        METHOD_NOT_FOUND if stateless => INTERNAL_ERROR,
+        RESOURCE_NOT_FOUND if stateless => INVALID_PARAMS,
         // Reserved, and without a meaning yet (S-ERR-01).
-        -32099..=-32023 => (INTERNAL_ERROR, StatusCode::OK),
+        -32099..=-32023 => INTERNAL_ERROR,
         MISSING_CAPABILITY => return missing_capability(to, error),
-        kept => (kept, StatusCode::OK),
+        kept => kept,
     };
     let mut object = Vec::new();
     let mut edit = Edit::of(&error.object);
@@ -137,38 +170,35 @@ fn relayed_error(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObjec
         edit.set("code", code.to_string().into_bytes());
     }
     edit.write(&mut object);
-    error_response(Some(to.id), status, &object)
+    (StatusCode::OK, object)
 }
 
 /// The gateway's own message was refused: not the client's fault.
-fn refused_message(to: &Addressee<'_>, upstream: &UpstreamName, error: &ErrorObject) -> Finished {
+fn refused_message(upstream: &UpstreamName, error: &ErrorObject) -> Vec<u8> {
     let text = format!("The server \"{upstream}\" refused the gateway's request: {}", error.message());
     let record = UpstreamError::protocol("it refused the request").record(upstream).json();
-    self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record))
+    format!(r#"{{"code":{INTERNAL_ERROR},"message":{},"data":{record}}}"#, quote(&text)).into_bytes()
 }
 
 /// `-32021` passes to stateless clients with its status, unless the gateway itself withheld what the client declared.
-fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> Finished {
+fn missing_capability(to: &Addressee<'_>, error: &ErrorObject) -> (StatusCode, Vec<u8>) {
     let required = error.object.object("data").and_then(|data| data.object("requiredCapabilities"));
     let withheld = required.as_ref().is_some_and(|required| includes(&(to.declared)(), required));
     let message = quote(&error.message());
     if to.view.revision.era() == Era::Stateless && !withheld {
-        return error_response(Some(to.id), StatusCode::BAD_REQUEST, error.object.as_bytes());
+        return (StatusCode::BAD_REQUEST, error.object.as_bytes().to_vec());
     }
     if withheld {
         let text = quote("the server needs a capability that it is not allowed to use");
-        return error_response(
-            Some(to.id),
-            StatusCode::OK,
-            format!(r#"{{"code":{INTERNAL_ERROR},"message":{text}}}"#).as_bytes(),
-        );
+        let object = format!(r#"{{"code":{INTERNAL_ERROR},"message":{text}}}"#);
+        return (StatusCode::OK, object.into_bytes());
     }
     let required = required.unwrap_or_else(Object::empty);
     let required = String::from_utf8_lossy(required.as_bytes()).into_owned();
     let object = format!(
         r#"{{"code":{INVALID_PARAMS},"message":{message},"data":{{"reason":"missing_client_capability","requiredCapabilities":{required}}}}}"#
     );
-    error_response(Some(to.id), StatusCode::OK, object.as_bytes())
+    (StatusCode::OK, object.into_bytes())
 }
 
 fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
@@ -194,106 +224,28 @@ fn failed(to: &Addressee<'_>, failure: &Failure) -> Finished {
         Failure::NotOffered(_) => {
             (if stateless { INTERNAL_ERROR } else { METHOD_NOT_FOUND }, StatusCode::OK, None)
         }
-        Failure::InputRefused { upstream, why } => {
-            let (reason, retryable) = (Reason::InputRefused, false);
-            let upstream = Some(upstream);
-            let record =
-                FailureRecord { reason, upstream, retryable, retry_after_ms: None, outcome: Ran::Unknown };
-            let record = record.json();
-            if to.kind == ResultKind::Call {
-                let text = format!("{failure}. The call was given up before it could end.");
-                return failed_call(to, &text, &record);
-            }
-            let text = format!("input was needed: {why}");
-            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
+        Failure::NeedsTask if stateless => {
+            return undeclared(to.id, &extension::required());
         }
+        Failure::NeedsTask | Failure::NoTask => (METHOD_NOT_FOUND, StatusCode::OK, None),
         // The adapter of each era puts what it asks before it comes here.
         Failure::NeedsInput { upstream, .. } => {
             let error = UpstreamError::protocol("it asks for input that cannot be given");
             return failed(to, &Failure::Upstream { upstream: upstream.clone(), error });
         }
-        Failure::Upstream { upstream, error } => {
-            let record = error.record(upstream).json();
-            // The headers are the gateway's own: nothing that a model could do better (era-bridge §8).
-            if to.kind == ResultKind::Call && !matches!(error, UpstreamError::HeadersRefused) {
-                return failed_call(to, &public_text(upstream.as_str(), error), &record);
+        Failure::InputRefused { .. }
+        | Failure::Upstream { .. }
+        | Failure::TaskCancelled { .. }
+        | Failure::UrlsNeeded { .. } => {
+            if to.kind == ResultKind::Call
+                && let Some(object) = failure.as_result()
+            {
+                return result(to, &object, None);
             }
-            (INTERNAL_ERROR, StatusCode::OK, Some(record))
-        }
-        Failure::UrlsNeeded { upstream, needed } => {
-            let record = missing_url_mode(upstream.as_str());
-            let text = urls_needed_text(upstream.as_str(), needed);
-            if to.kind == ResultKind::Call {
-                return failed_call(to, &text, &record);
-            }
-            return error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &text, Some(&record));
+            (INTERNAL_ERROR, StatusCode::OK, failure.record())
         }
     };
-    let message = match failure {
-        Failure::Upstream { upstream, error } => public_text(upstream.as_str(), error),
-        other => other.to_string(),
-    };
-    error(Some(to.id), status, code, &message, data.as_deref())
-}
-
-/// The gateway's own failure of a known tool is a result that the model can read (S-TOOL-08).
-fn failed_call(to: &Addressee<'_>, text: &str, record: &str) -> Finished {
-    let text = quote(text);
-    let object = format!(
-        r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true,"_meta":{{"{FAILURE_KEY}":{record}}}}}"#
-    );
-    match Object::parse(Bytes::from(object), Limits::NONE) {
-        Ok(object) => {
-            let mut text = result_head(to.id, object.as_bytes().len() + 256);
-            translate::result(to.view, to.kind, &object, None, &mut text);
-            text.push(b'}');
-            Finished::Response { status: StatusCode::OK, text }
-        }
-        Err(fault) => self::error(Some(to.id), StatusCode::OK, INTERNAL_ERROR, &fault.to_string(), None),
-    }
-}
-
-/// As for `-32021`: the client did not declare what the server needs.
-fn missing_url_mode(upstream: &str) -> String {
-    format!(
-        r#"{{"reason":"missing_client_capability","upstream":{},"retryable":false,"requiredCapabilities":{{"elicitation":{{"url":{{}}}}}}}}"#,
-        quote(upstream)
-    )
-}
-
-/// What is needed, without the address: this client did not offer to show any (era-bridge §9.6).
-fn urls_needed_text(upstream: &str, needed: &UrlsNeeded) -> String {
-    let mut text = format!(
-        "The server \"{upstream}\" needs something done in a browser first, and this client cannot open pages for it."
-    );
-    for message in &needed.messages {
-        text.push_str(" It says: ");
-        text.push_str(message);
-    }
-    text
-}
-
-/// What a client may read of an upstream's failure: which server, what happened, whether the call may have run.
-fn public_text(upstream: &str, error: &UpstreamError) -> String {
-    let what = match error {
-        UpstreamError::Unavailable { .. } | UpstreamError::SessionForgotten => "is not available",
-        UpstreamError::NotOffered(_) => "does not offer this",
-        UpstreamError::Timeout(_) => "did not answer in time",
-        UpstreamError::Lost { .. } | UpstreamError::SessionLost => "was lost while the call was under way",
-        UpstreamError::Protocol { .. } | UpstreamError::BeyondLimits { .. } => {
-            "answered with something that is not valid MCP"
-        }
-        UpstreamError::HeadersRefused => "refuses the gateway's request",
-        UpstreamError::AuthRequired => "asks for credentials that the gateway does not have",
-        UpstreamError::TooLarge => "answered with more than the gateway passes on",
-        UpstreamError::Overloaded { .. } => "is overloaded",
-    };
-    let ran = match error.ran() {
-        Ran::NotSent => "The call was not sent.",
-        Ran::Unknown => "The call may have run.",
-        Ran::Executed => "The call has run.",
-    };
-    format!("The server \"{upstream}\" {what}. {ran}")
+    error(Some(to.id), status, code, &failure.text(), data.as_deref())
 }
 
 /// A message that is not one (S-BASE-01).

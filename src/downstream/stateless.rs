@@ -22,6 +22,7 @@ use super::input_required::{self, Asked, Brought};
 use super::listen;
 use super::parking::Parking;
 use super::respond::{self, Addressee};
+use super::tasks::extension::{self, AboutTask};
 use super::telling::Telling;
 use crate::config::revisions::ServedRevisions;
 use crate::dispatch::request_state::Binding;
@@ -97,6 +98,9 @@ fn check(edge: &Edge, mirror: Option<&Inbound<'_>>, request: &Request) -> Result
         && let Some(mark) = request.params.meta_text(MARK_KEY).filter(|mark| is_own(mark))
     {
         return Err(respond::own_server(id, &mark));
+    }
+    if method.is_of_tasks() && !extension::is_declared(&capabilities) {
+        return Err(respond::undeclared(id, &extension::required()));
     }
     if let Some(target) = method.target() {
         let Some(target) = request.params.text(target) else {
@@ -193,9 +197,13 @@ fn names_of(served: &ServedRevisions) -> String {
 async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
     let trace = inbound.trace(&request.params);
     let checked = check(inbound.edge, Some(inbound), &request);
-    if let Ok(Checked { method: Method::Listen, revision, .. }) = checked {
-        return listen::serve(inbound, &request, revision, trace).await;
-    }
+    let checked = match checked {
+        Ok(Checked { method: Method::Listen, revision, capabilities, .. }) => {
+            let asked = listen::Asking { request: &request, revision, capabilities };
+            return listen::serve(inbound, &asked, trace).await;
+        }
+        checked => checked,
+    };
     let begun = checked.and_then(|checked| {
         let arrival = Arrival { trace, transport: Transport::Http, streams: true };
         work(inbound.edge, inbound.profile.as_ref(), request, checked, arrival)
@@ -215,9 +223,10 @@ async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
     exchange.run(work).await
 }
 
-/// Checks a request to listen that came without headers, and gives its revision.
-pub(super) fn check_listen(edge: &Edge, request: &Request) -> Result<Revision, Finished> {
-    check(edge, None, request).map(|checked| checked.revision)
+/// Checks a request to listen that came without headers.
+pub(super) fn check_listen<'r>(edge: &Edge, request: &'r Request) -> Result<listen::Asking<'r>, Finished> {
+    let Checked { revision, capabilities, .. } = check(edge, None, request)?;
+    Ok(listen::Asking { request, revision, capabilities })
 }
 
 /// Checks a request that came without headers, and makes its work.
@@ -245,6 +254,20 @@ fn work(
         let text = "no such endpoint";
         return Err(respond::error(Some(&request.id), StatusCode::NOT_FOUND, INVALID_REQUEST, text, None));
     };
+    let Arrival { trace, transport, streams } = arrival;
+    let span = spans::request_span(method.name(), Target::None, revision.text(), transport);
+    spans::set_parent(&span, &trace);
+    let bounds = &edge.settings.bounds;
+    if method.is_of_tasks() {
+        let (principal, profile) = (client.principal, profile.cloned());
+        let answering = Answering { edge: edge.clone(), id: request.id, method, revision, capabilities };
+        let about = AboutTask { answering, principal, profile, params: request.params };
+        let work = about.serve_until_stopped(Edge::count_request(edge));
+        let writer = EventWriter::new(revision, None, LevelWanted::ByRequest(None), bounds);
+        let telling = Telling::of(event_queue(1).1, writer);
+        return Ok(Begun { work: Box::pin(work.instrument(span)), telling });
+    }
+    let takes_task = method == Method::CallTool && extension::is_declared(&capabilities);
     let states = &edge.switchboard.request_states;
     let binding = || Binding::of(client.principal, profile, method, &request.params);
     let brought = input_required::given(states, method, &request.params, binding)
@@ -253,17 +276,17 @@ fn work(
         Brought::Input(input) => (input, None),
         Brought::Retry(retry) => (None, Some(retry)),
     };
-    let Arrival { trace, transport, streams } = arrival;
-    let span = spans::request_span(method.name(), Target::None, revision.text(), transport);
-    spans::set_parent(&span, &trace);
-    let bounds = &edge.settings.bounds;
     let (sink, events) = event_queue(bounds.stream_queue);
     let progress_token = progress_token(&request.params);
     let writer =
         EventWriter::new(revision, progress_token.clone(), LevelWanted::ByRequest(log_level), bounds);
     // What a client can be asked within a call may outlive this request, and what it is told of goes to its next one.
-    let inputs =
-        inputs.or_else(|| retry.is_some().then(|| Inputs::new(revision, ClientCapabilities::none())));
+    let slow_after = match takes_task {
+        true => edge.slow_after(&request.params),
+        false => None,
+    };
+    let may_outlive = retry.is_some() || slow_after.is_some();
+    let inputs = inputs.or_else(|| may_outlive.then(|| Inputs::new(revision, ClientCapabilities::none())));
     let inner = inputs.is_some().then(|| event_queue(bounds.stream_queue));
     let outer = streams.then_some(sink);
     let call = Call {
@@ -278,7 +301,7 @@ fn work(
             None => outer.clone(),
         },
         input,
-        task: TaskUse::Plain,
+        task: if takes_task { TaskUse::Offered } else { TaskUse::Plain },
         span: span.clone(),
     };
     let counted = Edge::count_request(edge);
@@ -287,7 +310,7 @@ fn work(
         None => Box::pin(answering.run(call, counted).instrument(span)),
         Some((inputs, (_, told))) => {
             let call = Arc::new(call);
-            let parking = Parking { answering, call, inputs, events: told, sink: outer, retry };
+            let parking = Parking { answering, call, inputs, events: told, sink: outer, retry, slow_after };
             Box::pin(parking.run_until_stopped(counted).instrument(span))
         }
     };
@@ -313,7 +336,11 @@ impl Answering {
             ended = story(&self.edge, self.method, self.revision, &call) => ended,
             () = self.edge.until_stopped() => return respond::cut_short(&self.id, "the gateway stops"),
         };
-        self.respond(&call, ended)
+        match ended {
+            // Boxed: it is far from being the rule.
+            Ok(Outcome::Task(begun)) => Box::pin(extension::linked(&self, &call, *begun, None)).await,
+            ended => self.respond(&call, ended),
+        }
     }
 
     /// The answer to a call that has ended.

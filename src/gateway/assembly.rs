@@ -7,13 +7,14 @@ use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::announcer::{self, Announcer};
+use super::tasks;
 use crate::catalog::fetch::FetchLimits;
 use crate::catalog::handle::{CatalogueHandle, KEEP_LOST};
 use crate::catalog::refresher::{self, Refresher};
 use crate::config::Settings;
 use crate::dispatch::request_state::RequestStates;
 use crate::dispatch::session_tools::SessionTools;
-use crate::dispatch::{RoundRules, Switchboard};
+use crate::dispatch::{RoundRules, Switchboard, TaskRules};
 use crate::downstream::Edge;
 use crate::listening::Hub;
 use crate::policy::Policy;
@@ -23,6 +24,7 @@ use crate::store::clock::Clock;
 use crate::store::records::Records;
 use crate::store::seal::Sealer;
 use crate::store::{self, IfLocked, Stores};
+use crate::tasks::TaskRegistry;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::kept_reads::KeptReads;
@@ -34,6 +36,7 @@ pub(super) struct Assembly {
     pub(super) fleet: Arc<Fleet>,
     pub(super) catalogue: CatalogueHandle,
     pub(super) sessions: Arc<SessionTable>,
+    pub(super) tasks: Arc<TaskRegistry>,
     pub(super) edge: Arc<Edge>,
     pub(super) stores: Stores,
     /// The thread of upstream actors, of the catalogue's writer and of child processes.
@@ -69,14 +72,21 @@ impl Assembly {
                 FetchLimits { pages: bounds.list_pages, items: bounds.list_items, terms: None },
             ),
             rounds: RoundRules::of(bounds),
+            tasks: TaskRules {
+                ttl: settings.tasks.ttl,
+                hosts: settings.tasks.hosts_any(),
+                drive: settings.tasks.drive,
+            },
             request_states: RequestStates::new(Arc::clone(&sealer), bounds),
             first_lists_until: Instant::now() + bounds.list_budget,
             list_budget: bounds.list_budget,
             unsaid_ttl: bounds.list_ttl,
             longest_kept: bounds.cache_age,
         });
-        let edge = Arc::new(Edge::new(Arc::clone(&settings), switchboard, Arc::clone(&sessions), hub));
-        Ok(Assembly { settings, fleet, catalogue, sessions, edge, stores, engine })
+        let tasks = tasks::start(&engine, &settings, &stores, &switchboard)?;
+        let parts = (switchboard, Arc::clone(&sessions), hub, Arc::clone(&tasks));
+        let edge = Arc::new(Edge::new(Arc::clone(&settings), parts));
+        Ok(Assembly { settings, fleet, catalogue, sessions, tasks, edge, stores, engine })
     }
 
     /// Stops the thread that works behind all, and closes the stores; the servers were retired before.

@@ -57,6 +57,7 @@ pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration,
     let away = (away + LAST_WORDS).min(limit);
     until_within(away, || !sessions.owe_answers(away)).await;
     sessions.end_all().await;
+    edge.suspend_tasks().await;
     until_within(LAST_WORDS, || edge.listens_open() == 0).await;
     tokio::time::sleep(LAST_BYTES).await;
 }

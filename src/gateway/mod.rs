@@ -10,6 +10,7 @@ mod assembly;
 mod drain;
 mod listeners;
 mod stdio;
+mod tasks;
 
 pub use assembly::fleet;
 pub use listeners::{Addresses, serve};

@@ -41,6 +41,10 @@ pub fn client_of(
 }
 
 impl Reach for ListenPort {
+    fn asks_by_requests(&self) -> bool {
+        false
+    }
+
     fn ask(&self, _: AskClient) -> LocalBoxFuture<'_, Result<Question, QuestionRefused>> {
         let refused = QuestionRefused::Refused(METHOD_NOT_FOUND, "a stream of changes can be asked nothing");
         async move { Err(refused) }.boxed_local()

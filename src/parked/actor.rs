@@ -14,6 +14,7 @@ use super::messages::Attach;
 use super::registry::Place;
 use super::running::{Happening, Running};
 use super::state::{Next, Reply, State};
+use crate::dispatch::Outcome;
 use crate::upstream::call::{CallEvent, EventSink};
 
 /// Between the answers that nobody gave and the end of the call: they are to arrive first.
@@ -42,6 +43,8 @@ pub(super) struct ParkedCall {
     gathering: Option<SpawnHandle>,
     expiry: Option<SpawnHandle>,
     has_expired: bool,
+    /// Whether it ended as a task, which goes on asking.
+    became_task: bool,
 }
 
 /// A request that waits.
@@ -74,6 +77,7 @@ impl ParkedCall {
                 gathering: None,
                 expiry: None,
                 has_expired: false,
+                became_task: false,
             }
         })
     }
@@ -137,7 +141,9 @@ impl ParkedCall {
 impl Drop for ParkedCall {
     /// Nobody can answer any longer.
     fn drop(&mut self) {
-        self.state.give_up();
+        if !self.became_task {
+            self.state.give_up();
+        }
     }
 }
 
@@ -151,6 +157,7 @@ impl Actor for ParkedCall {
 
 impl StreamHandler<Happening> for ParkedCall {
     fn handle(&mut self, happening: Happening, ctx: &mut Self::Context) {
+        self.became_task = matches!(happening, Happening::Ended(Ok(Outcome::Task(_))));
         match happening {
             Happening::Told(event) => self.told(event),
             Happening::Asked => self.gather(ctx),

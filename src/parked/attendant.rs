@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::running::{Ended, Happening, Running};
+use crate::dispatch::Outcome;
 use crate::upstream::call::EventSink;
 
 /// What became of a call.
@@ -14,16 +17,30 @@ pub enum Attended {
     Ended(Ended),
     /// It asks something.
     Asks(Running),
+    /// It asked nothing, and was not over in time.
+    Slow(Running),
 }
 
-/// Runs a call until it is over, or asks something and has had `gather` to ask more.
-pub async fn attend(mut running: Running, sink: Option<&EventSink>, gather: Duration) -> Attended {
+/// Runs a call until it is over, or asks something and has had `gather` to ask more, or that time has come.
+pub async fn attend(
+    mut running: Running,
+    sink: Option<&EventSink>,
+    gather: Duration,
+    slow_at: Option<Instant>,
+) -> Attended {
     let tell = |event| {
         // Nobody reads it when the client wants no stream.
         let _ = sink.map(|sink| sink.push(event));
     };
     loop {
-        match running.next().await {
+        let happening = match slow_at {
+            None => running.next().await,
+            Some(slow_at) => match tokio::time::timeout_at(slow_at, running.next()).await {
+                Ok(happening) => happening,
+                Err(_) => return Attended::Slow(running),
+            },
+        };
+        match happening {
             Happening::Told(event) => tell(event),
             Happening::Ended(ended) => return over(&running, ended),
             Happening::Asked if !running.inputs().are_open() => {}
@@ -49,6 +66,9 @@ pub async fn attend(mut running: Running, sink: Option<&EventSink>, gather: Dura
 }
 
 fn over(running: &Running, ended: Ended) -> Attended {
-    running.close_inputs();
+    // A task goes on asking.
+    if !matches!(ended, Ok(Outcome::Task(_))) {
+        running.close_inputs();
+    }
     Attended::Ended(ended)
 }

@@ -61,10 +61,15 @@ struct Input {
 impl Inputs {
     /// For a client of that revision which declared this with its request.
     pub fn new(revision: Revision, capabilities: ClientCapabilities) -> Arc<Self> {
+        Inputs::counting_from(0, revision, capabilities)
+    }
+
+    /// As [`Inputs::new`], with keys that count on from this number, so that none of them was used before.
+    pub fn counting_from(last: u64, revision: Revision, capabilities: ClientCapabilities) -> Arc<Self> {
         Arc::new(Inputs {
             revision,
             capabilities,
-            table: Mutex::default(),
+            table: Mutex::new(Table { last, ..Table::default() }),
             changed: Notify::new(),
             page_completed: Notify::new(),
         })
@@ -79,7 +84,7 @@ impl Inputs {
         let (method, params) = (&asked.request.method, &asked.request.params);
         // No progress is asked for, so that no token is needed.
         let (revision, capabilities) = (self.revision, &self.capabilities);
-        let asking = Asking { asker: &asked.asker, revision, capabilities, token: 0 };
+        let asking = Asking { asker: &asked.asker, revision, capabilities, token: 0, task: None };
         let text = match asking.question(method, params, &mut |_| None) {
             Asked::Put(text) => text,
             Asked::Refused(code, text) => return Err(QuestionRefused::Refused(code, text)),
@@ -116,12 +121,12 @@ impl Inputs {
     }
 
     /// Resolves when a question was added or withdrawn since the last time.
-    pub(super) fn changed(&self) -> Notified<'_> {
+    pub fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
     /// Whether anything is asked.
-    pub(super) fn are_open(&self) -> bool {
+    pub fn are_open(&self) -> bool {
         !self.lock().open.is_empty()
     }
 
@@ -131,7 +136,7 @@ impl Inputs {
     }
 
     /// What is asked now, all of it or that of these numbers, and the same as `inputRequests`; `None` when nothing is.
-    pub(super) fn requests(&self, only: Option<&[u64]>) -> Option<(Vec<u64>, Bytes)> {
+    pub fn requests(&self, only: Option<&[u64]>) -> Option<(Vec<u64>, Bytes)> {
         let table = self.lock();
         let meant = |number: &u64| only.is_none_or(|only| only.contains(number));
         let meant: Vec<_> = table.open.iter().filter(|(number, _)| meant(number)).collect();
@@ -144,14 +149,14 @@ impl Inputs {
     }
 
     /// What is waited for by this number, and under which key the client was told; `None` when nobody waits any longer.
-    pub(super) fn expected(&self, number: u64) -> Option<(String, Expecting)> {
+    pub fn expected(&self, number: u64) -> Option<(String, Expecting)> {
         let table = self.lock();
         let input = table.open.get(&number).filter(|input| !input.answer.is_closed())?;
         Some((input.key.clone(), input.expecting))
     }
 
     /// Hands an answer to whoever asked; one that nobody waits for any longer is ignored.
-    pub(super) fn answer(&self, number: u64, result: Object) {
+    pub fn answer(&self, number: u64, result: Object) {
         let input = self.lock().open.remove(&number);
         if let Some(input) = input {
             let _ = input.answer.send(Answer::Result(result));
@@ -231,6 +236,11 @@ fn word(method: &str) -> &'static str {
 struct InputsPort(Arc<Inputs>);
 
 impl Reach for InputsPort {
+    /// Its client may hold an upstream's state itself, and need not be waited for.
+    fn asks_by_requests(&self) -> bool {
+        false
+    }
+
     fn ask(&self, asked: AskClient) -> LocalBoxFuture<'_, Result<Question, QuestionRefused>> {
         std::future::ready(self.0.pose(&asked)).boxed_local()
     }
@@ -255,7 +265,7 @@ impl Reach for InputsPort {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
@@ -264,17 +274,17 @@ pub(super) mod tests {
     use crate::protocol::json::Limits;
     use crate::protocol::translate::question::Asker;
 
-    pub(in crate::parked) fn object(text: &str) -> Object {
+    pub(crate) fn object(text: &str) -> Object {
         Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::default()).expect("valid")
     }
 
-    pub(in crate::parked) fn inputs(capabilities: &str) -> Arc<Inputs> {
+    pub(crate) fn inputs(capabilities: &str) -> Arc<Inputs> {
         let revision = Revision::V2026_07_28;
         Inputs::new(revision, ClientCapabilities::of(&object(capabilities), revision))
     }
 
     /// A question of a server.
-    pub(in crate::parked) fn asked(method: &str, params: &str) -> AskClient {
+    pub(crate) fn asked(method: &str, params: &str) -> AskClient {
         AskClient {
             upstream: UpstreamName::new("one"),
             asker: Arc::new(Asker {
@@ -289,14 +299,14 @@ pub(super) mod tests {
             request: Request { id: RequestId::text("theirs"), method: method.into(), params: object(params) },
             stream: None,
             otherwise: None,
+            task: None,
         }
     }
 
-    pub(in crate::parked) const FORM: &str =
-        r#"{"message":"m","requestedSchema":{"type":"object","properties":{}}}"#;
+    pub(crate) const FORM: &str = r#"{"message":"m","requestedSchema":{"type":"object","properties":{}}}"#;
 
     /// Puts a question that is declared.
-    pub(in crate::parked) fn pose(inputs: &Inputs, method: &str, params: &str) -> Question {
+    pub(crate) fn pose(inputs: &Inputs, method: &str, params: &str) -> Question {
         inputs.pose(&asked(method, params)).expect("declared")
     }
 

@@ -21,6 +21,8 @@ mod state;
 pub use attendant::{Attended, attend};
 pub use handle::ParkedHandle;
 pub use inputs::Inputs;
+#[cfg(test)]
+pub(crate) use inputs::tests;
 pub use pages::{Awaited, PagesToVisit};
 pub use registry::{Found, Handle, Parked, ParkedCalls};
 pub use running::{Ended, Running, Story};

@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use super::inputs::Inputs;
 use crate::dispatch::{Failure, Outcome};
-use crate::upstream::events::{CallEvent, Events};
+use crate::upstream::events::{CallEvent, Events, event_queue};
 
 /// How a story ended.
 pub type Ended = Result<Outcome, Failure>;
@@ -42,6 +42,23 @@ impl Running {
     /// A story, where what it tells comes out, and what it asks.
     pub fn new(story: Story, events: Events, inputs: Arc<Inputs>) -> Self {
         Running { story: Some(story), ended: None, events, inputs }
+    }
+
+    /// Its story, where what it tells comes out, and what it asks: to be run by somebody else.
+    pub fn into_parts(mut self) -> (Story, Events, Arc<Inputs>) {
+        let (ended, running) = (self.ended.take(), self.story.take());
+        let story: Story = match running {
+            Some(story) => story,
+            None => Box::pin(async move {
+                match ended {
+                    Some(ended) => ended,
+                    // Its end was told already: nothing follows.
+                    None => std::future::pending().await,
+                }
+            }),
+        };
+        let events = std::mem::replace(&mut self.events, event_queue(1).1);
+        (story, events, Arc::clone(&self.inputs))
     }
 
     pub(super) fn inputs(&self) -> &Arc<Inputs> {

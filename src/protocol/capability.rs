@@ -7,8 +7,8 @@ use super::era::{Era, NEWEST_HANDSHAKE, NEWEST_STATELESS, Revision};
 use super::json::{Limits, Object, quote};
 use super::message::one_line;
 
-/// Capabilities a client declared, as far as its revision has them and the gateway can carry what they lead to. Tasks,
-/// experimental ones and extensions that are not known to be safe to pass are left out: an upstream must not rely on what
+/// Capabilities a client declared, as far as its revision has them and the gateway can carry what they lead to. Experimental
+/// ones and extensions that are not known to be safe to pass are left out: an upstream must not rely on what
 /// would be lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCapabilities {
@@ -17,6 +17,7 @@ pub struct ClientCapabilities {
     elicitation: Option<Elicitation>,
     /// Settings of [`PASSING_EXTENSION`], raw.
     extension: Option<Bytes>,
+    tasks: Option<HostedTasks>,
 }
 
 /// The extension whose settings pass between clients and upstreams: what it adds travels inside tools, results and
@@ -55,10 +56,53 @@ struct Elicitation {
     url: bool,
 }
 
+/// Which questions the client answers by tasks of its own, and what can be asked about those (S-TASK-24).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HostedTasks {
+    list: bool,
+    cancel: bool,
+    sampling: bool,
+    elicitation: bool,
+}
+
+impl HostedTasks {
+    fn of(raw: &Object) -> Option<Self> {
+        let has = |object: &Object, key: &str| object.get(key).is_some_and(|value| value.starts_with(b"{"));
+        let requests = raw.object("requests")?;
+        let part = |kind: &str, request: &str| requests.object(kind).is_some_and(|kind| has(&kind, request));
+        let tasks = HostedTasks {
+            list: has(raw, "list"),
+            cancel: has(raw, "cancel"),
+            sampling: part("sampling", "createMessage"),
+            elicitation: part("elicitation", "create"),
+        };
+        tasks.some()
+    }
+
+    /// Without any question there is nothing to them.
+    fn some(self) -> Option<Self> {
+        (self.sampling || self.elicitation).then_some(self)
+    }
+
+    fn member(self) -> String {
+        let named = |there: bool, text: &'static str| there.then_some(text);
+        let requests = [
+            named(self.sampling, r#""sampling":{"createMessage":{}}"#),
+            named(self.elicitation, r#""elicitation":{"create":{}}"#),
+        ];
+        let requests: Vec<_> = requests.into_iter().flatten().collect();
+        let requests = format!(r#""requests":{{{}}}"#, requests.join(","));
+        let parts =
+            [named(self.list, r#""list":{}"#), named(self.cancel, r#""cancel":{}"#), Some(&*requests)];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        format!(r#""tasks":{{{}}}"#, parts.join(","))
+    }
+}
+
 impl ClientCapabilities {
     /// None at all.
     pub fn none() -> Self {
-        ClientCapabilities { roots: None, sampling: None, elicitation: None, extension: None }
+        ClientCapabilities { roots: None, sampling: None, elicitation: None, extension: None, tasks: None }
     }
 
     /// Reads the `capabilities` member of a request of the newest handshake revision.
@@ -104,7 +148,36 @@ impl ClientCapabilities {
                     one_line(&mut settings);
                     settings.into()
                 }),
+            // Those of other revisions mean something else, or nothing (S-TX-14).
+            tasks: raw
+                .object("tasks")
+                .filter(|_| revision == Revision::V2025_11_25)
+                .and_then(|tasks| HostedTasks::of(&tasks)),
         }
+    }
+
+    /// Whether the client answers this by a task of its own where that is wished for.
+    pub fn hosts_tasks_of(&self, method: &str) -> bool {
+        self.tasks.is_some_and(|tasks| match method {
+            "sampling/createMessage" => tasks.sampling && self.sampling(),
+            "elicitation/create" => tasks.elicitation && self.elicitation(),
+            _ => false,
+        })
+    }
+
+    /// Whether the client answers this method, which is about tasks of its own.
+    pub fn answers_about_tasks(&self, method: &str) -> bool {
+        self.tasks.is_some_and(|tasks| match method {
+            "tasks/get" | "tasks/result" => true,
+            "tasks/cancel" => tasks.cancel,
+            "tasks/list" => tasks.list,
+            _ => false,
+        })
+    }
+
+    /// The same without tasks of the client's own.
+    pub fn without_tasks(self) -> Self {
+        ClientCapabilities { tasks: None, ..self }
     }
 
     /// Whether nothing was declared.
@@ -168,6 +241,10 @@ impl ClientCapabilities {
                 .map(|sampling| Sampling { context: sampling.context && to.context, ..sampling }),
             elicitation: self.elicitation.clone().filter(|_| to.elicitation),
             extension: self.extension.clone(),
+            tasks: self.tasks.and_then(|tasks| {
+                let sampling = tasks.sampling && to.sampling;
+                HostedTasks { sampling, elicitation: tasks.elicitation && to.elicitation, ..tasks }.some()
+            }),
         }
     }
 
@@ -198,6 +275,7 @@ impl ClientCapabilities {
             let settings = String::from_utf8_lossy(settings);
             members.push(format!(r#""extensions":{{"{PASSING_EXTENSION}":{settings}}}"#));
         }
+        members.extend(self.tasks.map(HostedTasks::member));
         format!("{{{}}}", members.join(",")).into()
     }
 
@@ -300,6 +378,11 @@ mod tests {
                 r#"{"extensions":{"io.modelcontextprotocol/ui":{ "mimeTypes":["a/b"]}}}"#,
             ),
             (r#"{"extensions":{"io.modelcontextprotocol/ui":true}}"#, "{}"),
+            (
+                r#"{"elicitation":{},"tasks":{"x":1,"cancel":{},"requests":{"elicitation":{"create":{}},"tools":{"call":{}}}}}"#,
+                r#"{"elicitation":{},"tasks":{"cancel":{},"requests":{"elicitation":{"create":{}}}}}"#,
+            ),
+            (r#"{"tasks":{"list":{},"cancel":{}}}"#, "{}"),
         ];
         for (declared, expected) in rows {
             assert_eq!(shown(declared, NEWEST_HANDSHAKE), expected, "{declared}");
@@ -323,6 +406,25 @@ mod tests {
         assert_eq!(one, same);
         assert_ne!(one, other);
         assert_eq!(meaning("{}"), "{}");
+    }
+
+    #[test]
+    fn s_tx_14_tasks_of_clients_are_of_one_revision_alone() {
+        const TASKS: &str = r#"{"sampling":{},"tasks":{"requests":{"sampling":{"createMessage":{}}}}}"#;
+        for revision in crate::protocol::era::REVISIONS {
+            let is_told = shown(TASKS, revision).contains("tasks");
+            assert_eq!(is_told, revision == Revision::V2025_11_25, "{revision}");
+        }
+        let raw = Object::parse(Bytes::from_static(TASKS.as_bytes()), Limits::default()).expect("valid");
+        let declared = ClientCapabilities::new(raw);
+        assert!(
+            declared.hosts_tasks_of("sampling/createMessage") && declared.answers_about_tasks("tasks/get")
+        );
+        assert!(
+            !declared.hosts_tasks_of("elicitation/create") && !declared.answers_about_tasks("tasks/list")
+        );
+        let without = Kinds { roots: true, sampling: false, context: true, elicitation: true };
+        assert!(declared.narrowed(without).tasks.is_none(), "what may not be asked cannot be answered later");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Reason {
     GatewayRestarted,
     /// A call that waited for its client came to an end that is not known.
     ParkedCallLost,
+    /// What has to be kept cannot be kept or read now.
+    StoreUnavailable,
 }
 
 impl Reason {
@@ -45,6 +47,7 @@ impl Reason {
             Reason::InputRefused => "input_refused",
             Reason::GatewayRestarted => "gateway_restarted",
             Reason::ParkedCallLost => "parked_call_lost",
+            Reason::StoreUnavailable => "store_unavailable",
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What the gateway says it offers, in the words of each revision: `initialize` and `server/discover` alike.
 //!
-//! Always: only what some upstream offers or may offer is declared (S-LIFE-06), nothing of tasks, and of extensions only those
-//! that may pass from one hop to the other (S-EXT-03). Not here: which upstream offers what (`dispatch::introduce`).
+//! Always: only what some upstream offers or may offer is declared (S-LIFE-06); of tasks each era hears in its own form alone
+//! (S-TX-14), and of other extensions only of those that may pass from one hop to the other (S-EXT-03). Not here: which upstream offers what (`dispatch::introduce`).
 
 use bytes::Bytes;
 
 use super::era::{Era, Revision};
 use super::json::{Limits, Object, elements};
+use super::task;
 
 /// The extension of user interfaces, which servers and clients agree on through the gateway.
 pub use super::capability::PASSING_EXTENSION as UI;
@@ -26,6 +27,8 @@ pub struct Offered {
     pub completions: bool,
     /// `logging`
     pub logging: bool,
+    /// Tasks made of tool calls.
+    pub tasks: bool,
     /// Settings of [`UI`], where an upstream has declared it.
     pub ui: Option<Bytes>,
 }
@@ -46,6 +49,9 @@ impl Told {
     const BY_LISTENING: Told = Told { lists: true, updates: true };
 }
 
+/// Whatever upstreams can do with theirs: what a client sees are the gateway's own (S-TASK-01).
+const CORE_TASKS: &str = r#""tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}"#;
+
 impl Offered {
     /// The `capabilities` object for a client of that revision.
     pub fn text(&self, revision: Revision) -> String {
@@ -63,9 +69,8 @@ impl Offered {
         if self.completions && revision >= Revision::V2025_03_26 {
             members.push(r#""completions":{}"#.to_owned());
         }
-        // By convention, clients of the last handshake revision agree on it already.
-        if let Some(ui) = self.ui.as_ref().filter(|_| revision >= Revision::V2025_11_25) {
-            members.push(format!(r#""extensions":{{"{UI}":{}}}"#, String::from_utf8_lossy(ui)));
+        if let Some(extensions) = self.extensions(revision) {
+            members.push(extensions);
         }
         if self.logging {
             members.push(r#""logging":{}"#.to_owned());
@@ -76,10 +81,25 @@ impl Offered {
         if self.resources {
             members.push(format!(r#""resources":{{{lists}{updates}}}"#));
         }
+        if self.tasks && revision == Revision::V2025_11_25 {
+            members.push(CORE_TASKS.to_owned());
+        }
         if self.tools {
             members.push(format!(r#""tools":{{{lists}}}"#));
         }
         format!("{{{}}}", members.join(","))
+    }
+
+    fn extensions(&self, revision: Revision) -> Option<String> {
+        let mut all = Vec::new();
+        // By convention, clients of the last handshake revision agree on it already.
+        if let Some(ui) = self.ui.as_ref().filter(|_| revision >= Revision::V2025_11_25) {
+            all.push(format!(r#""{UI}":{}"#, String::from_utf8_lossy(ui)));
+        }
+        if self.tasks && revision.era() == Era::Stateless {
+            all.push(format!(r#""{}":{{}}"#, task::EXTENSION));
+        }
+        (!all.is_empty()).then(|| format!(r#""extensions":{{{}}}"#, all.join(",")))
     }
 
     /// Takes in an upstream's settings of [`UI`]: what any of them can do, some of them can.
@@ -122,6 +142,7 @@ mod tests {
             updates: true,
             completions: true,
             logging: true,
+            tasks: false,
             ui: Some(Bytes::from_static(b"{}")),
         }
     }
@@ -138,6 +159,24 @@ mod tests {
         assert!(newest.contains(r#""extensions":{"io.modelcontextprotocol/ui":{}}"#), "{newest}");
         let stateless = everything().text(Revision::V2026_07_28);
         assert!(stateless.contains(r#""completions":{}"#) && !stateless.contains("tasks"), "{stateless}");
+    }
+
+    #[test]
+    fn s_task_01_s_tx_01_14_each_era_is_told_of_tasks_in_its_own_form() {
+        let all = Offered { tasks: true, ..everything() };
+        let core = all.text(Revision::V2025_11_25);
+        assert!(core.contains(CORE_TASKS) && !core.contains(task::EXTENSION), "{core}");
+        let stateless = all.text(Revision::V2026_07_28);
+        let both = r#""extensions":{"io.modelcontextprotocol/ui":{},"io.modelcontextprotocol/tasks":{}}"#;
+        assert!(stateless.contains(both) && !stateless.contains(r#""tasks":{"list""#), "{stateless}");
+        for older in [Revision::V2024_11_05, Revision::V2025_03_26, Revision::V2025_06_18] {
+            assert!(!all.text(older).contains("tasks"), "{older}");
+        }
+        let tasks = Offered { tasks: true, ..Offered::default() };
+        assert_eq!(
+            tasks.text(Revision::V2026_07_28),
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 
-use super::json::{Object, quote};
+use super::json::{Limits, Object, quote};
+use super::splice::Edit;
 
 /// The extension of the stateless era that tasks belong to (SEP-2663).
 pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -72,6 +73,39 @@ impl Status {
     /// Whether a task in this state may be in `next` afterwards (S-TASK-06).
     pub fn may_become(self, next: Status) -> bool {
         self == next || !self.is_terminal()
+    }
+}
+
+/// Whether calls of a tool become tasks (S-TASK-03).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TaskSupport {
+    /// Never; also where nothing is said.
+    #[default]
+    Forbidden,
+    /// As the caller wishes.
+    Optional,
+    /// Always.
+    Required,
+}
+
+impl TaskSupport {
+    /// What the definition of a tool says.
+    pub fn of_tool(tool: &Object) -> TaskSupport {
+        let said = tool.object("execution");
+        match said.as_ref().and_then(|execution| execution.text("taskSupport")).as_deref() {
+            Some("optional") => TaskSupport::Optional,
+            Some("required") => TaskSupport::Required,
+            _ => TaskSupport::Forbidden,
+        }
+    }
+
+    /// Its name on the wire.
+    pub const fn text(self) -> &'static str {
+        match self {
+            TaskSupport::Forbidden => "forbidden",
+            TaskSupport::Optional => "optional",
+            TaskSupport::Required => "required",
+        }
     }
 }
 
@@ -165,14 +199,44 @@ pub fn related(id: &str) -> String {
 /// The task that a message belongs to by its `_meta`, in the words of its own hop.
 pub fn related_id(params: &Object) -> Option<String> {
     let raw = params.meta(RELATED_TASK)?;
-    let related = Object::parse(Bytes::copy_from_slice(raw), super::json::Limits::NONE).ok()?;
+    let related = Object::parse(Bytes::copy_from_slice(raw), Limits::NONE).ok()?;
     related.text("taskId").map(|id| id.into_owned())
+}
+
+/// The same parameters, without the task of another hop.
+pub fn without_related(params: Object) -> Object {
+    if params.meta(RELATED_TASK).is_none() {
+        return params;
+    }
+    let mut edit = Edit::of(&params);
+    edit.remove_meta(RELATED_TASK);
+    written(&edit, &params)
+}
+
+/// The same parameters, which wish for no task.
+pub fn without_task(params: &Object) -> Object {
+    let mut edit = Edit::of(params);
+    edit.remove("task");
+    written(&edit, params)
+}
+
+/// The same object, which belongs to this task (S-TASK-16).
+pub fn with_related(object: &Object, id: &str) -> Object {
+    let mut edit = Edit::of(object);
+    edit.set_meta(RELATED_TASK, related(id).into_bytes());
+    written(&edit, object)
+}
+
+fn written(edit: &Edit<'_>, before: &Object) -> Object {
+    let mut text = Vec::with_capacity(before.as_bytes().len() + 96);
+    edit.write(&mut text);
+    // What is written of an object is one.
+    Object::parse(text.into(), Limits::NONE).unwrap_or_else(|_| before.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::json::Limits;
 
     fn object(text: &str) -> Object {
         Object::parse(Bytes::copy_from_slice(text.as_bytes()), Limits::NONE).expect("valid")

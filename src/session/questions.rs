@@ -5,6 +5,7 @@
 //! (`state`), whose question it is (`upstream::questions`), what of it is shown (`protocol::translate::question`).
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -26,6 +27,9 @@ use crate::upstream::messages::{AskClient, Question, QuestionRefused};
 /// Questions of one server that may wait for answers at once: whatever it asks, others may ask as well (S-TRUST-03).
 const PER_SERVER: usize = 16;
 
+/// How often one server may look at tasks that the client keeps for it (S-TASK-24).
+const LOOKS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).expect("not zero");
+
 #[derive(Debug)]
 pub(super) struct Questions {
     revision: Revision,
@@ -34,6 +38,8 @@ pub(super) struct Questions {
     pending: HashMap<u64, PendingQuestion>,
     elicitations: Elicitations,
     rates: HashMap<UpstreamName, Rate>,
+    /// Of looks at tasks that the client keeps.
+    looks: HashMap<UpstreamName, Rate>,
 }
 
 #[derive(Debug)]
@@ -65,6 +71,7 @@ impl Questions {
             pending: HashMap::new(),
             elicitations: Elicitations::default(),
             rates: HashMap::new(),
+            looks: HashMap::new(),
         }
     }
 
@@ -88,7 +95,8 @@ impl Questions {
         let (method, params) = (&*asked.request.method, &asked.request.params);
         let number = self.last_number + 1;
         let (capabilities, revision) = (&self.capabilities, self.revision);
-        let asking = Asking { asker: &asked.asker, revision, capabilities, token: number };
+        let task = asked.task.as_deref();
+        let asking = Asking { asker: &asked.asker, revision, capabilities, token: number, task };
         let refused = |instead| match instead {
             Asked::Put(params) => Ok(params),
             Asked::Refused(code, text) => Err(QuestionRefused::Refused(code, text)),
@@ -97,8 +105,11 @@ impl Questions {
         if let Err(instead) = asking.permitted(method) {
             refused(instead)?;
         }
-        // Before anything is made of it.
-        count(&mut self.rates, asked)?;
+        // Before anything is made of it. A look at a task disturbs no person.
+        match method.starts_with("tasks/") {
+            true => count(&mut self.looks, &asked.upstream, LOOKS_PER_MINUTE)?,
+            false => count(&mut self.rates, &asked.upstream, asked.per_minute)?,
+        }
         let (mark, mut page) = (self.elicitations.mark(), None);
         let mut mint = |original: &str| {
             page = self.elicitations.open(&asked.upstream, original, stream);
@@ -221,23 +232,25 @@ impl Questions {
 
 /// Every question that a client may be asked counts, whatever is wrong with it, and the first one too many is logged
 /// (S-ELIC-14).
-fn count(rates: &mut HashMap<UpstreamName, Rate>, asked: &AskClient) -> Result<(), QuestionRefused> {
-    let rate = rates.entry(asked.upstream.clone()).or_insert_with(|| Rate {
-        limiter: RateLimiter::direct(Quota::per_minute(asked.per_minute)),
-        told: false,
-    });
+fn count(
+    rates: &mut HashMap<UpstreamName, Rate>,
+    upstream: &UpstreamName,
+    per_minute: NonZeroU32,
+) -> Result<(), QuestionRefused> {
+    let rate = rates
+        .entry(upstream.clone())
+        .or_insert_with(|| Rate { limiter: RateLimiter::direct(Quota::per_minute(per_minute)), told: false });
     if rate.limiter.check().is_ok() {
         return Ok(());
     }
     if !std::mem::replace(&mut rate.told, true) {
-        tracing::warn!(upstream = %asked.upstream, limit = asked.per_minute, "a server asks a client too often");
+        tracing::warn!(%upstream, limit = per_minute, "a server asks a client too often");
     }
     Err(QuestionRefused::TooOften)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::num::NonZeroU32;
     use std::sync::Arc;
 
     use super::*;
@@ -269,6 +282,7 @@ pub(super) mod tests {
             request: Request { id: RequestId::text("theirs"), method: method.into(), params: object(params) },
             stream: None,
             otherwise: None,
+            task: None,
         }
     }
 

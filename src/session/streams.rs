@@ -303,6 +303,11 @@ impl Streams {
         self.keep_within_budget();
     }
 
+    /// Whether a client reads the standing one.
+    pub fn stands_open(&self) -> bool {
+        self.standing.is_attended()
+    }
+
     /// Whether a client reads any of them.
     pub fn are_attended(&self) -> bool {
         self.standing.is_attended() || self.lock().kept.iter().any(|kept| kept.stream.is_attended())

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::clock::Clock;
 use super::error::{StoreError, WriteError};
+use super::leases::{Leases as _, RecordedLeases};
 use super::records::{Expect, KEY_LIMIT, Kept, Page, Position, Records, Space, Write};
+use super::streams::{Caps, RecordedStreams, Streams as _};
 
 const SPACE: Space = Space::new("thing");
 /// Begins as the other does, so that mixed-up prefixes show.
@@ -18,6 +20,7 @@ const NOW: u64 = 1_000_000;
 /// An empty store of one back end, its clock, and what must live as long.
 pub(super) struct Fresh {
     pub(super) records: Arc<dyn Records>,
+    pub(super) clock: Clock,
     pub(super) hand: &'static AtomicU64,
     pub(super) _place: Option<super::places::Place>,
 }
@@ -26,7 +29,7 @@ impl Fresh {
     pub(super) fn new(open: impl FnOnce(Clock) -> (Arc<dyn Records>, Option<super::places::Place>)) -> Self {
         let (clock, hand) = Clock::by_hand(NOW);
         let (records, place) = open(clock);
-        Fresh { records, hand, _place: place }
+        Fresh { records, clock, hand, _place: place }
     }
 
     async fn put(&self, key: &str, value: &str) -> u64 {
@@ -87,6 +90,9 @@ macro_rules! keeps_the_contract {
                 scans_have_every_record_of_a_space_in_both_directions
                 keys_are_any_bytes
                 what_is_too_long_is_refused
+                streams_number_their_events_and_keep_to_their_caps
+                writers_of_one_stream_do_not_overwrite_each_other
+                a_lease_has_one_holder_and_a_growing_fence
             );
 
             #[test]
@@ -340,6 +346,90 @@ async fn what_is_too_long_is_refused(store: Fresh) {
     assert_eq!(store.records.get(SPACE, longer.as_bytes()).await, Ok(None));
 }
 
+fn caps(events: u64, bytes: u64) -> Caps {
+    Caps { events, bytes, expires: Some(NOW + 100) }
+}
+
+async fn numbers(streams: &RecordedStreams, stream: &str, after: u64, limit: usize) -> Vec<u64> {
+    let events = streams.replay(stream, after, limit).await.expect("read");
+    events
+        .into_iter()
+        .map(|(number, event)| {
+            assert_eq!(event, number.to_string(), "each number has its event");
+            number
+        })
+        .collect()
+}
+
+async fn streams_number_their_events_and_keep_to_their_caps(store: Fresh) {
+    let streams = RecordedStreams::new(Arc::clone(&store.records));
+    assert!(numbers(&streams, "a", 0, 9).await.is_empty());
+    for number in 1..=5u64 {
+        let event = Bytes::from(number.to_string());
+        assert_eq!(streams.append("a", event.clone(), caps(3, 1_000)).await, Ok(number));
+        // Streams whose names begin alike are others.
+        streams.append("aa", event, caps(9, 1_000)).await.expect("appended");
+    }
+    assert_eq!(numbers(&streams, "a", 0, 9).await, [3, 4, 5]);
+    assert_eq!(numbers(&streams, "a", 3, 1).await, [4]);
+    assert_eq!(numbers(&streams, "a", 5, 9).await, [0u64; 0]);
+    assert_eq!(numbers(&streams, "aa", 1, 9).await, [2, 3, 4, 5]);
+    assert_eq!(streams.append("a", Bytes::from_static(b"6"), caps(9, 2)).await, Ok(6));
+    assert_eq!(numbers(&streams, "a", 0, 9).await, [5, 6], "two bytes");
+    streams.trim("a", 5).await.expect("trimmed");
+    assert_eq!(numbers(&streams, "a", 0, 9).await, [6]);
+    streams.trim("a", 100).await.expect("trimmed");
+    assert_eq!(numbers(&streams, "a", 0, 9).await, [0u64; 0]);
+    assert_eq!(
+        streams.append("a", Bytes::from_static(b"7"), caps(9, 9)).await,
+        Ok(7),
+        "no number comes again"
+    );
+    streams.trim("none", 3).await.expect("there is nothing to trim");
+    store.hand.store(NOW + 100, Ordering::Relaxed);
+    assert_eq!(numbers(&streams, "a", 0, 9).await, [0u64; 0], "it has expired");
+}
+
+async fn writers_of_one_stream_do_not_overwrite_each_other(store: Fresh) {
+    let streams = RecordedStreams::new(Arc::clone(&store.records));
+    let many = (0..20).map(|_| streams.append("a", Bytes::from_static(b"x"), caps(100, 1_000)));
+    let mut given: Vec<_> = futures_util::future::join_all(many)
+        .await
+        .into_iter()
+        .map(|number| number.expect("appended"))
+        .collect();
+    given.sort_unstable();
+    assert_eq!(given, (1..=20).collect::<Vec<_>>());
+    assert_eq!(streams.replay("a", 0, 100).await.expect("read").len(), 20);
+}
+
+async fn a_lease_has_one_holder_and_a_growing_fence(store: Fresh) {
+    let leases = RecordedLeases::new(Arc::clone(&store.records), store.clock);
+    let time = std::time::Duration::from_millis(10);
+    let many = (0..8).map(|node| {
+        let leases = &leases;
+        async move { leases.acquire("a", &format!("node{node}"), time).await.expect("asked") }
+    });
+    let held: Vec<_> = futures_util::future::join_all(many).await.into_iter().flatten().collect();
+    let [first] = held.as_slice() else { panic!("one holder: {held:?}") };
+    assert_eq!(leases.holder("a").await, Ok(Some(first.node.clone())));
+    assert_eq!(leases.acquire("a", &first.node, time).await, Ok(None), "not even its holder");
+    store.hand.store(NOW + 9, Ordering::Relaxed);
+    let renewed = leases.renew(first.clone(), time).await.expect("asked").expect("held");
+    assert_eq!(renewed.fence, first.fence);
+    store.hand.store(NOW + 18, Ordering::Relaxed);
+    assert_eq!(leases.acquire("a", "late", time).await, Ok(None));
+    store.hand.store(NOW + 19, Ordering::Relaxed);
+    assert_eq!(leases.holder("a").await, Ok(None), "its time is over");
+    let second = leases.acquire("a", "late", time).await.expect("asked").expect("free");
+    assert!(second.fence > first.fence);
+    assert_eq!(leases.renew(renewed.clone(), time).await, Ok(None), "it is lost");
+    leases.release(renewed).await.expect("no error");
+    assert_eq!(leases.holder("a").await, Ok(Some("late".to_owned())), "the loser releases nothing");
+    leases.release(second).await.expect("released");
+    assert_eq!(leases.holder("a").await, Ok(None));
+}
+
 /// What a store is meant to be, told in the plainest way.
 #[derive(Debug, Default)]
 struct Model {
@@ -392,9 +482,12 @@ impl Model {
     }
 }
 
+/// A key; owner and end of what is put, if anything is; how many writes ago the expected version was made.
+type Change = (u8, Option<(u8, Option<u64>)>, Option<u64>);
+
 #[derive(Debug, Clone)]
 enum Step {
-    Write(Vec<(u8, Option<(u8, Option<u64>)>, Option<u64>)>),
+    Write(Vec<Change>),
     Take(u8),
     Purge(usize),
     Wait(u64),

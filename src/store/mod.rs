@@ -3,6 +3,7 @@
 //!
 //! Not here: what is kept in them.
 
+pub mod bus;
 pub mod clock;
 #[cfg(test)]
 mod contract;
@@ -10,12 +11,15 @@ pub mod embedded;
 pub mod error;
 pub mod event_log;
 mod keys;
+pub mod leases;
+pub mod limits;
 pub mod memory;
 #[cfg(test)]
-mod places;
+pub(crate) mod places;
 pub mod records;
 mod rules;
 pub mod seal;
 mod stores;
+pub mod streams;
 
 pub use stores::{IfLocked, OpenError, STORE_FILE, Stores, open};

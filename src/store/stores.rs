@@ -7,13 +7,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bus::{Bus, LocalBus};
 use super::clock::Clock;
 use super::embedded::Embedded;
 use super::error::StoreError;
 use super::keys::{Keys, KeysError};
+use super::leases::{Leases, RecordedLeases};
+use super::limits::{Limits, LocalLimits};
 use super::memory::Memory;
 use super::records::Records;
 use super::seal::Sealer;
+use super::streams::{RecordedStreams, Streams};
 use crate::config::state::StateSettings;
 
 /// The file of records in the directory of `state`.
@@ -28,6 +32,14 @@ pub struct Stores {
     pub clock: Clock,
     /// Durable, unless `state` is `memory`.
     pub records: Arc<dyn Records>,
+    /// Durable logs of events, in the records.
+    pub streams: Arc<dyn Streams>,
+    /// Who does what nobody else may do, in the records.
+    pub leases: Arc<dyn Leases>,
+    /// Quotas, in this process.
+    pub limits: Arc<dyn Limits>,
+    /// Hints, in this process.
+    pub bus: Arc<dyn Bus>,
     /// Seals with keys that are kept as soon as anything is.
     pub sealer: Arc<Sealer>,
 }
@@ -84,7 +96,15 @@ pub fn open(settings: &StateSettings, if_locked: IfLocked, clock: Clock) -> Resu
 impl Stores {
     fn new(clock: Clock, records: Arc<dyn Records>, keys: &Keys) -> Self {
         let sealer = Sealer::new(&keys.for_sealing()).expect("keys are never none");
-        Stores { clock, records, sealer: Arc::new(sealer) }
+        Stores {
+            clock,
+            streams: Arc::new(RecordedStreams::new(Arc::clone(&records))),
+            leases: Arc::new(RecordedLeases::new(Arc::clone(&records), clock)),
+            limits: Arc::new(LocalLimits::default()),
+            bus: Arc::new(LocalBus::default()),
+            records,
+            sealer: Arc::new(sealer),
+        }
     }
 }
 

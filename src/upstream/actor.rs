@@ -21,7 +21,7 @@ use super::link::{Link, Reports};
 use super::listens::{Telling, run};
 use super::messages::{
     ConnectSettled, EraMistaken, LinkDoubted, LinkEnded, NewsKind, OpenLink, ReleaseLink, Retire,
-    SubscriptionAbandoned, UpstreamNews,
+    SubscriptionAbandoned, TakeUp, UpstreamNews,
 };
 use super::pings;
 use super::shared::{Shared, State};
@@ -120,17 +120,20 @@ impl UpstreamActor {
         }
     }
 
-    fn attempt(&self, client: Arc<Client>, number: u64, abandoned: CancellationToken, ctx: &Context<Self>) {
-        let affinity = client.affinity;
-        let reports = Reports {
+    fn reports(&self, ctx: &Context<Self>) -> Reports {
+        Reports {
             ended: ctx.address().recipient(),
             doubted: ctx.address().recipient(),
             news: self.news.clone(),
             changes: Arc::clone(&self.shared.changes),
             followers: Arc::clone(&self.shared.subscriptions),
             listen: Arc::clone(&self.shared.listen),
-        };
-        let attempt = self.shared.attempt(number, client, reports);
+        }
+    }
+
+    fn attempt(&self, client: Arc<Client>, number: u64, abandoned: CancellationToken, ctx: &Context<Self>) {
+        let affinity = client.affinity;
+        let attempt = self.shared.attempt(number, client, self.reports(ctx));
         let own = ctx.address();
         self.shared.errands.spawn_local(async move {
             let outcome = attempt.run(abandoned).await;
@@ -352,6 +355,36 @@ impl Handler<ConnectSettled> for UpstreamActor {
         }
         self.note_rest(affinity);
         self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<TakeUp> for UpstreamActor {
+    type Result = MessageResult<TakeUp>;
+
+    fn handle(&mut self, take_up: TakeUp, ctx: &mut Self::Context) -> Self::Result {
+        let TakeUp { client, session, revision, id } = take_up;
+        let is_of_it = |link: &&Arc<Link>| !link.has_ended() && link.is_in_session(&session);
+        let link = match self.connections.outliving().iter().find(is_of_it) {
+            Some(link) => Some(Arc::clone(link)),
+            None => {
+                let number = self.connections.next_number();
+                let attempt = self.shared.attempt(number, Arc::clone(&client), self.reports(ctx));
+                let known = self.shared.known_facts();
+                let link = known.and_then(|known| attempt.take_up(&session, revision, &known));
+                link.filter(|link| {
+                    let is_kept = self.connections.keep_for_tasks(Arc::clone(link));
+                    if !is_kept {
+                        link.end("there is no room for another connection of tasks");
+                    }
+                    is_kept
+                })
+            }
+        };
+        // Entered before the next look for links without tasks.
+        MessageResult(link.and_then(|link| {
+            let task = link.tasks.enter(&id, link.caller_of(&client))?;
+            Some((link, task))
+        }))
     }
 }
 

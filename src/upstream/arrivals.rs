@@ -14,6 +14,7 @@ use super::call::{Affinity, CallEvent, ClientPort, EventSink};
 use super::calls::{Caller, Suspects};
 use super::changes::note_change;
 use super::link::{Link, Wire};
+use super::link_tasks::LinkTask;
 use super::listens::{Heard, subscription_of};
 use super::messages::{ListKind, TellClient};
 use super::open_questions::Causes;
@@ -22,6 +23,7 @@ use super::subscriptions::Subscriptions;
 use crate::names::UpstreamName;
 use crate::protocol::era::Era;
 use crate::protocol::frame::{Frame, Notification, RequestId};
+use crate::protocol::task::RELATED_TASK;
 
 /// Whose something is that arrived.
 #[derive(Debug, Default)]
@@ -29,7 +31,11 @@ pub(super) struct Origin {
     /// The calls that it can belong to.
     pub(super) calls: Causes,
     /// Whose they are, or were.
-    caller: Option<Caller>,
+    pub(super) caller: Option<Caller>,
+    /// The task that it belongs to.
+    pub(super) task: Option<Arc<LinkTask>>,
+    /// It may be of several clients.
+    pub(super) is_ambiguous: bool,
     /// For how long it has been unclear whose it is only because others have left their calls.
     pub(super) in_doubt: Option<Duration>,
 }
@@ -38,12 +44,12 @@ impl Origin {
     /// The client that it concerns: the caller, else the one client that the link serves.
     pub(super) fn port<'a>(&'a self, link: &'a Link) -> Option<&'a ClientPort> {
         let client = self.caller.as_ref().map_or(&link.client, |caller| &caller.client);
-        client.port.as_ref()
+        client.port.as_ref().filter(|_| !self.is_ambiguous)
     }
 
     /// The stream of the call that it belongs to, where that is certain.
     pub(super) fn stream(&self) -> Option<&EventSink> {
-        self.some_stream().filter(|_| self.calls.len() == 1)
+        self.some_stream().filter(|_| self.calls.len() == 1 || self.task.is_some())
     }
 
     /// The stream of a call that it may belong to.
@@ -60,6 +66,9 @@ impl Link {
             Frame::Response(response) => {
                 let id = response.id.as_ref().and_then(RequestId::as_number);
                 self.note_required_pages(&response.answer, || Some(self.calls.caller(id?)?.client));
+                if let Some(id) = id {
+                    self.note_task(id, &response.answer);
+                }
                 if !id.is_some_and(|id| self.calls.settle(id, Ok(response.answer))) {
                     tracing::debug!(upstream = %self.upstream, "dropped an answer that nobody awaits");
                 }
@@ -79,13 +88,16 @@ impl Link {
     pub(super) fn origin(&self, cause: Option<u64>) -> Origin {
         if let Some(call) = cause {
             let (calls, caller) = (smallvec![call], self.calls.caller(call));
-            return Origin { calls, caller, in_doubt: None };
+            return Origin { calls, caller, ..Origin::default() };
         }
         if matches!(self.wire, Wire::Http(_)) && self.is_shared() && !self.is_pooled() {
             return Origin::default();
         }
+        if self.tasks.has_any() {
+            return self.origin_beside_tasks();
+        }
         match self.calls.suspects() {
-            Suspects::One { calls, caller } => Origin { calls, caller: Some(caller), in_doubt: None },
+            Suspects::One { calls, caller } => Origin { calls, caller: Some(caller), ..Origin::default() },
             Suspects::InDoubt(age) => Origin { in_doubt: Some(age), ..Origin::default() },
             Suspects::Nobody | Suspects::Several => Origin::default(),
         }
@@ -94,7 +106,7 @@ impl Link {
     /// Of the first call after that one, as soon as it is on its way; after 0, of the call for which the link was opened.
     pub(super) async fn origin_of_next(&self, after: u64) -> Origin {
         let (call, caller) = self.calls.next_caller(after).await;
-        Origin { calls: smallvec![call], caller: Some(caller), in_doubt: None }
+        Origin { calls: smallvec![call], caller: Some(caller), ..Origin::default() }
     }
 
     fn notified(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {
@@ -116,8 +128,11 @@ impl Link {
                 let token = notification.params.get("progressToken");
                 let token =
                     token.and_then(|raw| std::str::from_utf8(raw).ok()).and_then(|text| text.parse().ok());
-                if let Some(token) = token {
-                    self.calls.progress(token, notification.params);
+                if let Some(token) = token
+                    && let Some(late) = self.calls.progress(token, notification.params)
+                    && self.tasks.is_in_use()
+                {
+                    self.tasks.progress(token, late);
                 }
             }
             "notifications/message" => self.logged(notification, cause),
@@ -132,14 +147,22 @@ impl Link {
             }
             "notifications/resources/updated" => self.updated(&notification),
             "notifications/elicitation/complete" => self.page_completed(&notification),
+            "notifications/tasks/status" if self.tasks.is_in_use() => self.tasks.status(&notification.params),
             _ => {}
         }
     }
 
     /// A log line goes to the call that it belongs to, else to the one client that the link serves, else to nobody
     /// but the gateway's own log: where several share the link, nobody can say whose it is (S-LOG-04).
-    fn logged(&self, notification: Notification, cause: Option<u64>) {
+    fn logged(self: &Arc<Self>, notification: Notification, cause: Option<u64>) {
+        if notification.params.meta(RELATED_TASK).is_some() {
+            return self.logged_of_task(notification);
+        }
         let origin = self.origin(cause);
+        self.log_to(&origin, notification);
+    }
+
+    pub(super) fn log_to(&self, origin: &Origin, notification: Notification) {
         if let Some(events) = origin.stream() {
             let logger = self.question_rules.logger_name(&self.upstream);
             let log = CallEvent::Log(logger, Box::new(notification.params));

@@ -23,7 +23,7 @@ impl Link {
     pub(super) fn begin_asking(self: &Arc<Self>, method: &str, params: &str) -> Result<Asked, UpstreamError> {
         let opened = self.calls.open(None, None);
         let (id, answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
-        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
+        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false, may_become_task: false };
         let text = Bytes::from(message::request(id, method, params.as_bytes()));
         if let Wire::Pipe(pipe) = &self.wire {
             pipe.send(text.clone())?;

@@ -48,9 +48,9 @@ impl Affinity {
 }
 
 impl Client {
-    /// Whether it has a session, in which it is asked by requests of the gateway.
+    /// Whether what is put to its port is asked while its call runs; otherwise a result that asks is for it to see.
     pub fn is_asked_by_requests(&self) -> bool {
-        self.port.is_some() && matches!(self.affinity, Affinity::Session(_))
+        self.port.as_ref().is_some_and(|port| port.asks_by_requests())
     }
 
     /// Whether an upstream could ask it anything.

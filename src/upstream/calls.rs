@@ -162,10 +162,10 @@ impl CallTable {
         true
     }
 
-    /// Passes progress on to the call whose id is the token; late progress is dropped (S-PROG-03).
-    pub(super) fn progress(&self, token: u64, params: Object) {
+    /// Passes progress on to the call whose id is the token; late progress is dropped (S-PROG-03), and comes back.
+    pub(super) fn progress(&self, token: u64, params: Object) -> Option<Object> {
         let table = self.lock();
-        let Some(call) = table.pending.get(&token) else { return };
+        let Some(call) = table.pending.get(&token) else { return Some(params) };
         if let Some(activity) = &call.activity {
             activity.touch();
         }
@@ -173,6 +173,7 @@ impl CallTable {
             // Nobody reads it when the caller has left its answer to run without it.
             let _ = events.push(CallEvent::Progress(Box::new(params)));
         }
+        None
     }
 
     /// The deadlines of these calls, where they can move; without any, those of all that could be meant.
@@ -212,6 +213,14 @@ impl CallTable {
             None => Suspects::One { calls, caller: caller.clone() },
             Some(since) => Suspects::InDoubt(since.elapsed()),
         }
+    }
+
+    /// Who has calls under way, without those who have left theirs; `None` where one of those can be meant as well.
+    pub(super) fn callers(&self) -> Option<Vec<(u64, Caller)>> {
+        let table = self.lock();
+        let all = table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.clone()?)));
+        let in_doubt = table.given_up.too_many.is_some() || !table.given_up.callers.is_empty();
+        (!in_doubt).then(|| all.collect())
     }
 
     /// This request stays open as a matter of course.

@@ -19,6 +19,12 @@ pub struct ClientPort(Arc<dyn Reach>);
 
 /// What stands for a client.
 pub trait Reach: Send + Sync {
+    /// Whether what a result asks is to be put here as well, on the way to the call's own answer; otherwise the client
+    /// makes those rounds itself (S-MRTR-01).
+    fn asks_by_requests(&self) -> bool {
+        true
+    }
+
     /// Puts a question to the client; what comes back is the question under way.
     fn ask(&self, asked: AskClient) -> LocalBoxFuture<'_, Result<Question, QuestionRefused>>;
 

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::connect::{Attempt, AttemptFailed, Connected, EndOnDrop};
+use super::connect::{Address, Attempt, AttemptFailed, Connected, EndOnDrop};
 use super::error::UpstreamError;
 use super::greeting::HandshakeFailed;
 use super::http_wire::{Endpoint, HttpWire, post_initialized};
 use super::incoming::Incoming;
 use super::link::{Link, Wire};
+use super::probe::Facts;
 use super::sse_wire::SseWire;
 use super::stateless::StatelessHttp;
+use crate::protocol::era::Revision;
 
 /// Longest wait for a standing stream before calls go ahead (S-HTTPC-06): some servers say nothing, not even a status,
 /// until they have an event.
@@ -59,6 +61,19 @@ impl Attempt {
         link.opened(facts);
         open_standing_stream(link).await;
         Ok(Connected::Link(guard.keep()))
+    }
+
+    /// Goes on in a session that was opened before, without a handshake; `None` where that cannot be. Whether the server
+    /// knows it still is found out by the first request.
+    pub(super) fn take_up(&self, session: &str, revision: Revision, known: &Facts) -> Option<Arc<Link>> {
+        let Address::Http { endpoint, .. } = &self.address else { return None };
+        let wire = HttpWire::taken_up(endpoint.clone(), session, revision)?;
+        let link = self.link(Wire::Http(wire), None);
+        self.end_session_with(Arc::clone(&link));
+        link.opened(Facts { revision, ..known.clone() });
+        let standing = Arc::clone(&link);
+        tokio::task::spawn_local(async move { open_standing_stream(&standing).await });
+        Some(link)
     }
 
     /// What does not know streamable HTTP may know the transport before it (S-HTTPC-11, S-SSE-05).
@@ -107,6 +122,8 @@ impl Attempt {
             link.until_ended().await;
             if let Wire::Http(wire) = &link.wire
                 && !link.was_forgotten()
+                // Its tasks go on, and are looked for in it when the gateway is there again (S-TASK-21).
+                && !link.tasks.has_any()
                 && tokio::time::timeout(FAREWELL, wire.delete_session()).await.is_err()
             {
                 tracing::debug!(upstream = %link.upstream, "the upstream did not say that its session ended");

@@ -4,15 +4,30 @@ use bytes::Bytes;
 
 use crate::config::servers::AskSettings;
 use crate::protocol::capability::ClientCapabilities;
+use crate::protocol::era::Revision;
 
-/// Capabilities for `initialize`; two clients whose sets mean the same have the same text (S-LIFE-07).
+/// Capabilities for `initialize`; two clients whose sets mean the same have the same text (S-LIFE-07). Tasks of a client's
+/// own are for a connection that it shares with nobody.
 pub(super) fn declared(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
-    capabilities.narrowed(ask.kinds()).to_upstream()
+    capabilities.narrowed(ask.kinds()).without_tasks().to_upstream()
+}
+
+/// The same for a connection of that client alone, which offers that revision: of another one, tasks mean nothing
+/// (S-TASK-02).
+pub(super) fn declared_alone(
+    capabilities: &ClientCapabilities,
+    ask: AskSettings,
+    offered: Revision,
+) -> Bytes {
+    match offered {
+        Revision::V2025_11_25 => capabilities.narrowed(ask.kinds()).to_upstream(),
+        _ => declared(capabilities, ask),
+    }
 }
 
 /// The same text for all sets that mean the same to this server, however their clients wrote them (S-LIFE-07).
 pub(super) fn meaning(capabilities: &ClientCapabilities, ask: AskSettings) -> Bytes {
-    capabilities.narrowed(ask.kinds()).meaning()
+    capabilities.narrowed(ask.kinds()).without_tasks().meaning()
 }
 
 /// Capabilities for the `_meta` of one request (S-META-06).
@@ -20,7 +35,7 @@ pub(super) fn declared_per_request(capabilities: &ClientCapabilities, ask: AskSe
     if capabilities.is_none() {
         return Bytes::from_static(b"{}");
     }
-    capabilities.narrowed(ask.kinds()).per_request()
+    capabilities.narrowed(ask.kinds()).without_tasks().per_request()
 }
 
 #[cfg(test)]

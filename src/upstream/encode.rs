@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::call::UpstreamCall;
 use super::declared::declared_per_request;
 use super::identity::{MARK_KEY, mark};
+use super::task::TaskWish;
 use crate::config::servers::AskSettings;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::{Limits, Object, quote};
@@ -27,23 +28,36 @@ fn client_info() -> &'static str {
 }
 
 impl UpstreamCall<'_> {
-    /// The whole request under `id`, as one line without its newline.
-    pub(super) fn encode(&self, id: u64, revision: Revision, ask: AskSettings) -> Vec<u8> {
+    /// The whole request under `id`, as one line without its newline. Of a wish for a task is said what `wish` has.
+    pub(super) fn encode(
+        &self,
+        id: u64,
+        revision: Revision,
+        ask: AskSettings,
+        wish: Option<TaskWish>,
+    ) -> Vec<u8> {
         let capabilities = match revision.era() {
-            Era::Stateless => match self.circumstances.task {
-                None => declared_per_request(&self.circumstances.client.capabilities, ask),
-                Some(_) => with_tasks(&declared_per_request(&self.circumstances.client.capabilities, ask)),
-            },
+            Era::Stateless => {
+                let declared = declared_per_request(&self.circumstances.client.capabilities, ask);
+                // Who asks about a task knows tasks (S-TX-08).
+                match wish.is_some() || self.method.is_of_tasks() {
+                    false => declared,
+                    true => with_tasks(&declared),
+                }
+            }
             Era::Handshake => Bytes::new(),
         };
         let mut params = self.params.clone();
         for key in HOP_META {
             params.remove_meta(key);
         }
-        for key in HOP_PARAMS {
-            params.remove(key);
+        // What is said about a task is the gateway's own.
+        if !self.method.is_of_tasks() {
+            for key in HOP_PARAMS {
+                params.remove(key);
+            }
         }
-        if let (Some(wish), Revision::V2025_11_25) = (&self.circumstances.task, revision) {
+        if let (Some(wish), Era::Handshake) = (wish, revision.era()) {
             let ttl = wish.ttl_ms.map(|ttl| format!(r#""ttl":{ttl}"#)).unwrap_or_default();
             params.set("task", format!("{{{ttl}}}").into_bytes());
         }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use super::call::Affinity;
 use super::connect::{Attempt, Expected};
-use super::declared::declared;
+use super::declared::{declared, declared_alone};
 use super::encode::initialize_params;
 use super::error::UpstreamError;
 use super::link::Link;
@@ -133,7 +134,12 @@ impl Attempt {
 
     pub(super) async fn shake_hands(&self, link: &Arc<Link>) -> Result<Facts, HandshakeFailed> {
         let offered = self.expected.map_or(NEWEST_HANDSHAKE, Expected::revision);
-        let params = initialize_params(offered, &declared(&self.client.capabilities, self.ask));
+        let capabilities = &self.client.capabilities;
+        let declared = match self.client.affinity {
+            Affinity::Session(_) => declared_alone(capabilities, self.ask, offered),
+            _ => declared(capabilities, self.ask),
+        };
+        let params = initialize_params(offered, &declared);
         let refused = |why: String| HandshakeFailed::Refused(UpstreamError::unavailable(why));
         let facts = match link.ask("initialize", &params).await {
             Ok(Answer::Result(result)) => initialized(&result).map_err(refused)?,

@@ -167,6 +167,19 @@ impl HttpWire {
         self.refusal.get().is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 405))
     }
 
+    /// The session id, as it can be kept.
+    pub(super) fn session(&self) -> Option<String> {
+        self.session.get()?.to_str().ok().map(str::to_owned)
+    }
+
+    /// Takes up a session that was opened before, in this revision; `None` for an id that cannot be one.
+    pub(super) fn taken_up(endpoint: Endpoint, session: &str, revision: Revision) -> Option<Self> {
+        let wire = HttpWire::new(endpoint);
+        let _ = wire.session.set(HeaderValue::from_str(session).ok()?);
+        wire.negotiated(revision);
+        Some(wire)
+    }
+
     /// Whether the upstream gave a session id.
     pub(super) fn has_session(&self) -> bool {
         self.session.get().is_some()
@@ -275,6 +288,7 @@ fn is_nameless_refusal(reply: &HttpAnswer, id: u64) -> bool {
 fn route(link: &Arc<Link>, frame: Frame, id: u64, cause: Option<u64>) -> Option<Answer> {
     match frame {
         Frame::Response(response) if response.id.as_ref().and_then(RequestId::as_number) == Some(id) => {
+            link.note_task(id, &response.answer);
             Some(response.answer)
         }
         // An error that could not name its request can only mean the one it answers.

@@ -17,11 +17,13 @@ use super::background::{IN_BACKGROUND, Posted, post_in_background};
 use super::call::{Activity, Affinity, Circumstances, Client, UpstreamCall};
 use super::calls::{CallTable, Caller};
 use super::changes::Changes;
+use super::client_tasks::ClientTasks;
 use super::connections::Connection;
 use super::error::UpstreamError;
 use super::http_wire::HttpWire;
 use super::incoming::Unreadable;
 use super::levels::Level;
+use super::link_tasks::LinkTasks;
 use super::listens::StandingListen;
 use super::messages::{DoubtRecipient, EndRecipient, LinkDoubted, LinkEnded, NewsRecipient};
 use super::open_questions::OpenQuestions;
@@ -86,6 +88,9 @@ pub struct Link {
     pub(super) calls: CallTable,
     pub(super) questions: OpenQuestions,
     pub(super) question_rules: Arc<QuestionRules>,
+    /// Calls that may become tasks, and tasks.
+    pub(super) tasks: LinkTasks,
+    pub(super) client_tasks: ClientTasks,
     pub(super) pages: Mutex<Pages>,
     pub(super) roots: KeptRoots,
     process: Option<ProcessControl>,
@@ -117,7 +122,11 @@ impl Connection for Arc<Link> {
 
     fn retires_after(&self, limit: Duration) -> bool {
         // The table closes only while it is empty: no call is cut off that came a moment ago.
-        self.idle_for() >= limit && self.calls.close_if_empty()
+        self.idle_for() >= limit && !self.tasks.has_any() && self.calls.close_if_empty()
+    }
+
+    fn holds_tasks(&self) -> bool {
+        self.tasks.has_any()
     }
 }
 
@@ -140,6 +149,8 @@ impl Link {
             calls: CallTable::default(),
             questions: OpenQuestions::default(),
             question_rules: settings.questions,
+            tasks: LinkTasks::default(),
+            client_tasks: ClientTasks::default(),
             pages: Mutex::default(),
             roots: KeptRoots::default(),
             process: settings.process,
@@ -298,8 +309,12 @@ impl Link {
         }
         let opened = self.calls.open(caller, activity);
         let (id, mut answer) = opened.ok_or_else(|| UpstreamError::unavailable(self.end_reason()))?;
-        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false };
-        let text = Bytes::from(call.encode(id, revision, self.question_rules.ask));
+        let mut guard = CallGuard { link: Arc::clone(self), id, sent: false, may_become_task: false };
+        let mut wish = call.circumstances.task;
+        if wish.is_some() {
+            wish = self.told_wish(call, &mut guard)?;
+        }
+        let text = Bytes::from(call.encode(id, revision, self.question_rules.ask, wish));
         let answered = match &self.wire {
             Wire::Pipe(pipe) => {
                 pipe.send(text)?;
@@ -323,6 +338,8 @@ impl Link {
         }
         if answered.is_ok() {
             self.served.store(true, Ordering::Relaxed);
+            // What it became is taken by who made it.
+            guard.may_become_task = false;
         }
         if let (Ok(answer), Wire::Http(_)) = (&answered, &self.wire) {
             // Of the others it is noted where it arrives.
@@ -387,10 +404,16 @@ pub(super) struct CallGuard {
     pub(super) link: Arc<Link>,
     pub(super) id: u64,
     pub(super) sent: bool,
+    pub(super) may_become_task: bool,
 }
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
+        if self.may_become_task
+            && let Some(unwanted) = self.link.tasks.give_up(self.id, self.sent)
+        {
+            self.link.cancel_task(unwanted);
+        }
         let (link, id) = (&self.link, self.id);
         // Where one client is alone, whatever is still said of the call is for that one too; streamable HTTP says of
         // which call it is, except on the standing stream, whose questions only callers of the pool are asked.

@@ -11,8 +11,9 @@ use super::call::{Affinity, Client, EventSink};
 use super::connect::{AttemptFailed, Connected};
 use super::error::UpstreamError;
 use super::link::Link;
+use super::link_tasks::LinkTask;
 use crate::names::UpstreamName;
-use crate::protocol::era::Era;
+use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Answer, Notification, Request};
 use crate::protocol::json::Object;
 use crate::protocol::translate::question::Asker;
@@ -92,6 +93,19 @@ pub(super) struct SubscriptionAbandoned {
     pub(super) uri: String,
 }
 
+/// Go on in a session over HTTP that was opened before the gateway was restarted, for a task that was made in it; `None`
+/// where that cannot be. Sessions that several tasks were made in are taken up once.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<(Arc<Link>, Arc<LinkTask>)>")]
+pub(super) struct TakeUp {
+    pub(super) client: Arc<Client>,
+    /// Its `Mcp-Session-Id`.
+    pub(super) session: String,
+    pub(super) revision: Revision,
+    /// The upstream's id of the task.
+    pub(super) id: String,
+}
+
 /// What the gateway believed of the upstream's era turned out wrong.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -164,6 +178,8 @@ pub struct AskClient {
     pub stream: Option<EventSink>,
     /// That of a call which may be the causing one, for a client that reads no other.
     pub otherwise: Option<EventSink>,
+    /// The task that it belongs to, by the id its client knows (S-TASK-16).
+    pub task: Option<Arc<str>>,
 }
 
 /// A question under way to the client.
@@ -219,4 +235,29 @@ pub struct TellClient {
     pub is_expected: bool,
     /// The upstream's notification.
     pub notification: Notification,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use actix::prelude::*;
+
+    use super::*;
+
+    /// Takes news and makes nothing of it.
+    struct Deaf;
+
+    impl Actor for Deaf {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<UpstreamNews> for Deaf {
+        type Result = ();
+
+        fn handle(&mut self, _: UpstreamNews, _: &mut Self::Context) {}
+    }
+
+    /// Somebody for news, on this thread.
+    pub(in crate::upstream) fn nobody_in_particular() -> NewsRecipient {
+        Deaf.start().recipient()
+    }
 }

@@ -7,7 +7,7 @@
 //! `arrivals`, `changes`, `questions`, `open_questions`, `put_question`, `roots`, `pages` and `own_log` (what comes back on it) over `stdio`, `http_wire` (with `http_streams` and
 //! `stream_memory`) or `sse_wire` (with `sse_endpoint`), `incoming`, `oversized` and
 //! `background` (reading and writing them), `http` (below both), `stateless` (calls
-//! that need no connection), `task` (those that become tasks), `listens` (what a stateless server tells by itself), `era_check` and `pings` (doubts),
+//! that need no connection), `task`, `task_calls`, `link_tasks` and `task_questions` (those that become tasks), `client_tasks` (answers that become some), `listens` (what a stateless server tells by itself), `era_check` and `pings` (doubts),
 //! `kept_reads` and `read_turns` (what need not be asked again). Always: a call ends with one answer or one `UpstreamError`
 //! that says whether it may have run; dropping it cancels it upstream.
 //! Not here: public names, who may call, what clients see.
@@ -21,6 +21,7 @@ pub mod call;
 mod calls;
 mod changes;
 pub mod client_port;
+mod client_tasks;
 mod connect;
 mod connect_http;
 mod connections;
@@ -42,6 +43,7 @@ pub mod input;
 pub mod kept_reads;
 mod levels;
 mod link;
+mod link_tasks;
 mod listens;
 pub mod messages;
 mod negotiation;
@@ -68,6 +70,10 @@ mod stream_memory;
 mod subscriptions;
 mod supervisor;
 pub mod task;
+mod task_calls;
+mod task_questions;
+#[cfg(test)]
+mod task_tests;
 mod users;
 
 pub use link::Link;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::call::{Affinity, Client, UpstreamCall};
 use super::declared::meaning;
+use super::shared::Shared;
 use super::users::representative;
 use crate::auth::principal::Principal;
 use crate::config::servers::{AskSettings, Share};
@@ -155,6 +156,16 @@ impl Pool {
         Seat { pool: self, key, client, displaced, _room: room.filter(|_| alone) }
     }
 
+    /// A connection for a call that may become a task, at once with others: its questions name their task. Where calls
+    /// have connections to themselves, all tasks share one that is none of those.
+    pub(super) async fn take_for_task(&self, caller: &Client, set: Bytes, has_exclusive: bool) -> Seat<'_> {
+        let set = match has_exclusive {
+            true => Bytes::from([&set[..], b" of tasks"].concat()),
+            false => set,
+        };
+        self.take(caller, set, false, |_| Standing::Open).await
+    }
+
     /// The connection failed, and is not opened again before.
     pub(super) fn rests(&self, connection: Affinity, until: Instant) {
         let mut table = self.lock();
@@ -193,6 +204,29 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Table> {
         // A panic while the lock was held cannot leave a half-made entry.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A share of a connection of the pool, for longer than a call.
+#[derive(Debug)]
+pub(super) struct KeptSeat {
+    shared: Arc<Shared>,
+    key: Key,
+    connection: Affinity,
+}
+
+impl KeptSeat {
+    /// One more share of the same connection.
+    pub(super) fn of(seat: &Seat<'_>, shared: &Arc<Shared>) -> Self {
+        let (key, connection) = (seat.key.clone(), seat.client.affinity);
+        seat.pool.lock().stay(&key, connection);
+        KeptSeat { shared: Arc::clone(shared), key, connection }
+    }
+}
+
+impl Drop for KeptSeat {
+    fn drop(&mut self) {
+        self.shared.pool.leave(&self.key, self.connection);
     }
 }
 
@@ -238,6 +272,16 @@ impl Table {
         let place = self.groups.get_mut(key)?.seats.iter_mut().find(|place| place.calls > 0)?;
         place.calls += 1;
         Some(Arc::clone(&place.client))
+    }
+
+    /// One more who uses a connection that is used.
+    fn stay(&mut self, key: &Key, connection: Affinity) {
+        let group = self.groups.get_mut(key);
+        let place =
+            group.and_then(|group| group.seats.iter_mut().find(|place| place.client.affinity == connection));
+        if let Some(place) = place {
+            place.calls += 1;
+        }
     }
 
     /// The best that is free, or a new one, and which gave way to it.
@@ -351,6 +395,22 @@ mod tests {
         let seats: Vec<_> = (0..100).map(|_| seat(&pool, form(), false).expect("shared")).collect();
         let first = seats[0].client().affinity;
         assert!(seats.iter().all(|seat| seat.client().affinity == first));
+    }
+
+    #[test]
+    fn s_task_17_tasks_wait_for_no_turn_and_take_none() {
+        let pool = pool(1);
+        let _alone = seat(&pool, form(), true).expect("free");
+        let caller = client(Affinity::of_one_call());
+        let take = |has_exclusive| pool.take_for_task(&caller, form(), has_exclusive).now_or_never();
+        let tasks: Vec<_> = (0..20).map(|_| take(true).expect("at once")).collect();
+        let of_tasks = tasks[0].client().affinity;
+        assert!(tasks.iter().all(|seat| seat.client().affinity == of_tasks), "one for all");
+        assert_ne!(of_tasks, _alone.client().affinity, "and none that a call has to itself");
+        let shared = self::pool(1);
+        let call = seat(&shared, form(), false).expect("free");
+        let task = shared.take_for_task(&caller, form(), false).now_or_never().expect("at once");
+        assert_eq!(task.client().affinity, call.client().affinity, "where all share, all do");
     }
 
     #[tokio::test]

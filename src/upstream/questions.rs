@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use super::arrivals::Origin;
 use super::call::{Activity, Affinity};
 use super::calls::SETTLING;
+use super::client_tasks;
 use super::link::Link;
 use super::messages::{AskClient, QuestionRefused};
 use super::open_questions::NotOpened;
 use super::pages::Proposed;
 use super::put_question::PutQuestion;
+use super::task_questions;
 use crate::config::bounds::Bounds;
 use crate::config::servers::{AskSettings, ServerSettings};
 use crate::names::UpstreamName;
@@ -29,10 +31,11 @@ use crate::protocol::frame::{Answer, Request, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
+use crate::protocol::task::{RELATED_TASK, without_task};
 use crate::protocol::translate::question::{Asker, Expecting, answer, is_accepted, progress_token};
 
-const NOBODY: &str = "nobody can be asked";
-const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
+pub(super) const NOBODY: &str = "nobody can be asked";
+pub(super) const TOO_OFTEN: &str = "this server asks too much; nobody was asked";
 
 /// What the questions of one upstream have to keep to.
 #[derive(Debug)]
@@ -70,6 +73,11 @@ impl QuestionRules {
 }
 
 impl QuestionRules {
+    /// How many questions one task may cause.
+    pub(super) fn per_task(&self) -> usize {
+        self.per_call
+    }
+
     /// The name that loggers of this upstream begin with: where its tools and messages have one, they have too.
     pub(super) fn logger_name(&self, upstream: &UpstreamName) -> Option<UpstreamName> {
         self.asker.title_in_message.then(|| upstream.clone())
@@ -80,7 +88,13 @@ impl QuestionRules {
 pub(super) fn serve(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     match &*request.method {
         "ping" => link.send(message::result(&request.id, b"{}")),
+        "sampling/createMessage" | "elicitation/create" | "roots/list"
+            if request.params.meta(RELATED_TASK).is_some() =>
+        {
+            task_questions::relay(link, request);
+        }
         "sampling/createMessage" | "elicitation/create" | "roots/list" => relay(link, request, cause),
+        method if client_tasks::is_of_them(method) => client_tasks::serve(link, request, cause),
         _ => link.send(error(&request.id, METHOD_NOT_FOUND, "method not found")),
     }
 }
@@ -90,7 +104,7 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
     if origin.in_doubt.is_some_and(|age| age >= SETTLING) {
         link.report_doubt();
     }
-    if link.is_pooled() && origin.calls.is_empty() {
+    if link.is_pooled() && origin.calls.is_empty() && origin.task.is_none() {
         link.calls.doubt_anew();
     }
     if !has_share_left(link, &origin) {
@@ -121,10 +135,14 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
             false => origin,
         };
         let method = request.method.clone();
-        let answer = match link.is_pooled() && !is_prompt {
-            true => put_in_turn(&link, request, origin, &question.moot).await,
-            false => put(&link, request, &origin, page, &question.moot).await,
-        };
+        let over = origin.task.as_ref().map(|task| task.over.clone()).unwrap_or_default();
+        let answer = over.run_until_cancelled(async {
+            match link.is_pooled() && !is_prompt && origin.task.is_none() {
+                true => put_in_turn(&link, request, origin, &question.moot).await,
+                false => put(&link, request, &origin, page, &question.moot).await,
+            }
+        });
+        let answer = answer.await.flatten();
         let answer = answer.unwrap_or_else(|| unanswerable(&id, &method, NOBODY));
         // Who withdrew a question wants no answer, not even under the same id.
         if link.questions.close(&id, &question) {
@@ -136,6 +154,9 @@ fn relay(link: &Arc<Link>, request: Request, cause: Option<u64>) {
 /// Whether one of the calls may cause one more question (S-SAMP-07).
 fn has_share_left(link: &Link, origin: &Origin) -> bool {
     let share = link.question_rules.per_call;
+    if let Some(task) = &origin.task {
+        return task.count_question() <= share;
+    }
     let caused = origin.calls.iter().map(|call| link.calls.count_question(*call)).min().unwrap_or(0);
     if caused == share.saturating_add(1) {
         tracing::warn!(upstream = %link.upstream, share, "a call causes more questions than it may");
@@ -176,7 +197,7 @@ async fn put_in_turn(
 
 /// Puts the question to the client and gives the whole answer message for the upstream; `None` if the client cannot be
 /// asked, or gives none.
-async fn put(
+pub(super) async fn put(
     link: &Arc<Link>,
     request: Request,
     origin: &Origin,
@@ -190,9 +211,16 @@ async fn put(
         return Some(error(&id, METHOD_NOT_FOUND, "this connection declares no such capability"));
     }
     if let Some(kept) = link.kept_roots(&method) {
-        return Some(message::result(&id, &kept));
+        return Some(origin.result(&id, &kept));
     }
     let port = origin.port(link).cloned()?;
+    let wants_later = request.params.get("task").is_some();
+    let may_come_later = wants_later && link.may_be_answered_later(&method);
+    let request = match wants_later && !may_come_later {
+        // What nobody declared means nothing (S-TASK-04).
+        true => Request { params: without_task(&request.params), ..request },
+        false => request,
+    };
     let asked = AskClient {
         upstream: link.upstream.clone(),
         asker: Arc::clone(&link.question_rules.asker),
@@ -200,30 +228,44 @@ async fn put(
         request,
         stream: origin.stream().cloned(),
         otherwise: origin.some_stream().cloned(),
+        task: None,
     };
     let question = match PutQuestion::put(&port, asked).await {
         Ok(question) => question,
         Err(QuestionRefused::Refused(code, text)) => return Some(error(&id, code, text)),
         Err(QuestionRefused::Answered(result)) => {
             tracing::info!(upstream = %link.upstream, %method, "a question that the client could not be shown was cancelled");
-            return Some(message::result(&id, result));
+            return Some(origin.result(&id, result));
         }
         Err(QuestionRefused::TooOften) => return Some(unanswerable(&id, &method, TOO_OFTEN)),
         Err(QuestionRefused::TooMany | QuestionRefused::Gone) => return None,
     };
-    let _held: Vec<_> = link.calls.activities(&origin.calls).into_iter().map(Activity::hold).collect();
+    let activities = match &origin.task {
+        Some(task) => vec![Arc::clone(&task.activity)],
+        None => link.calls.activities(&origin.calls),
+    };
+    let _held: Vec<_> = activities.into_iter().map(Activity::hold).collect();
     // Dropped with the wait for it, the question is withdrawn.
-    let answered = withdrawn.run_until_cancelled(wait(link, question, progress)).await.flatten();
+    let waiting = wait(link, question, progress, origin.task.is_some());
+    let answered = withdrawn.run_until_cancelled(waiting).await.flatten();
     if let (Some(answer), Some(page)) = (&answered, &mut page)
         && is_accepted(answer)
     {
         page.is_agreed_to();
     }
     Some(match answered? {
+        Answer::Result(result)
+            if may_come_later && let Some(begun) = client_tasks::begun(link, &port, expecting, &result) =>
+        {
+            match begun {
+                Ok(task) => origin.result(&id, &task),
+                Err((code, text)) => error(&id, code, text),
+            }
+        }
         Answer::Result(result) => match answer(expecting, revision_of(link), &result) {
             Ok(object) => {
                 link.keep_roots(expecting, &object);
-                message::result(&id, &object)
+                origin.result(&id, &object)
             }
             Err((code, text)) => error(&id, code, text),
         },
@@ -232,11 +274,16 @@ async fn put(
 }
 
 /// Waits for the client, for as long as it is heard of.
-async fn wait(link: &Arc<Link>, question: PutQuestion, token: Option<RequestId>) -> Option<Answer> {
+pub(super) async fn wait(
+    link: &Arc<Link>,
+    question: PutQuestion,
+    token: Option<RequestId>,
+    is_of_task: bool,
+) -> Option<Answer> {
     let rules = &link.question_rules;
     // A client without a session is told of the question later than it was asked, and perhaps again: from then on its
-    // call counts the time, and ends the question with it.
-    let silence = if link.is_pooled() { rules.maximum } else { rules.wait };
+    // call counts the time, and ends the question with it. So is one that looks at its task now and then.
+    let silence = if link.is_pooled() || is_of_task { rules.maximum } else { rules.wait };
     let mut reports = token.map(|token| Reports { token, last: f64::NEG_INFINITY });
     let report = |progress: &Object| {
         let params = reports.as_mut().and_then(|reports| reports.next(progress, revision_of(link)));
@@ -250,7 +297,7 @@ async fn wait(link: &Arc<Link>, question: PutQuestion, token: Option<RequestId>)
 }
 
 /// A link asks before its handshake is over only by mistake; then the newest words do.
-fn revision_of(link: &Link) -> Revision {
+pub(super) fn revision_of(link: &Link) -> Revision {
     link.facts().map_or(NEWEST_HANDSHAKE, |facts| facts.revision)
 }
 
@@ -280,7 +327,7 @@ impl Reports {
 }
 
 /// The gateway's own answer to a question that reaches nobody (era-bridge §9.1).
-fn unanswerable(id: &RequestId, method: &str, why: &str) -> Vec<u8> {
+pub(super) fn unanswerable(id: &RequestId, method: &str, why: &str) -> Vec<u8> {
     match method {
         "elicitation/create" => message::result(id, br#"{"action":"cancel"}"#),
         "sampling/createMessage" => error(id, USER_REJECTED, why),
@@ -288,6 +335,6 @@ fn unanswerable(id: &RequestId, method: &str, why: &str) -> Vec<u8> {
     }
 }
 
-fn error(id: &RequestId, code: i64, text: &str) -> Vec<u8> {
+pub(super) fn error(id: &RequestId, code: i64, text: &str) -> Vec<u8> {
     message::error(id, format!(r#"{{"code":{code},"message":{}}}"#, quote(text)).as_bytes())
 }

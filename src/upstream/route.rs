@@ -15,18 +15,17 @@ use super::era_check::{doubts_handshake, doubts_stateless};
 use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::input::{InputRequired, Reply};
+use super::link::Link;
 use super::messages::{EraMistaken, LinkDoubted, ReleaseLink};
 use super::negotiation::{self, Settled, settle, settle_answer};
 use super::pool::Standing;
 use super::stateless::StatelessHttp;
-use super::task;
 use crate::policy::Permit;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::Answer;
 use crate::protocol::json::{Limits, Object, quote, string};
 use crate::protocol::method::Method;
 use crate::protocol::splice::Edit;
-use crate::protocol::task::Dialect;
 
 /// Longest wait for an upstream that is asked what era it is of.
 const ERA_CHECK: Duration = Duration::from_secs(1);
@@ -82,9 +81,11 @@ impl UpstreamHandle {
             ));
         }
         let affinity = self.shared.affinity_for(&call.circumstances.client, revision);
-        if let Some(dialect) = self.may_become_task(call) {
+        if call.circumstances.task.is_some()
+            && let Some(dialect) = self.may_become_task(call, revision)
+        {
             // Rare, and on the heap so that not every call carries the room for it.
-            return Box::pin(self.call_for_task((dialect, affinity, revision), call, activity, sent)).await;
+            return Box::pin(self.call_for_task((dialect, revision), call, activity, sent)).await;
         }
         let answer = match (&self.shared.address, revision.era()) {
             (_, Era::Stateless) if call.method == Method::Subscribe => {
@@ -118,32 +119,6 @@ impl UpstreamHandle {
         }
     }
 
-    /// As `route`, of a call that may come back as a task.
-    async fn call_for_task(
-        &self,
-        (dialect, affinity, revision): (Dialect, Affinity, Revision),
-        call: &UpstreamCall<'_>,
-        activity: Option<Arc<Activity>>,
-        sent: &AtomicBool,
-    ) -> Result<Reply, UpstreamError> {
-        if let (Address::Http { stateless, .. }, Era::Stateless) = (&self.shared.address, revision.era()) {
-            sent.store(true, Ordering::Relaxed);
-            let answer = self.call_stateless(stateless, revision, call, activity.as_deref()).await?;
-            return match task::created(&answer, dialect, None)? {
-                Some(created) => Ok(Reply::Task(Box::new(created))),
-                None => read(answer, call.method),
-            };
-        }
-        let client = &call.circumstances.client;
-        let link = self.link(affinity, client, call.circumstances.log_level).await?;
-        let answer = link.call(call, activity, sent).await?;
-        match task::created(&answer, dialect, Some(link))? {
-            Some(created) => Ok(Reply::Task(Box::new(created))),
-            None if revision.era() == Era::Stateless => read(answer, call.method),
-            None => Ok(Reply::Final(of_handshake_era(answer))),
-        }
-    }
-
     /// The shared connection, which finds out the era, is not there: a session whose own connection stands does without
     /// it (I10).
     async fn revision_for(&self, affinity: Affinity) -> Result<Revision, UpstreamError> {
@@ -155,7 +130,7 @@ impl UpstreamHandle {
         Ok(self.connected().await?.revision)
     }
 
-    async fn call_stateless(
+    pub(super) async fn call_stateless(
         &self,
         stateless: &StatelessHttp,
         mut revision: Revision,
@@ -263,16 +238,9 @@ impl UpstreamHandle {
         let circumstances = call.circumstances;
         let link = self.link(affinity, client, circumstances.log_level).await?;
         let answered = match link.call(call, activity.clone(), sent).await {
-            // The session was forgotten before the call was looked at: once more on a new one (S-HTTPC-04).
-            Err(UpstreamError::SessionForgotten) => {
+            // Once more on a new one.
+            Err(error) if was_not_looked_at(&error, &link, sent) => {
                 sent.store(false, Ordering::Relaxed);
-                let link = self.link(affinity, client, circumstances.log_level).await?;
-                link.call(call, activity, sent).await
-            }
-            // It was just being stopped for idleness, or had ended: nothing was sent.
-            Err(UpstreamError::Unavailable { .. })
-                if !sent.load(Ordering::Relaxed) && link.takes_no_calls() =>
-            {
                 link.until_ended().await;
                 let link = self.link(affinity, client, circumstances.log_level).await?;
                 link.call(call, activity, sent).await
@@ -287,7 +255,7 @@ impl UpstreamHandle {
 
     /// Asks an upstream of the handshake era whether it still is one. The doubtful answer waits for that, a moment, so
     /// that the caller's next call finds things in order.
-    async fn check_era(&self) {
+    pub(super) async fn check_era(&self) {
         let Address::Http { stateless, .. } = &self.shared.address else { return };
         // The stream of HTTP+SSE ends with the server, and a new connection begins with a probe.
         if self.shared.pinned().is_some() || self.shared.is_over_sse() {
@@ -302,9 +270,19 @@ impl UpstreamHandle {
     }
 }
 
+/// Whether the call was surely not looked at, because the link has ended or takes none any longer: its session was
+/// forgotten before (S-HTTPC-04), or it was just being stopped for idleness and nothing was sent.
+pub(super) fn was_not_looked_at(error: &UpstreamError, link: &Link, sent: &AtomicBool) -> bool {
+    match error {
+        UpstreamError::SessionForgotten => true,
+        UpstreamError::Unavailable { .. } => !sent.load(Ordering::Relaxed) && link.takes_no_calls(),
+        _ => false,
+    }
+}
+
 /// Members by which the stateless era asks mean nothing where an upstream of the handshake era says them: nobody may take
 /// them for questions that were looked at.
-fn of_handshake_era(answer: Answer) -> Answer {
+pub(super) fn of_handshake_era(answer: Answer) -> Answer {
     const ASKING: [&str; 3] = ["resultType", "inputRequests", "requestState"];
     let Answer::Result(result) = answer else { return answer };
     if ASKING.iter().all(|member| result.get(member).is_none()) {
@@ -320,7 +298,7 @@ fn of_handshake_era(answer: Answer) -> Answer {
 }
 
 /// What an answer of the stateless era is: its type says so, and without one it is complete (S-BASE-09, S-MRTR-01).
-fn read(answer: Answer, method: Method) -> Result<Reply, UpstreamError> {
+pub(super) fn read(answer: Answer, method: Method) -> Result<Reply, UpstreamError> {
     let Answer::Result(result) = answer else { return Ok(Reply::Final(answer)) };
     match result.get("resultType") {
         None | Some(b"\"complete\"") => Ok(Reply::Final(Answer::Result(result))),

@@ -64,7 +64,7 @@ impl StatelessHttp {
         activity: Option<&Activity>,
     ) -> Result<Answered, UpstreamError> {
         let id = self.next_id();
-        let text = Bytes::from(call.encode(id, revision, self.ask));
+        let text = Bytes::from(call.encode(id, revision, self.ask, call.circumstances.task));
         let mut headers = base_headers(revision, call.method.name());
         if let Some(target) = &call.target {
             headers.push((NAME_HEADER, header_text::value(target)));

@@ -8,6 +8,9 @@ use crate::pipe::{self, Running};
 use crate::schema;
 use crate::web::{self, Answer};
 
+/// Metadata key that names the task a message is about.
+pub(crate) const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
 pub(crate) struct Client {
     pub(crate) revision: Revision,
     pub(crate) server: Running,
@@ -17,6 +20,8 @@ pub(crate) struct Client {
     pub(crate) asked: Vec<Value>,
     pub(crate) capabilities: Value,
     pub(crate) log_level: Option<&'static str>,
+    /// What the server said of itself.
+    pub(crate) met: Value,
     url: Option<String>,
     session: Option<String>,
     next_id: i64,
@@ -46,6 +51,7 @@ impl Client {
             asked: Vec::new(),
             capabilities: capabilities(revision),
             log_level: None,
+            met: Value::Null,
             url,
             session: None,
             next_id: 0,
@@ -58,6 +64,7 @@ impl Client {
         if self.revision.era() == Era::Stateless {
             let found = self.request("server/discover", json!({})).await.unwrap();
             assert!(found["supportedVersions"].as_array().unwrap().contains(&json!("2026-07-28")));
+            self.met = found;
             return;
         }
         let params = json!({
@@ -66,7 +73,26 @@ impl Client {
         });
         let agreed = self.request("initialize", params).await.unwrap();
         assert_eq!(agreed["protocolVersion"], self.revision.text());
+        self.met = agreed;
         self.notify("notifications/initialized", json!({})).await;
+    }
+
+    /// Begins anew, with the capabilities of now: another session, or another server over stdio.
+    pub(crate) async fn reopen(&mut self) {
+        if self.url.is_none() {
+            self.server = pipe::start(&[]);
+        }
+        self.session = None;
+        self.open().await;
+    }
+
+    /// Goes on in another session of the same server; gives back the one before.
+    pub(crate) async fn change_session(&mut self, to: Option<String>) -> Option<String> {
+        let before = std::mem::replace(&mut self.session, to);
+        if self.session.is_none() {
+            self.open().await;
+        }
+        before
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -88,7 +114,7 @@ impl Client {
         }
         if self.revision.era() == Era::Stateless {
             headers.push(("mcp-method", method.to_owned()));
-            if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
+            if let Some(name) = ["name", "uri", "taskId"].iter().find_map(|key| params[key].as_str()) {
                 headers.push(("mcp-name", name.to_owned()));
             }
         }
@@ -193,7 +219,10 @@ impl Client {
             return Some(came);
         }
         if came.get("id").is_some() {
-            let answer = json!({"jsonrpc": "2.0", "id": came["id"], "result": answer_to(&came)});
+            let mut answer = json!({"jsonrpc": "2.0", "id": came["id"], "result": answer_to(&came)});
+            if let Some(task) = came["params"]["_meta"].get(RELATED_TASK) {
+                answer["result"]["_meta"] = json!({RELATED_TASK: task});
+            }
             self.asked.push(came);
             // Boxed, because telling over HTTP is as large as asking.
             Box::pin(self.tell(&answer)).await;
@@ -209,8 +238,22 @@ impl Client {
     }
 }
 
+/// Answers at once; a question that shall be a task with a task that is over when it is looked at.
 fn answer_to(question: &Value) -> Value {
+    let moment = "2026-01-01T00:00:00Z";
+    let mut task = json!({
+        "taskId": "mine", "status": "working", "ttl": null, "createdAt": moment, "lastUpdatedAt": moment, "pollInterval": 1,
+    });
     match question["method"].as_str().unwrap() {
+        _ if question["params"]["task"].is_object() => json!({"task": task}),
+        "tasks/get" => {
+            assert_eq!(question["params"]["taskId"], "mine");
+            task["status"] = json!("completed");
+            task
+        }
+        "tasks/result" => json!({
+            "action": "accept", "content": {"name": "Ada"}, "_meta": {RELATED_TASK: {"taskId": "mine"}},
+        }),
         "elicitation/create" if question["params"]["mode"] == "url" => json!({"action": "accept"}),
         "elicitation/create" => json!({"action": "accept", "content": {"name": "Ada"}}),
         "sampling/createMessage" => json!({

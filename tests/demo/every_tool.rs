@@ -47,7 +47,7 @@ stories! {
 async fn lists(client: &mut Client) {
     let tools = client.request("tools/list", json!({})).await.unwrap();
     let tools = tools["tools"].as_array().unwrap().clone();
-    assert_eq!(tools.len(), 24);
+    assert_eq!(tools.len(), 32);
     for tool in &tools {
         let titled = client.revision >= Revision::V2025_06_18;
         assert_eq!(tool.get("title").is_some(), titled, "{tool}");

@@ -126,7 +126,7 @@ async fn s_page_01_pages_lead_through_a_list_and_foreign_cursors_are_refused() {
             }
         }
         let distinct: std::collections::HashSet<_> = names.iter().map(Value::to_string).collect();
-        assert_eq!((pages, names.len(), distinct.len()), (8, 24, 24));
+        assert_eq!((pages, names.len(), distinct.len()), (11, 32, 32));
         assert_eq!(client.request("prompts/list", cursor).await.unwrap_err()["code"], -32602);
         assert_eq!(client.request("tools/list", json!({"cursor": "x"})).await.unwrap_err()["code"], -32602);
     }

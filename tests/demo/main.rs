@@ -14,4 +14,7 @@ mod listening;
 mod pipe;
 mod schema;
 mod sessions;
+mod tasks_core;
+mod tasks_extension;
+mod tasks_streams;
 mod web;

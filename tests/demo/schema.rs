@@ -56,6 +56,9 @@ pub(crate) fn check(revision: Revision, message: &Value, asked: Option<&str>) {
             message.get("id").is_none() || revision < Revision::V2026_07_28,
             "no requests from a stateless server: {message}"
         );
+        if method == "notifications/tasks" && revision == Revision::V2026_07_28 {
+            return check_extension_task(&message["params"], false);
+        }
         return must_fit(revision, definition_of(method), message);
     }
     if let Some(error) = message.get("error") {
@@ -64,12 +67,43 @@ pub(crate) fn check(revision: Revision, message: &Value, asked: Option<&str>) {
     let asked = asked.unwrap_or_else(|| panic!("a response to nothing: {message}"));
     let definition = match message["result"]["resultType"].as_str() {
         Some("input_required") => "InputRequiredResult",
+        Some("task") => {
+            assert_eq!(asked, "tools/call");
+            return check_extension_task(&message["result"], true);
+        }
+        _ if revision == Revision::V2026_07_28 && asked == "tasks/get" => {
+            return check_extension_task(&message["result"], false);
+        }
+        _ if revision == Revision::V2025_11_25 && message["result"].get("task").is_some() => {
+            "CreateTaskResult"
+        }
         _ => result_of(asked, revision),
     };
     must_fit(revision, definition, &message["result"]);
     if revision < Revision::V2026_07_28 {
         assert!(message["result"].get("resultType").is_none(), "{message}");
         assert!(definition != "EmptyResult" || message["result"] == json!({}), "{message}");
+    }
+}
+
+/// Holds a task against the extension's specification, which has no schema of its own. `begun` as the answer to a call.
+pub(crate) fn check_extension_task(task: &Value, begun: bool) {
+    for key in ["taskId", "createdAt", "lastUpdatedAt"] {
+        assert!(task[key].is_string(), "{key} of {task}");
+    }
+    for key in ["ttlMs", "pollIntervalMs"] {
+        assert!(task[key].as_u64().is_some_and(|it| it > 0), "{key} of {task}");
+    }
+    for key in ["ttl", "pollInterval", "task", "requestState"] {
+        assert!(task.get(key).is_none(), "{key} of {task}");
+    }
+    let status = task["status"].as_str().unwrap();
+    assert!(["working", "input_required", "completed", "failed", "cancelled"].contains(&status), "{task}");
+    for (key, owner) in [("result", "completed"), ("error", "failed"), ("inputRequests", "input_required")] {
+        assert_eq!(task.get(key).is_some(), status == owner && !begun, "{key} of {task}");
+    }
+    if let Some(result) = task.get("result") {
+        must_fit(Revision::V2026_07_28, "CallToolResult", result);
     }
 }
 
@@ -101,6 +135,9 @@ fn definition_of(method: &str) -> &'static str {
         "notifications/prompts/list_changed" => "PromptListChangedNotification",
         "notifications/resources/updated" => "ResourceUpdatedNotification",
         "notifications/subscriptions/acknowledged" => "SubscriptionsAcknowledgedNotification",
+        "tasks/get" => "GetTaskRequest",
+        "tasks/result" => "GetTaskPayloadRequest",
+        "notifications/tasks/status" => "TaskStatusNotification",
         other => panic!("the server must not send {other}"),
     }
 }
@@ -118,6 +155,11 @@ fn result_of(method: &str, revision: Revision) -> &'static str {
         "resources/read" => "ReadResourceResult",
         "completion/complete" => "CompleteResult",
         "subscriptions/listen" => "SubscriptionsListenResult",
+        "tasks/get" => "GetTaskResult",
+        "tasks/cancel" if revision == Revision::V2025_11_25 => "CancelTaskResult",
+        "tasks/list" => "ListTasksResult",
+        "tasks/result" => "CallToolResult",
+        "tasks/update" | "tasks/cancel" => "EmptyResult",
         _ if revision < Revision::V2026_07_28 => "EmptyResult",
         other => panic!("{other} is not a method of {revision}"),
     }

@@ -31,7 +31,7 @@ BEGIN, END = "<!-- bridge: written by tests/gate/bridge.py -->", "<!-- bridge: e
 PAIRINGS = ["l_to_l", "l_to_m", "m_to_l", "m_to_m"]
 COLUMNS = [f"{pairing}_{transport}" for pairing in PAIRINGS for transport in ("http", "stdio")]
 # The order of the sources in the table; rows stand as they do in their file.
-FILES = ["calls", "questions", "states", "leaving", "resources", "listening", "outages", "crowds"]
+FILES = ["calls", "questions", "states", "leaving", "resources", "listening", "outages", "tasks", "crowds"]
 ROW = re.compile(r"^row!\((\w+): \[([\w\s]*)\](?:\s*\{(.*?)\})?\s*\);", re.MULTILINE | re.DOTALL)
 ABSENT = re.compile(r'(\w+):\s*"([^"]*)"')
 CELL = re.compile(r"^bridge::\w+::(\w+)::(\w+)$")

@@ -167,6 +167,7 @@ STEPS = [
         900,
         script("conformance/client_leg.py", "2026"),
     ),
+    leg("2026-fixture", "2026-07-28, the fixture by itself"),
     leg("2026-http", "2026-07-28, upstream over HTTP"),
     leg("2026-stdio", "2026-07-28, upstream over stdio"),
     leg("2026-beside", "2026-07-28, another server beside the fixture"),

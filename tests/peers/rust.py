@@ -21,11 +21,7 @@ PLAIN = {"echo": "old__echo", "ask": "old__ask"}
 
 def main() -> None:
     processes.stop_on_signals()
-    manifest = ROOT / "tests" / "peers" / "rmcp" / "Cargo.toml"
-    build = ["cargo", "build", "--locked", "--manifest-path", str(manifest), "--target-dir", str(TARGET)]
-    built = subprocess.run(build, stdin=subprocess.DEVNULL, check=False).returncode == 0
-    rows.tell("the Rust peers build", built)
-    if not built:
+    if not build():
         return
     packages = Packages()
     root = gateway.fresh(LOGS / "peers-rmcp")
@@ -38,6 +34,15 @@ def main() -> None:
                     part(stage)
             except Exception as error:  # noqa: BLE001: whatever stopped it is the row's detail
                 rows.tell(f"{part.__name__}/the stage stands", False, f"{type(error).__name__}: {error}"[:500])
+
+
+def build() -> bool:
+    """Builds the Rust peers, and says whether that went well."""
+    manifest = ROOT / "tests" / "peers" / "rmcp" / "Cargo.toml"
+    command = ["cargo", "build", "--locked", "--manifest-path", str(manifest), "--target-dir", str(TARGET)]
+    built = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0
+    rows.tell("the Rust peers build", built)
+    return built
 
 
 def sse(stage: Stage) -> None:

@@ -175,6 +175,7 @@ pub(crate) struct Gateway {
     pub(crate) admin: Endpoint,
     child: Child,
     directory: PathBuf,
+    environment: Vec<(String, String)>,
     stdout: Arc<Mutex<Vec<String>>>,
     stderr: Arc<Mutex<Vec<String>>>,
     readers: Vec<tokio::task::JoinHandle<()>>,
@@ -190,12 +191,35 @@ impl Gateway {
         let path = directory.join("gateway.yaml");
         std::fs::write(&path, file).expect("the temporary directory takes files");
         println!("--- gateway.yaml\n{file}---");
+        let mut gateway = Gateway::run(Gateway::command(&directory, environment), directory);
+        gateway.environment = environment.to_vec();
+        gateway
+    }
+
+    fn command(directory: &Path, environment: &[(String, String)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
-        command.arg("serve").arg("-c").arg(&path).current_dir(&directory);
+        command.arg("serve").arg("-c").arg(directory.join("gateway.yaml")).current_dir(directory);
         for (name, value) in environment {
             command.env(name, value);
         }
-        Gateway::run(command, directory)
+        command
+    }
+
+    /// Start it again in its directory, with the same configuration, once it has ended; it listens elsewhere then.
+    pub(crate) async fn start_again(&mut self) {
+        let environment = self.environment.clone();
+        self.start_again_with(&environment).await;
+    }
+
+    /// As [`Gateway::start_again`], with this environment.
+    pub(crate) async fn start_again_with(&mut self, environment: &[(String, String)]) {
+        println!("--- the gateway starts again");
+        let command = Gateway::command(&self.directory, environment);
+        let mut next = Plan::serving(Gateway::run(command, self.directory.clone())).await;
+        next.environment = environment.to_vec();
+        let mut last = std::mem::replace(self, next);
+        // The directory is the next one's.
+        last.directory = self.directory.join("of-the-last");
     }
 
     fn run(mut command: Command, directory: PathBuf) -> Gateway {
@@ -207,7 +231,13 @@ impl Gateway {
             keep_lines(child.stderr.take().expect("piped"), Arc::clone(&stderr)),
         ];
         let unknown = Endpoint { address: ([127, 0, 0, 1], 1).into(), path: String::new() };
-        Gateway { endpoint: unknown.clone(), admin: unknown, child, directory, stdout, stderr, readers }
+        let (endpoint, admin, environment) = (unknown.clone(), unknown, Vec::new());
+        Gateway { endpoint, admin, child, directory, environment, stdout, stderr, readers }
+    }
+
+    /// Its directory, where the configuration lies and what it keeps.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// A client of the handshake era, after its handshake, that declares no capability.

@@ -142,7 +142,7 @@ impl PipeClient {
 
     async fn send_request(&mut self, method: &str, params: Value, revision: &str) -> Value {
         let id = json!(self.next_id.fetch_add(1, Ordering::Relaxed));
-        self.inbox.asked(&id, method, revision);
+        self.inbox.asked(&id, &super::schema::asked_as(revision, method, &params), revision);
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         self.line(&message.to_string()).await;
         id

@@ -1,7 +1,12 @@
 //! The official schemas as judges of what the gateway writes.
 //!
 //! Owns the mapping from methods to schema definitions. Always: a message without a definition in its revision is a
-//! fault. Not here: what a message should say.
+//! fault. Not here: what a message should say; tasks, which no schema of 2026-07-28 describes (`tasks`).
+
+#[path = "task_schema.rs"]
+mod tasks;
+
+pub(crate) use tasks::asked_as;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -70,6 +75,10 @@ fn result_definition(method: &str) -> Option<&'static str> {
         "server/discover" => "DiscoverResult",
         "tools/list" => "ListToolsResult",
         "tools/call" => "CallToolResult",
+        "tasks/get" => "GetTaskResult",
+        "tasks/result" => "GetTaskPayloadResult",
+        "tasks/cancel" => "CancelTaskResult",
+        "tasks/list" => "ListTasksResult",
         "prompts/list" => "ListPromptsResult",
         "prompts/get" => "GetPromptResult",
         "resources/list" => "ListResourcesResult",
@@ -93,6 +102,11 @@ fn message_definition(method: &str) -> Option<&'static str> {
         "subscriptions/listen" => "SubscriptionsListenRequest",
         "tools/list" => "ListToolsRequest",
         "tools/call" => "CallToolRequest",
+        "tasks/get" => "GetTaskRequest",
+        "tasks/result" => "GetTaskPayloadRequest",
+        "tasks/cancel" => "CancelTaskRequest",
+        "tasks/list" => "ListTasksRequest",
+        "notifications/tasks/status" => "TaskStatusNotification",
         "prompts/list" => "ListPromptsRequest",
         "prompts/get" => "GetPromptRequest",
         "resources/list" => "ListResourcesRequest",
@@ -133,6 +147,9 @@ pub(crate) enum Answers<'a> {
 pub(crate) fn message_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<String> {
     let mut faults = Vec::new();
     match message.get("method").and_then(Value::as_str) {
+        Some(method) if tasks::is_of_extension(revision, method) => {
+            faults.extend(tasks::message_faults(method, &message["params"]));
+        }
         Some(method) => match message_definition(method) {
             Some(definition) => faults.extend(self::faults(revision, definition, message)),
             None => faults.push(format!("{method} is no method of any revision")),
@@ -150,6 +167,7 @@ pub(crate) fn message_faults(revision: &str, message: &Value, answers: Answers<'
 pub(crate) fn answer_faults(revision: &str, method: &str, message: &Value) -> Vec<String> {
     match (message.get("error"), message.get("result")) {
         (Some(error), None) if error["code"].is_i64() && error["message"].is_string() => Vec::new(),
+        (None, Some(result)) if result["task"].is_object() => faults(revision, "CreateTaskResult", result),
         (None, Some(result)) => match result_definition(method) {
             Some(definition) => faults(revision, definition, result),
             None => Vec::new(),
@@ -201,17 +219,20 @@ fn result_faults(revision: &str, message: &Value, answers: Answers<'_>) -> Vec<S
     match answers {
         Answers::Unreadable => faults.push("a result to an unreadable request".to_owned()),
         Answers::Method(method) if asks(revision, result) => {
-            if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+            if !matches!(tasks::method_of(method), "tools/call" | "prompts/get" | "resources/read") {
                 faults.push(format!("{method} asks nothing (S-MRTR-01)"));
             }
             faults.extend(self::faults(revision, "InputRequiredResult", result));
         }
-        Answers::Method(method) => match result_definition(method) {
+        Answers::Method(asked) if tasks::is_told_otherwise(revision, asked, result) => {
+            faults.extend(tasks::result_faults(revision, asked, result));
+        }
+        Answers::Method(asked) => match result_definition(tasks::method_of(asked)) {
             Some("EmptyResult") if revision != super::STATELESS && *result != json!({}) => {
-                faults.push(format!("the result of {method} is not exactly {{}}"));
+                faults.push(format!("the result of {asked} is not exactly {{}}"));
             }
             Some(definition) => faults.extend(self::faults(revision, definition, result)),
-            None => faults.push(format!("a result for {method}, which no revision knows")),
+            None => faults.push(format!("a result for {asked}, which no revision knows")),
         },
     }
     if revision != super::STATELESS {

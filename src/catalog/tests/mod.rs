@@ -22,6 +22,7 @@ use crate::config::revisions::ServedRevisions;
 use crate::config::servers::{
     AskSettings, HttpSettings, ProtocolChoice, ServerSettings, Share, TransportSettings, Trust,
 };
+use crate::config::tasks::TaskSettings;
 use crate::config::telemetry::{LogForm, TelemetrySettings};
 use crate::names::{ProfileName, UpstreamName};
 use crate::protocol::json::{Limits, Object, elements};
@@ -61,7 +62,9 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
         profiles: vec![],
         names: NameSettings { separator: "__".into(), max_length: 64 },
         telemetry: TelemetrySettings { otlp: None, logs: LogForm::Text, level: "info".into(), sample: 0.0 },
+        tasks: TaskSettings::default(),
         state: crate::config::state::StateSettings::Memory,
+        sessions: crate::config::sessions::SessionSettings::Memory,
         bounds: Bounds { change_debounce: Duration::from_millis(20), page_size: 3, ..Bounds::default() },
     }
 }

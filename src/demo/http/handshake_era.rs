@@ -239,7 +239,7 @@ pub(super) async fn get(request: HttpRequest, server: Data<Server>) -> HttpRespo
         }
         None => match &session.standing {
             Outlet::Log(log) => (Arc::clone(log), log.read_up_to()),
-            Outlet::Pipe(_) => return not_allowed().await,
+            Outlet::Pipe(_) | Outlet::Nowhere => return not_allowed().await,
         },
     };
     if log.number != 0 {

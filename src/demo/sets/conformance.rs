@@ -38,6 +38,7 @@ pub(super) fn tools() -> Vec<Value> {
     tools.push(with_text("test_elicitation", "Asks for a user name and address", "message", "What to say"));
     tools.push(custom_header());
     tools.push(every_schema_keyword());
+    tools.extend(super::conformance_tasks::tools());
     tools.push(plain("test_extra", "Comes and goes"));
     tools
 }

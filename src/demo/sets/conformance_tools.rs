@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::conformance_tasks;
 use super::define::{PNG, WAV, content, required_text, says, structured};
 use crate::demo::call::{Call, Stop};
 use crate::demo::input::{Input, sampled_text};
@@ -50,6 +51,7 @@ pub(super) async fn call_tool(call: &Call, name: &str, arguments: &Object) -> Re
         "test_custom_header" => Ok(says(required_text(arguments, "region")?)),
         "json_schema_2020_12_tool" => Ok(structured(json!(arguments))),
         "test_extra" => Ok(says("here for now")),
+        _ if conformance_tasks::has(name) => conformance_tasks::call_tool(call, name, arguments).await,
         _ => ask(call, name, arguments).await,
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::define::{Effect, nothing, properties, tool};
-use super::{demo_asking, demo_tools};
+use super::{demo_asking, demo_tasks, demo_tools};
 use crate::demo::call::{Call, Stop};
 use crate::demo::wire::Object;
 
@@ -13,15 +13,16 @@ pub(super) fn tools() -> Vec<Value> {
     tools.extend(asking_tools());
     tools.extend(observing_tools());
     tools.extend(changing_tools());
+    tools.extend(demo_tasks::tools());
     tools.push(tool("extra", "Extra", "Is there only sometimes: see change_tools", Effect::Reads, nothing()));
     tools
 }
 
 pub(super) async fn call_tool(call: &Call, name: &str, arguments: &Object) -> Result<Value, Stop> {
     match name {
-        "ask" | "ask_both" | "interview" | "ask_url" | "visit_first" | "not_yet" | "sample" | "roots" => {
-            demo_asking::call_tool(call, name, arguments).await
-        }
+        "ask" | "ask_both" | "ask_later" | "interview" | "ask_url" | "visit_first" | "not_yet" | "sample"
+        | "roots" => demo_asking::call_tool(call, name, arguments).await,
+        _ if demo_tasks::has(name) => demo_tasks::call_tool(call, name, arguments).await,
         _ => demo_tools::call_tool(call, name, arguments).await,
     }
 }
@@ -103,6 +104,13 @@ fn asking_tools() -> Vec<Value> {
     vec![
         tool("ask", "Ask", "Asks you for your name with a form, and greets you", Effect::Asks, nothing()),
         tool("ask_both", "Ask both", "Asks you two things at the same time", Effect::Asks, nothing()),
+        tool(
+            "ask_later",
+            "Ask later",
+            "Asks you for your name and lets you take your time: the question is a task of your client",
+            Effect::Asks,
+            nothing(),
+        ),
         tool(
             "interview",
             "Interview",

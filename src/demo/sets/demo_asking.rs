@@ -19,6 +19,7 @@ pub(super) async fn call_tool(call: &Call, name: &str, arguments: &Object) -> Re
     match name {
         "ask" => ask(call).await,
         "ask_both" => ask_both(call).await,
+        "ask_later" => ask_later(call).await,
         "interview" => interview(call, arguments).await,
         "visit_first" => visit_first(call).await,
         "not_yet" => not_yet(call),
@@ -58,6 +59,12 @@ async fn ask_both(call: &Call) -> Result<Value, Stop> {
     let forms = [name, quest].map(|(key, question)| (key, Input::text_field(question, key)));
     let answers = call.ask_all(&forms, true).await?;
     Ok(says(format!("{}, who wants {}", heard(&answers["name"], "name"), heard(&answers["quest"], "quest"))))
+}
+
+/// A form that is a task of the client, with time to answer.
+async fn ask_later(call: &Call) -> Result<Value, Stop> {
+    let (answer, seen) = call.ask_as_task(&Input::text_field("What is your name?", "name")).await?;
+    Ok(says(format!("{}, after {}", heard(&answer, "name"), seen.join(", "))))
 }
 
 /// One form after another, and some work after the last. Stateless: whatever comes before a question is done anew in

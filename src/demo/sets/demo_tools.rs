@@ -147,6 +147,8 @@ fn counters(call: &Call) -> Value {
     json!({
         "calls": server.counted.calls.load(Ordering::Relaxed),
         "cancelled": server.counted.cancelled.load(Ordering::Relaxed),
+        "polls": server.counted.polls.load(Ordering::Relaxed),
+        "tasks": server.tasks.count(),
         "running": server.counted.running.load(Ordering::Relaxed),
         "sessions": server.hub.session_count(),
         "listens": server.hub.listen_count(),

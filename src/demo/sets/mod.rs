@@ -2,11 +2,13 @@
 
 mod conformance;
 mod conformance_prompts;
+mod conformance_tasks;
 mod conformance_tools;
 mod define;
 mod demo;
 mod demo_asking;
 mod demo_prompts;
+mod demo_tasks;
 mod demo_tools;
 
 use serde_json::Value;
@@ -37,6 +39,29 @@ impl FeatureSet {
         match self {
             FeatureSet::Demo => demo::call_tool(call, name, arguments).await,
             FeatureSet::Conformance => conformance_tools::call_tool(call, name, arguments).await,
+        }
+    }
+
+    /// Whether the tool's work goes on though its task was cancelled.
+    pub(crate) fn ignores_cancel(self, tool: &str) -> bool {
+        self == FeatureSet::Demo && demo_tasks::ignores_cancel(tool)
+    }
+
+    /// Whether the server makes no task of this call, where that is for the server to decide.
+    pub(crate) fn answers_at_once(self, tool: &str, arguments: &Object) -> bool {
+        self == FeatureSet::Demo && demo_tasks::answers_at_once(tool, arguments)
+    }
+
+    /// What a tool asks before there is a task: the arguments with the answers.
+    pub(crate) async fn before_task(
+        self,
+        call: &Call,
+        tool: &str,
+        arguments: &Object,
+    ) -> Result<Object, Stop> {
+        match self {
+            FeatureSet::Demo => Ok(arguments.clone()),
+            FeatureSet::Conformance => conformance_tasks::before_task(call, tool, arguments).await,
         }
     }
 

@@ -9,6 +9,7 @@ use super::{ListKind, UriMap, content, write_array};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::{Limits, Object, elements, quote};
 use crate::protocol::splice::Edit;
+use crate::protocol::task::TaskSupport;
 
 /// What of an item is replaced by the gateway's words.
 pub struct ItemText<'t> {
@@ -16,6 +17,8 @@ pub struct ItemText<'t> {
     pub identity: &'t str,
     /// For URIs that a tool's `_meta` refers to (S-RES-10).
     pub uris: &'t UriMap<'t>,
+    /// Whether a tool's calls can be tasks.
+    pub tasks: TaskSupport,
 }
 
 /// Appends `item` to `out`; what needs no change keeps its bytes.
@@ -24,8 +27,7 @@ pub fn list_item(kind: ListKind, item: &Object, text: &ItemText<'_>, revision: R
     if item.text(kind.identity()).as_deref() != Some(text.identity) {
         edit.set(kind.identity(), quote(text.identity).into_bytes());
     }
-    // Only 2025-11-25 knows it, and only towards a gateway that declares tasks, which this one does not (S-TOOL-12).
-    edit.remove("execution");
+    adapt_execution(item, text.tasks, revision, &mut edit);
     adapt_icons(item, revision, &mut edit);
     if revision < Revision::V2025_06_18 {
         edit.remove("title").remove("outputSchema").remove("_meta");
@@ -43,6 +45,15 @@ pub fn list_item(kind: ListKind, item: &Object, text: &ItemText<'_>, revision: R
         }
     }
     edit.write(out);
+}
+
+/// Only 2025-11-25 knows it, and nothing else has been said in it so far (S-TOOL-12, S-TASK-03).
+fn adapt_execution(item: &Object, tasks: TaskSupport, revision: Revision, edit: &mut Edit<'_>) {
+    if revision != Revision::V2025_11_25 || tasks == TaskSupport::Forbidden {
+        edit.remove("execution");
+    } else if TaskSupport::of_tool(item) != tasks {
+        edit.set("execution", format!(r#"{{"taskSupport":"{}"}}"#, tasks.text()).into_bytes());
+    }
 }
 
 fn adapt_icons(item: &Object, revision: Revision, edit: &mut Edit<'_>) {
@@ -156,8 +167,38 @@ mod tests {
         let item = Object::parse(Bytes::copy_from_slice(item.as_bytes()), Limits::default()).expect("valid");
         let uris = |uri: &str| (uri == "ui://taken").then(|| "switchyard://s/ui://taken".to_owned());
         let mut out = Vec::new();
-        list_item(kind, &item, &ItemText { identity, uris: &uris }, revision, &mut out);
+        let text = ItemText { identity, uris: &uris, tasks: TaskSupport::Forbidden };
+        list_item(kind, &item, &text, revision, &mut out);
         String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn s_task_03_a_tool_shows_what_becomes_of_its_calls_to_those_alone_who_can_wish_for_tasks() {
+        let shown = |item: &str, tasks, revision| {
+            let item =
+                Object::parse(Bytes::copy_from_slice(item.as_bytes()), Limits::default()).expect("valid");
+            let mut out = Vec::new();
+            list_item(
+                ListKind::Tools,
+                &item,
+                &ItemText { identity: "t", uris: &|_| None, tasks },
+                revision,
+                &mut out,
+            );
+            String::from_utf8(out).expect("UTF-8")
+        };
+        let bare = r#"{"name":"t","inputSchema":{}}"#;
+        let said = |word: &str| {
+            format!(r#"{{"name":"t","inputSchema":{{}},"execution":{{"taskSupport":"{word}"}}}}"#)
+        };
+        for tasks in [TaskSupport::Optional, TaskSupport::Required] {
+            assert_eq!(shown(bare, tasks, Revision::V2025_11_25), said(tasks.text()));
+            assert_eq!(shown(&said("optional"), tasks, Revision::V2025_11_25), said(tasks.text()));
+            for revision in REVISIONS.into_iter().filter(|other| *other != Revision::V2025_11_25) {
+                assert!(!shown(&said("optional"), tasks, revision).contains("execution"), "{revision}");
+            }
+        }
+        assert_eq!(shown(&said("required"), TaskSupport::Forbidden, Revision::V2025_11_25), bare);
     }
 
     fn keys(text: &str) -> Vec<String> {

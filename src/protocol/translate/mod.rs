@@ -11,7 +11,9 @@ pub mod question;
 mod result;
 
 pub use list_item::{ItemText, linked_uris, list_item};
-pub use result::{ClientView, ResultKind, own_result, own_result_tail, read_result, result};
+pub use result::{
+    ClientView, ResultKind, created_task, own_result, own_result_tail, read_result, result, task_result,
+};
 
 /// `_meta` keys that belong to one hop (S-BASE-11).
 pub const HOP_META: [&str; 8] = [

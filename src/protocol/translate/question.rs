@@ -18,6 +18,7 @@ use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Answer, RequestId};
 use crate::protocol::json::{Object, quote};
 use crate::protocol::splice::Edit;
+use crate::protocol::task::{RELATED_TASK, related};
 
 pub use answer::{Expecting, answer, is_answer};
 pub use inside::{NotPut, parameters, puttable, without_context};
@@ -51,6 +52,8 @@ pub struct Asking<'a> {
     pub capabilities: &'a ClientCapabilities,
     /// The gateway's progress token, for questions that came with one.
     pub token: u64,
+    /// The task that it belongs to, by the id this client knows; only where questions go out as requests (S-TASK-16).
+    pub task: Option<&'a str>,
 }
 
 /// What becomes of a question.
@@ -70,7 +73,6 @@ pub type Mint<'m> = dyn FnMut(&str) -> Option<String> + 'm;
 
 /// What says who asks.
 pub(crate) const SERVER_KEY: &str = "switchyard/server";
-const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
 const NOT_DECLARED: Asked = Asked::Refused(METHOD_NOT_FOUND, "the client did not declare this capability");
 const NOT_ALLOWED: Asked = Asked::Refused(METHOD_NOT_FOUND, "this server may not ask for that here");
@@ -82,7 +84,7 @@ impl Asking<'_> {
             "roots/list" => (self.asker.roots, self.capabilities.roots()),
             "sampling/createMessage" => (self.asker.sampling, self.capabilities.sampling()),
             "elicitation/create" => (self.asker.elicitation, self.capabilities.elicitation()),
-            _ => (true, false),
+            _ => (true, self.capabilities.answers_about_tasks(method)),
         };
         match (declared, may) {
             (false, _) => Err(NOT_DECLARED),
@@ -97,7 +99,14 @@ impl Asking<'_> {
             return instead;
         }
         let mut edit = Edit::of(params);
-        edit.remove("task").remove_meta(RELATED_TASK);
+        edit.remove_meta(RELATED_TASK);
+        // Who lets a server wish for a task has seen to it that both know what that is (S-TASK-24).
+        if !self.capabilities.hosts_tasks_of(method) {
+            edit.remove("task");
+        }
+        if let Some(task) = self.task {
+            edit.set_meta(RELATED_TASK, related(task).into_bytes());
+        }
         // Who answers with another request has no stream for progress.
         if progress_token(params).is_some() && self.revision.era() == Era::Handshake {
             edit.set_meta("progressToken", self.token.to_string().into_bytes());

@@ -10,6 +10,7 @@ use crate::protocol::caching::{Hints, Lifetime};
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::json::{Limits, Object, elements, quote, string};
 use crate::protocol::splice::Edit;
+use crate::protocol::task::{Dialect, IMMEDIATE_RESPONSE, RELATED_TASK, TaskFacts, related};
 
 const SERVER: &str = "io.modelcontextprotocol/serverInfo";
 
@@ -68,7 +69,37 @@ pub fn result(
     out: &mut Vec<u8>,
 ) {
     // A server that says nothing of a result does not want it kept.
-    write(view, kind, result, None, uris, out);
+    write(view, kind, result, None, uris, None, out);
+}
+
+/// As [`result`], of a call that became the task of that id, where its client asks for the result of a task (S-TASK-11).
+pub fn task_result(
+    view: &ClientView,
+    result: &Object,
+    uris: Option<&UriMap<'_>>,
+    task: &str,
+    out: &mut Vec<u8>,
+) {
+    write(view, ResultKind::Call, result, None, uris, Some(task), out);
+}
+
+/// Appends the result that says that a call became a task (S-TASK-05, S-TX-03), with words for the model meanwhile: raw, where
+/// there are any.
+pub fn created_task(view: &ClientView, task: &TaskFacts, immediate: Option<&[u8]>, out: &mut Vec<u8>) {
+    let words = immediate.map(|raw| format!(r#""{IMMEDIATE_RESPONSE}":{}"#, String::from_utf8_lossy(raw)));
+    let text = match view.revision.era() {
+        Era::Handshake => {
+            let meta = words.map(|words| format!(r#","_meta":{{{words}}}"#)).unwrap_or_default();
+            format!(r#"{{"task":{{{}}}{meta}}}"#, task.members(Dialect::Core))
+        }
+        Era::Stateless => {
+            let server = String::from_utf8_lossy(&view.server);
+            let words = words.map(|words| format!(",{words}")).unwrap_or_default();
+            let members = task.members(Dialect::Extension);
+            format!(r#"{{"resultType":"task",{members},"_meta":{{"{SERVER}":{server}{words}}}}}"#)
+        }
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// As [`result`], of a complete `resources/read` whose lifetime the gateway decided.
@@ -79,7 +110,7 @@ pub fn read_result(
     uris: Option<&UriMap<'_>>,
     out: &mut Vec<u8>,
 ) {
-    write(view, ResultKind::Read, result, Some(lifetime), uris, out);
+    write(view, ResultKind::Read, result, Some(lifetime), uris, None, out);
 }
 
 fn write(
@@ -88,6 +119,7 @@ fn write(
     result: &Object,
     lifetime: Option<Lifetime>,
     uris: Option<&UriMap<'_>>,
+    task: Option<&str>,
     out: &mut Vec<u8>,
 ) {
     let mut edit = Edit::of(result);
@@ -95,6 +127,9 @@ fn write(
         for key in HOP_META {
             edit.remove_meta(key);
         }
+    }
+    if let Some(task) = task {
+        edit.set_meta(RELATED_TASK, related(task).into_bytes());
     }
     match view.revision.era() {
         Era::Handshake => strip_stateless_members(&mut edit),
@@ -277,6 +312,43 @@ mod tests {
             seen(Revision::V2026_07_28, ResultKind::Read, text),
             text.replace(r#"{"name":"up"}"#, r#"{"name":"gw"}"#)
         );
+    }
+
+    #[test]
+    fn s_task_05_s_tx_03_a_task_is_told_of_in_the_form_of_each_era() {
+        let facts = TaskFacts {
+            id: "t".into(),
+            status: crate::protocol::task::Status::Working,
+            message: None,
+            created_at: Some("a".into()),
+            updated_at: Some("b".into()),
+            ttl_ms: Some(5),
+            poll_ms: Some(7),
+        };
+        let told = |revision, words: Option<&[u8]>| {
+            let mut out = Vec::new();
+            created_task(&view(revision), &facts, words, &mut out);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert_eq!(
+            told(Revision::V2025_11_25, None),
+            r#"{"task":{"taskId":"t","status":"working","createdAt":"a","lastUpdatedAt":"b","ttl":5,"pollInterval":7}}"#
+        );
+        assert_eq!(
+            told(Revision::V2026_07_28, Some(br#""wait""#)),
+            r#"{"resultType":"task","taskId":"t","status":"working","createdAt":"a","lastUpdatedAt":"b","ttlMs":5,"pollIntervalMs":7,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"gw"},"io.modelcontextprotocol/model-immediate-response":"wait"}}"#
+        );
+    }
+
+    #[test]
+    fn s_task_11_s_task_16_a_result_of_a_task_names_it_by_the_clients_own_id() {
+        let text =
+            r#"{"content":[],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"theirs"},"v/x":1}}"#;
+        let object = Object::parse(text.into(), Limits::default()).expect("valid");
+        let mut out = Vec::new();
+        task_result(&view(Revision::V2025_11_25), &object, None, "ours", &mut out);
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), text.replace("theirs", "ours"));
+        assert!(!seen(Revision::V2026_07_28, ResultKind::Call, text).contains("related-task"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ const TOGETHER: usize = 4 * 1024 * 1024;
 /// How often a store that is busy is asked; each time it takes a second to say so.
 const ATTEMPTS: usize = 5;
 /// Between attempts to remove what could not be removed.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 /// Records removed at once.
 const REMOVED: usize = 64;
 /// Time for the next gateway to be there.

@@ -14,6 +14,8 @@ mod log;
 mod restored;
 mod rows;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(super) use journal::{Journal, Mark};
 pub use keeper::Keeper;

@@ -64,6 +64,8 @@ pub(super) fn of_disk(error: &io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             StoreError::Full
         }
+        // Another process made what this one was about to make.
+        io::ErrorKind::AlreadyExists => StoreError::Locked,
         // How the engine tells that a file is none of its own.
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
             StoreError::Corrupt(error.to_string().into())

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase as _, StorageBackend, WriteTransaction};
 use tokio::time::Instant;
 
 use super::cause::Cause;
@@ -21,7 +21,7 @@ use crate::store::error::StoreError;
 const CACHE: usize = 32 * 1024 * 1024;
 
 /// For how long a failed write is not tried again.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// The engine and where it keeps its bytes.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Engine {
     medium: Box<dyn Medium>,
     /// A store in use elsewhere is replaced by memory.
     may_forget: bool,
+    /// For how long a failed write is not tried again.
+    pause: Duration,
     state: RwLock<Open>,
 }
 
@@ -68,7 +70,11 @@ impl std::fmt::Debug for State {
 
 impl Engine {
     /// Opens what is there. With `may_forget`, memory takes the place of a store that another process has open.
-    pub(super) fn open(medium: Box<dyn Medium>, may_forget: bool) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        medium: Box<dyn Medium>,
+        may_forget: bool,
+        pause: Duration,
+    ) -> Result<Self, StoreError> {
         let state = if medium.is_there() {
             match open_checked(&*medium) {
                 Err(StoreError::Locked) if may_forget => {
@@ -81,7 +87,7 @@ impl Engine {
             State::Absent
         };
         let state = RwLock::new(Open { generation: 0, since: Instant::now(), state, refused: None });
-        Ok(Engine { medium, may_forget, state })
+        Ok(Engine { medium, may_forget, pause, state })
     }
 
     fn state(&self) -> RwLockReadGuard<'_, Open> {
@@ -160,7 +166,7 @@ impl Engine {
                     tries += 1;
                     // A read broke the engine before anything was written: the write has not had its try.
                     let was_tried = !cause.is_echo() || tries == 3;
-                    let why = self.mend(generation, cause, Some(PAUSE));
+                    let why = self.mend(generation, cause, Some(self.pause));
                     if was_tried {
                         return Err(why);
                     }
@@ -208,7 +214,7 @@ impl Engine {
                 open.state = State::Ready(forgetful()?);
             }
             Err(why) => {
-                open.refused = Some((why.clone(), Instant::now() + PAUSE));
+                open.refused = Some((why.clone(), Instant::now() + self.pause));
                 if !was_absent {
                     open.state = self.frozen(&why);
                 }
@@ -232,7 +238,7 @@ impl Engine {
         if let Some(pause) = pause {
             open.refused = Some((why.clone(), Instant::now() + pause));
         }
-        let is_too_early = matches!(open.state, State::Down(_)) && open.since.elapsed() < PAUSE;
+        let is_too_early = matches!(open.state, State::Down(_)) && open.since.elapsed() < self.pause;
         if open.generation != generation || is_too_early {
             return why;
         }
@@ -301,6 +307,15 @@ fn open_checked(medium: &dyn Medium) -> Result<Database, StoreError> {
         Ok(engine)
     });
     Ok(opened?)
+}
+
+/// A store without records, whole and closed.
+pub(super) fn founded(place: impl StorageBackend) -> Result<(), Cause> {
+    guarded(|| {
+        let engine = builder().create_with_backend(place)?;
+        verify(&engine)?;
+        Ok(engine.close()?)
+    })
 }
 
 fn warn_of_forgetting() {

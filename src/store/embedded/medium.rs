@@ -1,7 +1,7 @@
 //! Where the engine keeps its bytes: a file, or memory.
 //!
-//! Always: a file grows only by space that the disk has promised, so that a full disk refuses growth and nothing else
-//! (F48); after a failed sync nothing is believed that is only in the system's cache. Not here: when to open what (`engine`).
+//! Always: a store is whole from its first moment, because it is founded below another name; after a failed sync nothing
+//! is believed that is only in the system's cache. Not here: when to open what (`engine`).
 
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
@@ -12,6 +12,7 @@ use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::cause::{Cause, of_disk};
+use super::engine::founded;
 use super::overlay::Overlay;
 
 /// A place for a store. All of it blocks.
@@ -19,7 +20,7 @@ pub(super) trait Medium: Send + Sync + Debug {
     /// Whether there is a store already.
     fn is_there(&self) -> bool;
 
-    /// Makes the place where there is none.
+    /// Founds the store where there is none: at once or not at all.
     fn prepare(&self) -> Result<(), Cause>;
 
     /// Opens the store for reading and writing; makes it if it is not there.
@@ -41,12 +42,14 @@ impl OnDisk {
     pub(super) fn new(path: PathBuf, before: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         OnDisk { path, before: Box::new(before) }
     }
+}
 
-    fn file(&self, options: &mut OpenOptions) -> io::Result<File> {
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-        options.read(true).write(true).open(&self.path)
-    }
+/// An empty file for its owner alone.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.read(true).write(true).create(true).truncate(true).open(path)
 }
 
 impl Debug for OnDisk {
@@ -62,21 +65,28 @@ impl Medium for OnDisk {
     }
 
     fn prepare(&self) -> Result<(), Cause> {
-        let made = || {
-            (self.before)()?;
-            self.file(OpenOptions::new().create(true).truncate(false))?;
-            sync_folder(&self.path)
-        };
-        made().map_err(|error: io::Error| of_disk(&error).into())
+        let of_disk = |error: io::Error| Cause::from(of_disk(&error));
+        (self.before)().map_err(of_disk)?;
+        // The engine writes a new file in steps. Killed between them, it would leave what is no store (F46).
+        let draft = self.path.with_extension(format!("new.{}", std::process::id()));
+        let made = create(&draft).map_err(of_disk).and_then(|file| {
+            founded(Disk::of(file).map_err(of_disk)?)?;
+            // Fails if another process was faster, where renaming would not.
+            std::fs::hard_link(&draft, &self.path).map_err(of_disk)
+        });
+        let removed = std::fs::remove_file(&draft);
+        made?;
+        removed.and_then(|()| sync_folder(&self.path)).map_err(of_disk)
     }
 
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let file = self.file(&mut OpenOptions::new())?;
-        builder.create_with_backend(Disk { same: file.try_clone()?, engine: FileBackend::new(file)? })
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        builder.create_with_backend(Disk::of(file)?)
     }
 
     fn open_frozen(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let file = File::open(&self.path)?;
+        // Opened for writing because the lock of a writer is taken on it.
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         builder.create_with_backend(Overlay::over(FileBackend::new(file)?)?)
     }
 }
@@ -87,32 +97,17 @@ pub(in crate::store) fn sync_folder(file: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The engine's own file access, with space that is promised before it is used.
+/// The engine's own file access, mistrusted after a failure.
 #[derive(Debug)]
-struct Disk {
+pub(super) struct Disk {
     engine: FileBackend,
     /// The same open file.
     same: File,
 }
 
 impl Disk {
-    #[cfg(target_os = "linux")]
-    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        use rustix::io::Errno;
-        loop {
-            match fallocate(&self.same, FallocateFlags::empty(), from, to - from) {
-                Err(Errno::INTR) => {}
-                // A file system that cannot promise: it may still refuse a write later, which is then an error.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
-                reserved => return Ok(reserved?),
-            }
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
-        Ok(())
+    pub(super) fn of(file: File) -> io::Result<Self> {
+        Ok(Disk { same: file.try_clone()?, engine: FileBackend::new(file).map_err(io::Error::other)? })
     }
 }
 
@@ -126,14 +121,6 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let now = self.engine.len()?;
-        if len > now
-            && let Err(refused) = self.reserve(now, len)
-        {
-            // What was promised of it is given back.
-            let _ = self.engine.set_len(now);
-            return Err(refused);
-        }
         self.engine.set_len(len)
     }
 

@@ -1,7 +1,8 @@
 //! Records in one file of this machine, kept by the engine redb.
 //!
 //! Reading order: `layout` (bytes), `tables` (what a transaction does), `medium` and `overlay` (where the bytes are),
-//! `engine` (open, failed, opened again), `writer` (the one thread that writes), `check` (for `switchyard store`).
+//! `engine` (open, failed, opened again), `writer` (the one thread that writes), `check` and
+//! `salvage` (for `switchyard store`).
 //! Always: the promises of [`Records`]; nothing is made before the first write.
 //!
 //! **Reads leave the async threads.** A read of a page in memory takes a few microseconds, but nobody knows beforehand
@@ -9,11 +10,15 @@
 //! a thread that may block costs about 20 µs, and is taken by requests about tasks alone.
 
 mod cause;
+mod check;
 
 mod engine;
+#[cfg(test)]
+mod faults;
 mod layout;
 mod medium;
 mod overlay;
+mod salvage;
 mod tables;
 mod writer;
 
@@ -27,10 +32,11 @@ use futures_util::future::BoxFuture;
 use redb::ReadTransaction;
 use tokio::sync::Semaphore;
 
+pub use check::{Finding, Repaired, check, repair};
 pub(super) use medium::sync_folder;
 
 use self::cause::Cause;
-use self::engine::Engine;
+use self::engine::{Engine, PAUSE};
 use self::medium::{Medium, OnDisk};
 use self::writer::{Done, Work, Writer};
 use super::clock::Clock;
@@ -60,17 +66,22 @@ impl Embedded {
         may_forget: bool,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        Embedded::on(Box::new(OnDisk::new(path, before)), may_forget, clock)
+        Embedded::on(Box::new(OnDisk::new(path, before)), may_forget, PAUSE, clock)
     }
 
     /// On no disk at all, with the rest as it is.
     #[cfg(test)]
     pub(super) fn in_memory(clock: Clock) -> Self {
-        Embedded::on(Box::new(medium::InMemory), false, clock).expect("memory opens")
+        Embedded::on(Box::new(medium::InMemory), false, PAUSE, clock).expect("memory opens")
     }
 
-    fn on(medium: Box<dyn Medium>, may_forget: bool, clock: Clock) -> Result<Self, StoreError> {
-        let engine = Arc::new(Engine::open(medium, may_forget)?);
+    fn on(
+        medium: Box<dyn Medium>,
+        may_forget: bool,
+        pause: Duration,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let engine = Arc::new(Engine::open(medium, may_forget, pause)?);
         let writer =
             Writer::start(Arc::clone(&engine)).map_err(|error| StoreError::Io(error.to_string().into()))?;
         Ok(Embedded { clock, engine, writer, readers: Arc::new(Semaphore::new(READERS)) })

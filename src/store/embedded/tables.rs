@@ -8,9 +8,7 @@ use std::ops::Bound;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::cause::Cause;
-use super::layout::{
-    after_all, end_key, frame, owner_key, owner_prefix, record_key, split_end_key, split_record_key, unframe,
-};
+use super::layout::{after_all, end_key, frame, owner_key, owner_prefix, record_key, split_end_key, unframe};
 use crate::store::error::{StoreError, WriteError};
 use crate::store::records::{Expect, Kept, Page, Position, Space, Write};
 use crate::store::rules::{Found, check_lengths, is_expected, is_there, page};
@@ -142,6 +140,21 @@ pub(super) fn scan(
     )
 }
 
+/// Every record and its frame, whole or not; those that were seen before an error were seen.
+pub(super) fn each(
+    transaction: &ReadTransaction,
+    backwards: bool,
+    mut see: impl FnMut(&[u8], &[u8]),
+) -> Result<(), Cause> {
+    let records = transaction.open_table(RECORDS)?;
+    let mut range = records.iter()?;
+    while let Some(entry) = if backwards { range.next_back() } else { range.next() } {
+        let (record, frame) = entry?;
+        see(record.value(), frame.value());
+    }
+    Ok(())
+}
+
 fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
 }
@@ -177,6 +190,11 @@ impl<'t> Changes<'t> {
     pub(super) fn at(&mut self, now_ms: u64) -> &mut Self {
         self.now_ms = now_ms;
         self
+    }
+
+    /// Leaves out as many versions as may have been given to records that are lost.
+    pub(super) fn skip_versions(&mut self) {
+        (self.sequence, self.is_changed) = (self.sequence + (1 << 32), true);
     }
 
     /// Keeps the number of the last change; the tables are closed then, and the transaction can be committed.

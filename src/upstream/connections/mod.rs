@@ -33,6 +33,9 @@ const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// Links of one affinity that may be left to their last calls at a time: each may be a process.
 const LEAVING: usize = 4;
 
+/// Links of one upstream that may be kept for their tasks alone.
+const OUTLIVING: usize = 64;
+
 /// What has to be known of a link.
 pub(super) trait Connection: Clone {
     /// Why it can no longer be used, once that is so.
@@ -41,6 +44,8 @@ pub(super) trait Connection: Clone {
     fn ended_well(&self) -> bool;
     /// Takes no more calls if none was made for `limit` and none is in flight, and says whether that is so.
     fn retires_after(&self, limit: Duration) -> bool;
+    /// Whether tasks are reached over it, so that it is kept beyond the end of whoever it was opened for.
+    fn holds_tasks(&self) -> bool;
 }
 
 /// What a good attempt brought.
@@ -88,6 +93,8 @@ pub(super) struct Connections<L> {
     slots: HashMap<Affinity, Slot<L>>,
     /// Links that take no new calls and are closed when those under way are over.
     leaving: Vec<(Affinity, L)>,
+    /// Links that nobody finds any longer, and that are closed when their tasks are left too.
+    outliving: Vec<L>,
     own_client: Arc<Client>,
     subscriptions: Arc<Subscriptions>,
     /// First and longest wait between attempts.
@@ -104,6 +111,7 @@ impl<L: Connection> Connections<L> {
         Connections {
             slots: HashMap::new(),
             leaving: Vec::new(),
+            outliving: Vec::new(),
             own_client,
             subscriptions,
             waits,
@@ -249,8 +257,29 @@ impl<L: Connection> Connections<L> {
     /// A session ended.
     pub(super) fn release(&mut self, affinity: Affinity, why: &'static str) -> Vec<Effect<L>> {
         let mut effects = Vec::new();
+        self.outlive(affinity, &mut effects);
         self.remove(affinity, &Progress::Failed(UpstreamError::unavailable(why)), why, &mut effects);
         effects
+    }
+
+    /// Links that are kept for their tasks alone.
+    pub(super) fn outliving(&self) -> &[L] {
+        &self.outliving
+    }
+
+    /// A link for tasks of which no client has a link any longer; says whether there was room for it.
+    pub(super) fn keep_for_tasks(&mut self, link: L) -> bool {
+        let has_room = self.outliving.len() < OUTLIVING;
+        if has_room {
+            self.outliving.push(link);
+        }
+        has_room
+    }
+
+    /// A number for a link that no attempt brings.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
     }
 
     /// Looks for what nobody told: links that ended, sessions that ended, and links that were idle for their `limit`.
@@ -260,13 +289,15 @@ impl<L: Connection> Connections<L> {
         now: Instant,
     ) -> Vec<Effect<L>> {
         let mut effects = Vec::new();
-        self.leaving.retain(|(_, link)| {
+        let mut stays = |link: &L, why| {
             let is_over = link.retires_after(Duration::ZERO);
             if is_over {
-                effects.push(Effect::Close { link: link.clone(), why: "its calls are over" });
+                effects.push(Effect::Close { link: link.clone(), why });
             }
             !is_over && link.ended_because().is_none()
-        });
+        };
+        self.leaving.retain(|(_, link)| stays(link, "its calls are over"));
+        self.outliving.retain(|link| stays(link, "its tasks are over"));
         let affinities: Vec<Affinity> = self.slots.keys().copied().collect();
         for affinity in affinities {
             self.notice_end(affinity, now, &mut effects);
@@ -325,6 +356,7 @@ impl<L: Connection> Connections<L> {
         for affinity in affinities {
             self.remove(affinity, &Progress::Failed(error.clone()), why, &mut effects);
         }
+        self.close_outliving(why, &mut effects);
         effects
     }
 }

@@ -173,6 +173,28 @@ impl<L: Connection> Connections<L> {
         for affinity in sessions {
             self.remove(affinity, told, why, effects);
         }
+        self.close_outliving(why, effects);
+    }
+
+    /// Keeps those of its links over which tasks are reached, as many as there is room for, where nobody finds them.
+    pub(super) fn outlive(&mut self, affinity: Affinity, effects: &mut Vec<Effect<L>>) {
+        let own = self.slots.get(&affinity).and_then(Slot::link).cloned();
+        for (of, link) in std::mem::take(&mut self.leaving) {
+            if of != affinity || !link.holds_tasks() || !self.keep_for_tasks(link.clone()) {
+                self.leaving.push((of, link));
+            }
+        }
+        if let Some(link) = own.filter(Connection::holds_tasks)
+            && self.keep_for_tasks(link)
+        {
+            effects.push(Effect::Forget(affinity));
+            let until = Instant::now();
+            self.stage(affinity, Stage::Resting { until, why: UpstreamError::unavailable("its owner left") });
+        }
+    }
+
+    pub(super) fn close_outliving(&mut self, why: &'static str, effects: &mut Vec<Effect<L>>) {
+        effects.extend(self.outliving.drain(..).map(|link| Effect::Close { link, why }));
     }
 
     pub(super) fn remove(

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Connection, Connections, Effect, GOOD_AFTER, Opened};
+use super::{Connection, Connections, Effect, GOOD_AFTER, OUTLIVING, Opened};
 use crate::auth::principal::Principal;
 use crate::names::SessionId;
 use crate::protocol::capability::ClientCapabilities;
@@ -26,11 +26,12 @@ struct Wire {
     name: &'static str,
     ended: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
+    has_tasks: Arc<AtomicBool>,
 }
 
 impl Wire {
     fn named(name: &'static str) -> Self {
-        Wire { name, ended: Arc::default(), busy: Arc::default() }
+        Wire { name, ended: Arc::default(), busy: Arc::default(), has_tasks: Arc::default() }
     }
 }
 
@@ -44,7 +45,11 @@ impl Connection for Wire {
     }
 
     fn retires_after(&self, limit: Duration) -> bool {
-        limit <= Duration::from_secs(60) && !self.busy.load(Ordering::Relaxed)
+        limit <= Duration::from_secs(60) && !self.busy.load(Ordering::Relaxed) && !self.holds_tasks()
+    }
+
+    fn holds_tasks(&self) -> bool {
+        self.has_tasks.load(Ordering::Relaxed)
     }
 }
 
@@ -397,4 +402,37 @@ fn f01_a_connection_of_the_pool_that_failed_and_is_not_asked_for_is_forgotten() 
     story.now += 62 * SECOND;
     story.connections.tick(|_| None, story.now);
     assert!(!story.connections.knows(pooled.affinity));
+}
+
+#[test]
+fn s_task_21_a_link_with_tasks_outlives_its_session_and_ends_with_the_last_of_them() {
+    let mut story = Story::up();
+    let open = |story: &mut Story, name, number| {
+        let client = session();
+        story.opens(&client);
+        let wire = Wire::named(name);
+        wire.has_tasks.store(true, Ordering::Relaxed);
+        story.settles(client.affinity, number, wire.clone());
+        (client, wire)
+    };
+    let (client, wire) = open(&mut story, "kept", 2);
+    let limit = |affinity| (affinity != Affinity::Shared).then_some(SECOND);
+    assert_eq!(told(&story.connections.tick(limit, story.now)), [""; 0], "it is not idle");
+    assert_eq!(told(&story.connections.release(client.affinity, "its session ended")), ["forget"]);
+    assert!(!story.connections.knows(client.affinity));
+    assert_eq!(told(&story.connections.tick(|_| None, story.now)), [""; 0]);
+    wire.has_tasks.store(false, Ordering::Relaxed);
+    assert_eq!(told(&story.connections.tick(|_| None, story.now)), ["close kept"]);
+    assert_eq!(told(&story.connections.tick(|_| None, story.now)), [""; 0]);
+
+    // No more than there is room for, and none beyond the end of everything.
+    for number in 3..=OUTLIVING as u64 + 2 {
+        let (client, _) = open(&mut story, "one of many", number);
+        assert_eq!(told(&story.connections.release(client.affinity, "its session ended")), ["forget"]);
+    }
+    let (client, _) = open(&mut story, "one too many", OUTLIVING as u64 + 3);
+    let effects = story.connections.release(client.affinity, "its session ended");
+    assert_eq!(told(&effects), ["forget", "close one too many"]);
+    let effects = told(&story.connections.close_all(&UpstreamError::unavailable("over"), "over"));
+    assert_eq!(effects.iter().filter(|effect| *effect == "close one of many").count(), OUTLIVING);
 }

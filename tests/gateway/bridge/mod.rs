@@ -3,7 +3,7 @@
 //! Owns the rows and what each expects, which is said by the published specification alone. A row is one function; its
 //! cells are tests of their own, named `bridge::ROW::COLUMN`, each with a gateway and a demo server to itself. A column
 //! such as `l_to_m_stdio` is a client of the handshake era (L) before a server of the stateless era (M) that is a child
-//! process. A row that does not exist in a column says why. Always: the demo server is the other side; it has nothing of
+//! process. A row that does not exist in a column says why. Always: the demo server is the other side, but for tasks; it has nothing of
 //! the gateway's code but the names of the revisions. A cell that is known to fail is listed with its reason in
 //! `tests/bridge-expected.tsv`; one listed there that passes fails the run. Not here: the table that is made of it all
 //! (`tests/gate/bridge.py`), and features that have no other side (`stateless`, `sessions`, …).
@@ -19,6 +19,7 @@ mod questions;
 mod resources;
 mod stage;
 mod states;
+mod tasks;
 
 /// One row: its cells by column or by pairing, and where it has none, why.
 macro_rules! row {

@@ -6,8 +6,10 @@
 
 mod answer;
 mod asked;
+mod attempt;
 mod endpoint;
 mod exchange;
+mod tasks;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +24,10 @@ pub(crate) use asked::question;
 pub(crate) use endpoint::{Connection, Endpoint, Whole};
 pub(crate) use exchange::{Exchange, Message, Place};
 
+pub(crate) use tasks::{TaskEnd, created, id_of, is_over};
+
 use super::http::Headers;
+use super::schema::asked_as;
 use super::{PATIENCE, STATELESS};
 
 /// A client of either era.
@@ -124,6 +129,7 @@ impl Client {
             let name = match method {
                 "tools/call" | "prompts/get" => params["name"].as_str(),
                 "resources/read" => params["uri"].as_str(),
+                "tasks/get" | "tasks/update" | "tasks/cancel" => params["taskId"].as_str(),
                 _ => None,
             };
             if let Some(name) = name {
@@ -169,7 +175,8 @@ impl Client {
         let params = self.dress(params);
         let headers = self.headers(method, &params);
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
-        self.open_raw(id, method, headers, body.as_bytes()).await
+        let asked = asked_as(&self.revision, method, &params);
+        self.open_raw(id, &asked, headers, body.as_bytes()).await
     }
 
     /// Send bytes that the story made, as the request with this id and method.

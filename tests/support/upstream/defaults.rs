@@ -217,6 +217,7 @@ fn refusal_of(call: &Call) -> Option<(u16, i64, String, Value)> {
         let name = match method {
             "tools/call" | "prompts/get" => received.params()["name"].as_str(),
             "resources/read" => received.params()["uri"].as_str(),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => received.params()["taskId"].as_str(),
             _ => None,
         };
         if name.is_some() && received.headers.get("mcp-name").map(unsealed).as_deref() != name {

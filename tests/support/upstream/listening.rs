@@ -35,6 +35,10 @@ impl Listen {
                 let uri = params["uri"].as_str().unwrap_or_default();
                 followed.filter_map(Value::as_str).any(|followed| uri.starts_with(followed))
             }
+            "notifications/tasks" => {
+                let followed = self.honoured["taskIds"].as_array().into_iter().flatten();
+                followed.into_iter().any(|followed| *followed == params["taskId"])
+            }
             _ => false,
         }
     }
@@ -70,6 +74,11 @@ fn honoured(shared: &Shared, asked: &Value) -> Value {
     if !uris.is_empty() && shared.capabilities["resources"]["subscribe"] == true {
         honoured["resourceSubscriptions"] = json!(uris);
     }
+    let known = |id: &&Value| super::tasks::is_known(shared, id.as_str().unwrap_or_default());
+    let ids: Vec<&Value> = asked["taskIds"].as_array().into_iter().flatten().filter(known).collect();
+    if !ids.is_empty() {
+        honoured["taskIds"] = json!(ids);
+    }
     honoured
 }
 
@@ -93,9 +102,9 @@ pub(super) async fn listen(call: &mut Call) {
     call.shared.changed();
 }
 
-impl Upstream {
+impl Shared {
     pub(super) async fn announce_to_listens(&self, method: &str, params: &Value) -> usize {
-        let concerned: Vec<(Value, mpsc::Sender<Command>, bool)> = locked(&self.shared.listens)
+        let concerned: Vec<(Value, mpsc::Sender<Command>, bool)> = locked(&self.listens)
             .iter()
             .filter(|listen| listen.asked_for(method, params))
             .map(|listen| (listen.id.clone(), listen.out.clone(), listen.is_http))
@@ -105,8 +114,8 @@ impl Upstream {
             let mut params = params.clone();
             params["_meta"][SUBSCRIPTION] = id.clone();
             let message = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
-            if !self.shared.is_quiet {
-                println!("   [{}] => (listen {id}) {}", self.shared.name, clipped(&message));
+            if !self.is_quiet {
+                println!("   [{}] => (listen {id}) {}", self.name, clipped(&message));
             }
             let (over, _) = watch::channel(false);
             let way = Listen { id, honoured: Value::Null, out, is_http, over };
@@ -114,7 +123,9 @@ impl Upstream {
         }
         told
     }
+}
 
+impl Upstream {
     /// What is listened to now, stream by stream, as it was acknowledged.
     pub(crate) fn listens(&self) -> Vec<Value> {
         locked(&self.shared.listens).iter().map(|listen| listen.honoured.clone()).collect()

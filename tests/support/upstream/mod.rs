@@ -12,6 +12,10 @@ mod over_http;
 mod over_stdio;
 mod plan;
 mod standing;
+mod steering;
+mod task_methods;
+mod task_questions;
+mod tasks;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -25,6 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use call::Call;
 pub(crate) use plan::{UpstreamPlan, http_upstream, stateless_upstream, stdio_upstream, upstream};
+pub(crate) use tasks::{AsksOn, Manner, Outcome};
 
 use super::http::Headers;
 use super::{STATELESS, patiently};
@@ -132,6 +137,7 @@ pub(crate) struct Shared {
     listens: Mutex<Vec<listening::Listen>>,
     awaiting: Mutex<HashMap<String, Asked>>,
     faults: Mutex<Vec<String>>,
+    desk: Mutex<tasks::Desk>,
     changes: watch::Sender<u64>,
     killed: watch::Sender<u64>,
     open: watch::Sender<usize>,
@@ -183,6 +189,24 @@ impl Shared {
                 locked(&shared.faults).push("a script of the story panicked".to_owned());
             }
         });
+    }
+
+    async fn say_standing(&self, message: &str, to: impl Fn(&Standing) -> bool) -> usize {
+        if !self.is_quiet {
+            println!("   [{}] => (standing) {}", self.name, clipped(message));
+        }
+        let ways: Vec<_> = locked(&self.standing)
+            .iter()
+            .filter(|standing| to(standing))
+            .map(|standing| (standing.out.clone(), standing.is_stdio))
+            .collect();
+        let mut told = 0;
+        for (out, is_stdio) in ways {
+            let piece =
+                if is_stdio { format!("{message}\n").into_bytes() } else { over_http::event_chunk(message) };
+            told += usize::from(out.send(over_http::Command::Write(piece)).await.is_ok());
+        }
+        told
     }
 
     fn script(&self, names: &[&str]) -> Option<Script> {
@@ -314,7 +338,7 @@ impl Upstream {
     /// Say something on every standing way, or on every listen stream that asked for it; gives how many there were.
     pub(crate) async fn announce(&self, method: &str, params: Value) -> usize {
         if self.shared.is_stateless() {
-            return self.announce_to_listens(method, &params).await;
+            return self.shared.announce_to_listens(method, &params).await;
         }
         let message = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
         self.say(&message, |_| true).await
@@ -322,21 +346,7 @@ impl Upstream {
 
     /// Write raw text on the standing ways.
     pub(crate) async fn say(&self, message: &str, to: impl Fn(&Standing) -> bool) -> usize {
-        if !self.shared.is_quiet {
-            println!("   [{}] => (standing) {}", self.shared.name, clipped(message));
-        }
-        let ways: Vec<_> = locked(&self.shared.standing)
-            .iter()
-            .filter(|standing| to(standing))
-            .map(|standing| (standing.out.clone(), standing.is_stdio))
-            .collect();
-        let mut told = 0;
-        for (out, is_stdio) in ways {
-            let piece =
-                if is_stdio { format!("{message}\n").into_bytes() } else { over_http::event_chunk(message) };
-            told += usize::from(out.send(over_http::Command::Write(piece)).await.is_ok());
-        }
-        told
+        self.shared.say_standing(message, to).await
     }
 
     /// Ask the gateway something on every standing way; gives the response messages that come within the patience.

@@ -45,6 +45,7 @@ pub(crate) fn upstream(name: &str, revision: &str, transport: Transport) -> Upst
         listens: Mutex::default(),
         awaiting: Mutex::default(),
         faults: Mutex::default(),
+        desk: Mutex::default(),
         changes: watch::Sender::new(0),
         killed: watch::Sender::new(0),
         open: watch::Sender::new(0),
@@ -100,6 +101,18 @@ impl UpstreamPlan {
     pub(crate) fn capabilities(mut self, capabilities: Value) -> UpstreamPlan {
         self.shared.capabilities = capabilities;
         self
+    }
+
+    pub(super) fn is_stateless(&self) -> bool {
+        self.shared.is_stateless()
+    }
+
+    pub(super) fn declared(&self) -> Value {
+        self.shared.capabilities.clone()
+    }
+
+    pub(super) fn set_manner(&mut self, manner: super::Manner) {
+        locked(&self.shared.desk).manner = manner;
     }
 
     /// Offer instructions.

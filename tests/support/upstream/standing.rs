@@ -16,6 +16,19 @@ pub(super) fn way_of(received: &Received) -> String {
 }
 
 impl Shared {
+    /// Say something on the standing way of the session or child that sent `received`, once it has one.
+    pub(super) async fn tell_way(&self, received: &Received, message: &str) {
+        let own = way_of(received);
+        let is_own = |standing: &Standing| standing.session.as_ref() == Some(&own);
+        let mut changes = self.changes.subscribe();
+        while !locked(&self.standing).iter().any(is_own) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+        self.say_standing(message, is_own).await;
+    }
+
     /// Remember a question under a fresh id.
     pub(super) fn expect_answer(&self, method: &str) -> (String, oneshot::Receiver<Value>) {
         let id = format!("{}-asks-{}", self.name, self.number());

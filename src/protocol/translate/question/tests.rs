@@ -30,7 +30,7 @@ fn asker() -> Asker {
 
 fn ask_as(asker: &Asker, revision: Revision, capabilities: &str, method: &str, params: &str) -> Asked {
     let capabilities = ClientCapabilities::of(&object(capabilities), revision);
-    let asking = Asking { asker, revision, capabilities: &capabilities, token: 7 };
+    let asking = Asking { asker, revision, capabilities: &capabilities, token: 7, task: None };
     asking.question(method, &object(params), &mut |original| Some(format!("minted-for-{original}")))
 }
 

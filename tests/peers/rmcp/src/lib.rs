@@ -3,6 +3,8 @@
 //! The tools have the names of the gateway's own demo server, so that the client's story can be told to either. Types of the
 //! protocol are made from JSON, because their Rust names differ between the generations; the wire is all that matters.
 
+pub mod jobs;
+
 use serde_json::{Value, json};
 
 /// The tools of the server: one that answers, one that asks the caller's user.

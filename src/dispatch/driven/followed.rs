@@ -1,0 +1,204 @@
+//! One task of an upstream, and the requests about it.
+//!
+//! Always: they go where the task was made; one whose story is dropped before its end is cancelled in the background, where
+//! its upstream can do that. Not here: when they are made (`super`).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::dispatch::forward::trace_for;
+use crate::dispatch::{Call, Failure, Switchboard};
+use crate::names::UpstreamName;
+use crate::policy::{Permit, Policy};
+use crate::protocol::code::INVALID_PARAMS;
+use crate::protocol::frame::{Answer, ErrorObject};
+use crate::protocol::json::{Limits, Object, quote};
+use crate::protocol::method::Method;
+use crate::protocol::splice::Edit;
+use crate::protocol::task::{Dialect, TaskFacts};
+use crate::telemetry::spans;
+use crate::upstream::call::{Circumstances, Client, EventSink, TaskWish, UpstreamCall};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::handle::UpstreamHandle;
+use crate::upstream::input::Input;
+use crate::upstream::task::TaskPlace;
+
+/// Longest wait for the answer to a cancellation, which nobody waits for.
+const CANCELLING: Duration = Duration::from_secs(10);
+
+/// See the module head.
+#[derive(Debug)]
+pub(in crate::dispatch) struct Followed {
+    reach: Reach,
+    /// Set as long as it is worth cancelling, and can be.
+    cancel: Option<Permit>,
+}
+
+/// How it is reached.
+#[derive(Debug, Clone)]
+struct Reach {
+    upstream: UpstreamHandle,
+    client: Arc<Client>,
+    place: TaskPlace,
+    trace: Vec<(&'static str, String)>,
+    /// Where what it asks and tells goes.
+    events: Option<EventSink>,
+}
+
+/// What a look at it brought.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// Its state, and the whole object that says so.
+    Seen(TaskFacts, Object),
+    /// Its upstream knows it no longer.
+    Forgotten,
+    /// Its upstream does not say.
+    Refused(ErrorObject),
+}
+
+impl Followed {
+    /// A task that was made for this call.
+    pub(in crate::dispatch) fn new(
+        board: &Switchboard,
+        call: &Call,
+        upstream: &UpstreamName,
+        place: TaskPlace,
+    ) -> Result<Self, Failure> {
+        let Some(handle) = board.upstreams.get(upstream) else {
+            let error = UpstreamError::unavailable("it was removed");
+            return Err(Failure::Upstream { upstream: upstream.clone(), error });
+        };
+        let trace = trace_for(handle, spans::outgoing(&call.span, &call.trace));
+        let mut followed = Followed::of(handle.clone(), &call.client, place, trace);
+        followed.reach.events.clone_from(&call.events);
+        Ok(followed)
+    }
+
+    /// A task of that upstream's, whoever follows it.
+    pub(in crate::dispatch) fn of(
+        upstream: UpstreamHandle,
+        client: &Arc<Client>,
+        place: TaskPlace,
+        trace: Vec<(&'static str, String)>,
+    ) -> Self {
+        // Of an upstream that is away for a moment it is not known; to try costs nothing.
+        let can_cancel = upstream.tasks_offered().is_none_or(|offered| offered.cancel);
+        let cancel = can_cancel.then(|| Policy::default().own_errand(upstream.name()));
+        let reach = Reach { upstream, client: Arc::clone(client), place, trace, events: None };
+        Followed { reach, cancel }
+    }
+
+    pub(super) fn place(&self) -> &TaskPlace {
+        &self.reach.place
+    }
+
+    pub(super) fn upstream(&self) -> &UpstreamHandle {
+        &self.reach.upstream
+    }
+
+    /// It is over, or out of reach: there is nothing to cancel any longer.
+    pub(super) fn is_over(&mut self) {
+        self.cancel = None;
+    }
+
+    /// How it is.
+    pub(super) async fn look(&self, permit: Permit) -> Result<Looked, UpstreamError> {
+        let patience = Some(self.reach.upstream.settings().timeout);
+        let dialect = self.reach.place.dialect();
+        match self.reach.request(permit, Method::GetTask, None, patience).await? {
+            Answer::Error(error) if error.code == INVALID_PARAMS => Ok(Looked::Forgotten),
+            Answer::Error(error) => Ok(Looked::Refused(error)),
+            Answer::Result(task) => {
+                let facts = TaskFacts::of(dialect, &task);
+                let facts = facts.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+                if facts.id != self.reach.place.id() {
+                    return Err(UpstreamError::protocol("it tells of another task than was asked about"));
+                }
+                Ok(Looked::Seen(facts, task))
+            }
+        }
+    }
+
+    /// What the call would have been answered, once the task is over (S-TASK-11); what it asks meanwhile comes on the way
+    /// of this request (S-TASK-17). Of one that is over the answer is there at once.
+    pub(super) async fn result(&self, permit: Permit, is_over: bool) -> Result<Answer, UpstreamError> {
+        let patience = is_over.then(|| self.reach.upstream.settings().timeout);
+        self.reach.request(permit, Method::TaskResult, None, patience).await
+    }
+
+    /// Looks for it anew, after the connection on which it was made has ended.
+    pub(super) async fn find_again(&mut self, permit: Permit) -> Result<(), UpstreamError> {
+        let Reach { upstream, client, place, .. } = &self.reach;
+        let found = upstream.task_place(permit, &place.kept(), place.id(), client).await?;
+        self.reach.place = found;
+        Ok(())
+    }
+
+    /// From now on it is this call's.
+    pub(super) fn belongs_to(&mut self, call: &Call) {
+        self.reach.client = Arc::clone(&call.client);
+        self.reach.events = call.events.clone();
+        self.reach.place.belongs_to(&call.client, call.events.as_ref());
+    }
+
+    /// Answers some of what it asks: `responses` is an object by its own keys (S-TX-06).
+    pub(super) async fn update(&self, permit: Permit, responses: &str) -> Result<Answer, UpstreamError> {
+        let patience = Some(self.reach.upstream.settings().timeout);
+        self.reach.request(permit, Method::UpdateTask, Some(responses), patience).await
+    }
+}
+
+impl Reach {
+    async fn request(
+        &self,
+        permit: Permit,
+        method: Method,
+        responses: Option<&str>,
+        patience: Option<Duration>,
+    ) -> Result<Answer, UpstreamError> {
+        let params = format!(r#"{{"taskId":{}}}"#, quote(self.place.id()));
+        let params = Object::parse(params.into(), Limits::NONE)
+            .map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+        let circumstances = Circumstances {
+            client: Arc::clone(&self.client),
+            progress: false,
+            log_level: None,
+            trace: self.trace.clone(),
+            events: self.events.clone(),
+            input: responses.map(|all| {
+                Arc::new(Input { responses: Some(Bytes::copy_from_slice(all.as_bytes())), state: None })
+            }),
+            // Every request about such a task declares the extension (S-TX-08).
+            task: (self.place.dialect() == Dialect::Extension).then(TaskWish::default),
+        };
+        let call = UpstreamCall {
+            method,
+            params: Edit::of(&params),
+            target: Some(Cow::Borrowed(self.place.id())),
+            param_headers: Vec::new(),
+            circumstances: &circumstances,
+        };
+        self.upstream.task_request(permit, &self.place, &call, patience).await
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let Some(permit) = self.cancel.take() else { return };
+        let reach = self.reach.clone();
+        tokio::task::spawn_local(async move {
+            match reach.request(permit, Method::CancelTask, None, Some(CANCELLING)).await {
+                Ok(Answer::Result(_)) => {}
+                Ok(Answer::Error(error)) => {
+                    tracing::debug!(upstream = %reach.upstream.name(), code = error.code, "a task was not cancelled");
+                }
+                Err(error) => {
+                    tracing::warn!(upstream = %reach.upstream.name(), %error, "a task was not cancelled");
+                }
+            }
+        });
+    }
+}
