@@ -195,8 +195,8 @@ async fn f26_s_sess_03_a_session_that_ended_stays_ended() {
         (count == Some(1)).then_some(())
     })
     .await;
-    // Written right after that; before this nothing was promised to anybody.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // What is written after an end is written when this is answered.
+    kept.request("logging/setLevel", json!({ "level": "info" })).await.result();
 
     let second = killed(first, &plan).await;
     for client in [&ended, &idle] {
@@ -204,6 +204,36 @@ async fn f26_s_sess_03_a_session_that_ended_stays_ended() {
         assert_eq!(answer.status, 404, "{}", answer.raw);
     }
     assert_eq!(kept.at(&second.endpoint).request("ping", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn f26_a_session_whose_streams_cannot_be_resumed_goes_on_as_well() {
+    let (upstream, state) = (http_upstream("one").start().await, State::new());
+    let plan = state.durable(gateway().with("one", &upstream));
+    let first = plan.start().await;
+    let client = first.handshake("2024-11-05").await;
+    client.until_tools(&["one__echo"]).await;
+    let second = killed(first, &plan).await;
+    let client = client.at(&second.endpoint);
+    client.until_tools(&["one__echo"]).await;
+    client.call("one__echo", json!({ "text": "here" })).await.result();
+    let mut standing = client.standalone_stream().await;
+    upstream.announce("notifications/message", json!({ "level": "error", "data": "loud" })).await;
+    standing.until_method("notifications/message").await;
+}
+
+#[tokio::test]
+async fn f26_sessions_that_were_kept_end_when_that_is_no_longer_asked_for() {
+    let (upstream, state) = (http_upstream("one").start().await, State::new());
+    let durable = state.durable(gateway().with("one", &upstream));
+    let memory = state.alone(gateway().with("one", &upstream));
+    let first = durable.start().await;
+    let client = first.handshake(HANDSHAKE).await;
+    let mut second = killed(first, &memory).await;
+    assert_eq!(client.at(&second.endpoint).request("ping", json!({})).await.status, 404);
+    assert!(second.terminate().await.success());
+    let third = durable.start().await;
+    assert_eq!(client.at(&third.endpoint).request("ping", json!({})).await.status, 404);
 }
 
 #[tokio::test]

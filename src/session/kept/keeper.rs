@@ -74,6 +74,20 @@ impl Keeper {
         tokio::join!(self.write_on(), self.remove_on());
     }
 
+    /// Removes everything that is kept: an earlier gateway was asked to, and this one is not.
+    pub async fn clear(&self) {
+        match self.read().await {
+            Ok(kept) => {
+                for kept in kept {
+                    if let Err(why) = self.remove_all_of(kept.session).await {
+                        tracing::debug!(session = ?kept.session, %why, "what is kept of a session stays for now");
+                    }
+                }
+            }
+            Err(why) => tracing::debug!(%why, "sessions that were kept cannot be read"),
+        }
+    }
+
     /// From now on sessions end because the gateway does: what is kept of them stays.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
