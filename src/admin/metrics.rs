@@ -48,6 +48,10 @@ fn escaped(value: &str) -> String {
 
 fn text(inspection: &Inspection) -> String {
     let (lists, reads) = (inspection.catalogue.counts(), inspection.fleet.reads().counts());
+    let tasks = inspection.tasks.counts();
+    let by_state = |values: &[(&'static str, u64)]| -> Vec<_> {
+        values.iter().map(|(state, value)| (vec![("state", *state)], *value)).collect()
+    };
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     let of_caches = |of_lists: u64, of_reads: u64| {
         vec![(vec![("cache", "lists")], of_lists), (vec![("cache", "resources")], of_reads)]
@@ -92,6 +96,24 @@ fn text(inspection: &Inspection) -> String {
             "gauge",
             "Requests of clients that are being worked on.",
             alone(count(inspection.edge.requests_in_flight())),
+        ),
+        family(
+            "tasks",
+            "gauge",
+            "Tasks that are not over.",
+            by_state(&[("working", tasks.working), ("input_required", tasks.input_required)]),
+        ),
+        family("tasks_created_total", "counter", "Tasks begun.", alone(tasks.created)),
+        family(
+            "tasks_ended_total",
+            "counter",
+            "Tasks that are over.",
+            by_state(&[
+                ("completed", tasks.completed),
+                ("failed", tasks.failed),
+                ("cancelled", tasks.cancelled),
+                ("expired", tasks.expired),
+            ]),
         ),
         family("upstream_state", "gauge", "1 for the state that a server is in.", states.collect()),
     ];

@@ -1,9 +1,12 @@
 //! The admin listener: health, readiness, and what an operator may look at.
 //!
-//! Always: nothing here is reachable on the data listener, nothing of it changes state, and no secret, argument or whole
-//! session id is shown. Not here: the web interface, which comes with operations.
+//! Always: nothing here is reachable on the data listener, and no secret, argument or whole session id is shown; looking
+//! changes no state, and what does (the cancellation of a task) is out of reach for web pages: every request passes the
+//! guard of `Host` and `Origin`, and those that change something need what a page of another site cannot send (`tasks`).
+//! Not here: the web interface, which comes with operations.
 
 mod metrics;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ use crate::catalog::snapshot::Freshness;
 use crate::downstream::Edge;
 use crate::downstream::guard::Guard;
 use crate::session::SessionTable;
+use crate::tasks::TaskRegistry;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::{State, Status};
 
@@ -32,6 +36,8 @@ pub struct Inspection {
     pub catalogue: CatalogueHandle,
     /// Sessions.
     pub sessions: Arc<SessionTable>,
+    /// Tasks.
+    pub tasks: Arc<TaskRegistry>,
     /// Whether the gateway is draining.
     pub edge: Arc<Edge>,
     /// Who may ask.
@@ -48,7 +54,12 @@ pub fn routes(config: &mut ServiceConfig) {
             .route("/metrics", web::get().to(metrics::metrics))
             .route("/api/v1/servers", web::get().to(servers))
             .route("/api/v1/tools", web::get().to(tools))
-            .route("/api/v1/sessions", web::get().to(sessions)),
+            .route("/api/v1/sessions", web::get().to(sessions))
+            .route("/api/v1/tasks", web::get().to(tasks::list))
+            .route("/api/v1/tasks/{task}", web::get().to(tasks::get))
+            .route("/api/v1/tasks/{task}/result", web::get().to(tasks::result))
+            .route("/api/v1/tasks/{task}/watch", web::get().to(tasks::watch))
+            .route("/api/v1/tasks/{task}/cancel", web::post().to(tasks::cancel)),
     );
 }
 

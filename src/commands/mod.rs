@@ -46,6 +46,8 @@ enum Verb {
     Servers(ask::ServersArguments),
     /// List the tools of a running gateway
     Tools(ask::ToolsArguments),
+    /// List the tasks of a running gateway; look at one, watch it, get its result, cancel it
+    Tasks(ask::TasksArguments),
     /// Call a tool through a running gateway
     Call(ask::CallArguments),
     /// Look at the state of a gateway that does not run, and repair it
@@ -71,6 +73,7 @@ pub fn run() -> ExitCode {
         Verb::Schema => say_json(&config::schema()),
         Verb::Servers(arguments) => ask::servers(&arguments),
         Verb::Tools(arguments) => ask::tools(&arguments),
+        Verb::Tasks(arguments) => ask::tasks(&arguments),
         Verb::Call(arguments) => ask::call(&arguments),
         Verb::Store(arguments) => store::run(&arguments),
         Verb::DemoServer(arguments) => demo::run(&arguments),

@@ -5,6 +5,7 @@
 //! handshake era's. Not here: by which identifier a client knows a page (`session::elicitations`).
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use bytes::Bytes;
 
@@ -20,7 +21,7 @@ use crate::upstream::messages::TellClient;
 #[derive(Debug, Default)]
 pub(super) struct PagesVisited {
     /// Addresses that were agreed to.
-    agreed: Vec<String>,
+    agreed: RefCell<Vec<String>>,
     /// Begins the identifiers of this call's pages.
     call: std::cell::OnceCell<Option<String>>,
 }
@@ -28,15 +29,17 @@ pub(super) struct PagesVisited {
 impl PagesVisited {
     /// Whether this input request is about a page that was agreed to.
     pub(super) fn is_agreed_to(&self, entry: &[u8]) -> bool {
-        !self.agreed.is_empty() && address(entry).is_some_and(|address| self.agreed.contains(&address))
+        let agreed = self.agreed.borrow();
+        !agreed.is_empty() && address(entry).is_some_and(|address| agreed.contains(&address))
     }
 
     /// A person visits the page that this input request is about.
-    pub(super) fn agreed_to(&mut self, entry: &[u8]) {
+    pub(super) fn agreed_to(&self, entry: &[u8]) {
+        let mut agreed = self.agreed.borrow_mut();
         if let Some(address) = address(entry)
-            && !self.agreed.contains(&address)
+            && !agreed.contains(&address)
         {
-            self.agreed.push(address);
+            agreed.push(address);
         }
     }
 
@@ -53,20 +56,20 @@ impl PagesVisited {
 
     /// Tells of the pages that are asked for no longer: those not among `requests`, or all.
     pub(super) async fn left_behind(
-        &mut self,
+        &self,
         port: &ClientPort,
         upstream: &UpstreamName,
         requests: Option<&Object>,
     ) {
-        if self.agreed.is_empty() {
+        if self.agreed.borrow().is_empty() {
             return;
         }
         let still: Vec<String> = requests
             .map(|requests| requests.iter().filter_map(|(_, entry)| address(entry)).collect())
             .unwrap_or_default();
         let (kept, left): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.agreed).into_iter().partition(|page| still.contains(page));
-        self.agreed = kept;
+            self.agreed.take().into_iter().partition(|page| still.contains(page));
+        self.agreed.replace(kept);
         for id in left.iter().filter_map(|page| self.identifier(page)) {
             let params = format!(r#"{{"elicitationId":{}}}"#, quote(&id));
             let Ok(params) = Object::parse(Bytes::from(params), Limits::NONE) else { continue };

@@ -72,7 +72,7 @@ impl Switchboard {
         let (Some(port), Some(handle)) = (&call.client.port, self.upstreams.get(&upstream)) else {
             return Err(Failure::NeedsInput { upstream, asked });
         };
-        let mut asking =
+        let asking =
             Asking { rules: &self.rounds, call, port, upstream: handle, pages: PagesVisited::default() };
         let (mut round, mut waited, mut again_after) = (0, Duration::ZERO, AGAIN_AFTER);
         let failed = |error| Failure::Upstream { upstream: upstream.clone(), error };
@@ -130,13 +130,12 @@ impl Asking<'_> {
     }
 
     /// `inputResponses` for exactly the keys that were asked for; `None` where nothing was.
-    async fn responses(&mut self, asked: &InputRequired) -> Result<Option<bytes::Bytes>, Failure> {
+    async fn responses(&self, asked: &InputRequired) -> Result<Option<bytes::Bytes>, Failure> {
         if asked.requests.is_empty() {
             return Ok(None);
         }
-        let this = &*self;
         let answers = try_join_all(asked.requests.iter().map(|(key, entry)| async move {
-            let answer = this.response(&key, entry).await?;
+            let answer = self.response(&key, entry).await?;
             Ok::<_, Failure>((key, entry, answer))
         }))
         .await?;
@@ -222,7 +221,7 @@ pub(super) struct Response {
     /// The result object.
     pub(super) text: String,
     /// Whether a person agreed to visit a page.
-    accepted: bool,
+    pub(super) accepted: bool,
 }
 
 impl Response {

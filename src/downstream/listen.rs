@@ -17,6 +17,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use bytes::Bytes;
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
@@ -27,6 +28,8 @@ use super::exchange::{Finished, json};
 use super::http::{Inbound, plain};
 use super::initialize::{public_uris, server_info};
 use super::respond;
+use super::tasks::extension;
+use super::tasks::followed::{Reader, TasksFollowed};
 use crate::auth::principal::Principal;
 use crate::dispatch::{Call, Following, Follows, Subscription, TaskUse};
 use crate::listening::{Filter, Followed, Listener, Listening, NotEntered, Said, client_of, words};
@@ -48,34 +51,48 @@ const CHUNK: usize = 32 * 1024;
 /// How often a pipe whose client does not read is looked at again.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A listening whose first message is there to be read, and what keeps its news coming.
+struct Acknowledged {
+    listening: Listening,
+    following: Option<Following>,
+    tasks: Option<TasksFollowed>,
+}
+
 /// A listening that has its place, and nothing upstream yet.
 struct Entered {
     listening: Listening,
     filter: Filter,
     profile: Option<ProfileName>,
+    revision: Revision,
+    capabilities: Object,
     span: Span,
     trace: TraceContext,
 }
 
-/// Serves a POSTed request that was checked.
-pub(super) async fn serve(
-    inbound: &Inbound<'_>,
-    request: &Request,
-    revision: Revision,
-    trace: TraceContext,
-) -> HttpResponse {
+/// A request to listen that was checked.
+pub(super) struct Asking<'r> {
+    pub(super) request: &'r Request,
+    pub(super) revision: Revision,
+    /// What it declared.
+    pub(super) capabilities: Object,
+}
+
+/// Serves a POSTed request.
+pub(super) async fn serve(inbound: &Inbound<'_>, asking: &Asking<'_>, trace: TraceContext) -> HttpResponse {
     if !inbound.accepts.events {
         return plain(StatusCode::NOT_ACCEPTABLE, "accept text/event-stream");
     }
     let (edge, profile) = (inbound.edge, inbound.profile.as_ref());
-    let entered = match Entered::of(edge, profile, request, revision, (trace, Transport::Http)) {
+    let entered = match Entered::of(edge, profile, asking, (trace, Transport::Http)) {
         Ok(entered) => entered,
         Err(refusal) => return json(refusal),
     };
-    let (listening, following) = entered.acknowledged(edge).await;
+    let Acknowledged { listening, following, tasks } = entered.acknowledged(edge).await;
     let keep_alive = edge.settings.bounds.keep_alive;
     stream_head().body(ListenBody {
         _following: following,
+        tasks,
+        looking: None,
         listening,
         keep_alive,
         timer: Box::pin(tokio::time::sleep(keep_alive)),
@@ -90,15 +107,14 @@ pub(super) struct OnPipe {
     pub(super) admission: Admission,
 }
 
-/// Serves a request of a pipe that was checked.
+/// Serves a request of a pipe.
 pub(super) fn serve_on_pipe(
     edge: &Data<Edge>,
     on: OnPipe,
-    request: &Request,
-    revision: Revision,
+    asking: &Asking<'_>,
     trace: TraceContext,
 ) -> Result<(), Finished> {
-    let entered = Entered::of(edge, None, request, revision, (trace, Transport::Stdio))?;
+    let entered = Entered::of(edge, None, asking, (trace, Transport::Stdio))?;
     let edge = edge.clone();
     tokio::task::spawn_local(async move {
         let OnPipe { stream, left, admission } = on;
@@ -120,9 +136,9 @@ pub(super) fn serve_on_pipe(
     Ok(())
 }
 
-async fn listen_on_pipe(edge: &Edge, entered: Entered, stream: &Stream) -> RequestId {
+async fn listen_on_pipe(edge: &Data<Edge>, entered: Entered, stream: &Stream) -> RequestId {
     let full = edge.settings.bounds.stream_buffer;
-    let (listening, _following) = entered.acknowledged(edge).await;
+    let Acknowledged { listening, following: _following, tasks } = entered.acknowledged(edge).await;
     loop {
         // Until then what happens is noted once, however often it does.
         while stream.waiting() > full {
@@ -130,9 +146,19 @@ async fn listen_on_pipe(edge: &Edge, entered: Entered, stream: &Stream) -> Reque
         }
         match listening.listener().next().await {
             Said::Message(text) => put(stream, text),
+            Said::Task(id) => {
+                if let Some(text) = state_of(tasks.as_ref(), &id).await {
+                    put(stream, text);
+                }
+            }
             Said::Over => return listening.listener().id().clone(),
         }
     }
+}
+
+/// The message that tells how a task is now.
+fn state_of(tasks: Option<&TasksFollowed>, id: &Arc<str>) -> LocalBoxFuture<'static, Option<Vec<u8>>> {
+    tasks.map_or_else(|| std::future::ready(None).boxed_local(), |tasks| tasks.state(id))
 }
 
 /// Nothing of a listening gives way to anything: that there is room was seen before.
@@ -146,10 +172,13 @@ impl Entered {
     fn of(
         edge: &Edge,
         profile: Option<&ProfileName>,
-        request: &Request,
-        revision: Revision,
+        asking: &Asking<'_>,
         (trace, transport): (TraceContext, Transport),
     ) -> Result<Entered, Finished> {
+        let Asking { request, revision, capabilities } = asking;
+        if Filter::asks_for_tasks(&request.params) && !extension::is_declared(capabilities) {
+            return Err(respond::undeclared(&request.id, &extension::required()));
+        }
         let filter = Filter::of(&request.params)
             .map_err(|text| respond::error(Some(&request.id), StatusCode::OK, INVALID_PARAMS, text, None))?;
         let listening = edge
@@ -158,14 +187,22 @@ impl Entered {
             .map_err(|refused| not_entered(&request.id, refused))?;
         let span = spans::request_span(Method::Listen.name(), Target::None, revision.text(), transport);
         spans::set_parent(&span, &trace);
-        Ok(Entered { listening, filter, profile: profile.cloned(), span, trace })
+        let (profile, revision, capabilities) = (profile.cloned(), *revision, capabilities.clone());
+        Ok(Entered { listening, filter, profile, revision, capabilities, span, trace })
     }
 
     /// Sees to it that everything is heard, as far as it can be soon, and acknowledges that.
-    async fn acknowledged(self, edge: &Edge) -> (Listening, Option<Following>) {
+    async fn acknowledged(self, edge: &Data<Edge>) -> Acknowledged {
         let span = self.span.clone();
         let acknowledged = async move {
-            let Entered { listening, filter, profile, span, trace } = self;
+            let Entered { listening, filter, profile, revision, capabilities, span, trace } = self;
+            let reader = Reader {
+                edge: edge.clone(),
+                profile: profile.clone(),
+                revision,
+                capabilities,
+                listener: Arc::clone(listening.listener()),
+            };
             let client = client_of(&listening, Principal::Local, profile.clone(), public_uris(edge, profile));
             let call = Call {
                 client: Arc::clone(&client),
@@ -189,12 +226,15 @@ impl Entered {
                 if filter.uris.is_empty() {
                     return None;
                 }
-                Some(switchboard.follow(&call, filter.uris, limit, &Noted(listening.listener())).await)
+                Some(
+                    switchboard.follow(&call, filter.uris.clone(), limit, &Noted(listening.listener())).await,
+                )
             };
-            let ((), following) = tokio::join!(heard, followed);
+            let watched = TasksFollowed::of(reader, &filter.tasks);
+            let ((), following, tasks) = tokio::join!(heard, followed, watched);
             listening.listener().acknowledge();
             spans::record_ending(&span, Ending::Result);
-            (listening, following)
+            Acknowledged { listening, following, tasks }
         };
         acknowledged.instrument(span).await
     }
@@ -228,6 +268,9 @@ impl Follows for Noted<'_> {
 /// The stream over HTTP. actix asks for more only while the client reads, and drops it when the client has left.
 struct ListenBody {
     _following: Option<Following>,
+    tasks: Option<TasksFollowed>,
+    /// The state of a task is being looked up.
+    looking: Option<LocalBoxFuture<'static, Option<Vec<u8>>>>,
     listening: Listening,
     keep_alive: Duration,
     timer: Pin<Box<Sleep>>,
@@ -239,9 +282,21 @@ impl ListenBody {
     fn gather(&mut self, cx: &mut Context<'_>) -> Vec<u8> {
         let mut ready = Vec::new();
         while !self.is_over && ready.len() < CHUNK {
+            if let Some(looking) = &mut self.looking {
+                let Poll::Ready(state) = looking.as_mut().poll(cx) else { break };
+                self.looking = None;
+                if let Some(text) = state {
+                    sse::write_event(&mut ready, None, Some("message"), &text);
+                }
+                continue;
+            }
             let text = match self.listening.listener().poll_next(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Said::Message(text)) => text,
+                Poll::Ready(Said::Task(id)) => {
+                    self.looking = Some(state_of(self.tasks.as_ref(), &id));
+                    continue;
+                }
                 Poll::Ready(Said::Over) => {
                     self.is_over = true;
                     words::over(self.listening.listener().id(), server_info())

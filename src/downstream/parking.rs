@@ -206,7 +206,7 @@ impl Told<'_> {
         let made = Made { edge, call: self.call, revision: self.answering.revision, inputs };
         is_task.set(true);
         match made.called(tool.upstream, tool.public, slow).await {
-            Ok(task) => Ok(extension::told(self.answering, &task, None)),
+            Ok(task) => Ok(extension::told(self.answering, self.call, &task, None)),
             Err(refused) => {
                 tracing::warn!(why = %refused.why, "a slow call is not made a task");
                 is_task.set(false);

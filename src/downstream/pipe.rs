@@ -212,7 +212,7 @@ impl Pipe {
     ) -> Taken {
         let on = OnPipe { stream: Arc::clone(&self.stream), left: self.left.clone(), admission };
         let listens = stateless::check_listen(edge, request)
-            .and_then(|revision| listen::serve_on_pipe(edge, on, request, revision, trace));
+            .and_then(|asking| listen::serve_on_pipe(edge, on, &asking, trace));
         match listens {
             Ok(()) => Taken::Yes,
             Err(refusal) => self.say(refusal),

@@ -197,9 +197,13 @@ fn names_of(served: &ServedRevisions) -> String {
 async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
     let trace = inbound.trace(&request.params);
     let checked = check(inbound.edge, Some(inbound), &request);
-    if let Ok(Checked { method: Method::Listen, revision, .. }) = checked {
-        return listen::serve(inbound, &request, revision, trace).await;
-    }
+    let checked = match checked {
+        Ok(Checked { method: Method::Listen, revision, capabilities, .. }) => {
+            let asked = listen::Asking { request: &request, revision, capabilities };
+            return listen::serve(inbound, &asked, trace).await;
+        }
+        checked => checked,
+    };
     let begun = checked.and_then(|checked| {
         let arrival = Arrival { trace, transport: Transport::Http, streams: true };
         work(inbound.edge, inbound.profile.as_ref(), request, checked, arrival)
@@ -219,9 +223,10 @@ async fn run(inbound: &Inbound<'_>, request: Request) -> HttpResponse {
     exchange.run(work).await
 }
 
-/// Checks a request to listen that came without headers, and gives its revision.
-pub(super) fn check_listen(edge: &Edge, request: &Request) -> Result<Revision, Finished> {
-    check(edge, None, request).map(|checked| checked.revision)
+/// Checks a request to listen that came without headers.
+pub(super) fn check_listen<'r>(edge: &Edge, request: &'r Request) -> Result<listen::Asking<'r>, Finished> {
+    let Checked { revision, capabilities, .. } = check(edge, None, request)?;
+    Ok(listen::Asking { request, revision, capabilities })
 }
 
 /// Checks a request that came without headers, and makes its work.

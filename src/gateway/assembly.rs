@@ -23,6 +23,7 @@ use crate::store::clock::Clock;
 use crate::store::records::Records;
 use crate::store::seal::Sealer;
 use crate::store::{self, IfLocked, Stores};
+use crate::tasks::TaskRegistry;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::kept_reads::KeptReads;
@@ -34,6 +35,7 @@ pub(super) struct Assembly {
     pub(super) fleet: Arc<Fleet>,
     pub(super) catalogue: CatalogueHandle,
     pub(super) sessions: Arc<SessionTable>,
+    pub(super) tasks: Arc<TaskRegistry>,
     pub(super) edge: Arc<Edge>,
     pub(super) stores: Stores,
     /// The thread of upstream actors, of the catalogue's writer and of child processes.
@@ -76,9 +78,9 @@ impl Assembly {
             longest_kept: bounds.cache_age,
         });
         let tasks = tasks::start(&engine, &settings, &stores, &switchboard)?;
-        let parts = (switchboard, Arc::clone(&sessions), hub, tasks);
+        let parts = (switchboard, Arc::clone(&sessions), hub, Arc::clone(&tasks));
         let edge = Arc::new(Edge::new(Arc::clone(&settings), parts));
-        Ok(Assembly { settings, fleet, catalogue, sessions, edge, stores, engine })
+        Ok(Assembly { settings, fleet, catalogue, sessions, tasks, edge, stores, engine })
     }
 
     /// Stops the thread that works behind all, and closes the stores; the servers were retired before.

@@ -79,6 +79,7 @@ fn inspection(assembly: &Assembly, address: SocketAddr) -> Inspection {
         fleet: Arc::clone(&assembly.fleet),
         catalogue: assembly.catalogue.clone(),
         sessions: Arc::clone(&assembly.sessions),
+        tasks: Arc::clone(&assembly.tasks),
         edge: Arc::clone(&assembly.edge),
         guard: Guard::loopback_only(address.ip()),
     }

@@ -4,6 +4,10 @@ use crate::protocol::json::{Limits, Object, elements, string};
 
 /// Resources that one listening may name; more are not honoured.
 const MOST_RESOURCES: usize = 1_000;
+/// Tasks that one listening may name; more are not honoured.
+const MOST_TASKS: usize = 256;
+/// The member that names them, in the words of the tasks extension.
+const TASK_IDS: &str = "taskIds";
 
 /// Kinds of lists, as a set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,6 +71,8 @@ pub struct Filter {
     pub lists: Lists,
     /// Public URIs whose updates are wanted, each once; at most 1,000.
     pub uris: Vec<String>,
+    /// Ids of the tasks whose states are wanted (S-TX-10), each once; at most 256.
+    pub tasks: Vec<String>,
 }
 
 impl Filter {
@@ -82,27 +88,38 @@ impl Filter {
                 Some(_) => return Err("members of notifications that end in Changed must be true or false"),
             };
         }
-        Ok(Filter { lists: Lists::of(wanted), uris: uris(&asked)? })
+        const URIS: &str = "notifications.resourceSubscriptions must be an array of strings";
+        const TASKS: &str = "notifications.taskIds must be an array of strings";
+        Ok(Filter {
+            lists: Lists::of(wanted),
+            uris: strings(&asked, "resourceSubscriptions", MOST_RESOURCES).ok_or(URIS)?,
+            tasks: strings(&asked, TASK_IDS, MOST_TASKS).ok_or(TASKS)?,
+        })
+    }
+
+    /// Whether such a request asks for states of tasks, whichever: what has to be known before one of them is looked at
+    /// (S-TX-08).
+    pub fn asks_for_tasks(params: &Object) -> bool {
+        params.object("notifications").is_some_and(|asked| asked.get(TASK_IDS).is_some())
     }
 }
 
-fn uris(asked: &Object) -> Result<Vec<String>, &'static str> {
-    const WRONG: &str = "notifications.resourceSubscriptions must be an array of strings";
-    let Some(raw) = asked.share("resourceSubscriptions") else { return Ok(Vec::new()) };
+/// The first `most` strings of that member, each once; `None` if it is there and is no array of strings.
+fn strings(asked: &Object, member: &str, most: usize) -> Option<Vec<String>> {
+    let Some(raw) = asked.share(member) else { return Some(Vec::new()) };
     if !raw.starts_with(b"[") {
-        return Err(WRONG);
+        return None;
     }
-    let mut uris: Vec<String> = Vec::new();
-    for element in elements(&raw, Limits::NONE).map_err(|_| WRONG)? {
-        let uri =
-            Some(&element).filter(|raw| raw.starts_with(b"\"")).and_then(|raw| string(raw)).ok_or(WRONG)?;
-        if uris.len() < MOST_RESOURCES {
-            uris.push(uri.into_owned());
+    let mut all: Vec<String> = Vec::new();
+    for element in elements(&raw, Limits::NONE).ok()? {
+        let text = Some(&element).filter(|raw| raw.starts_with(b"\"")).and_then(|raw| string(raw))?;
+        if all.len() < most {
+            all.push(text.into_owned());
         }
     }
-    uris.sort_unstable();
-    uris.dedup();
-    Ok(uris)
+    all.sort_unstable();
+    all.dedup();
+    Some(all)
 }
 
 #[cfg(test)]
@@ -120,10 +137,11 @@ mod tests {
     fn s_sub_01_a_filter_is_read_whole_or_refused() {
         assert_eq!(read("{}"), Ok(Filter::default()));
         let all = r#"{"toolsListChanged":true,"promptsListChanged":false,"resourcesListChanged":true,
-            "resourceSubscriptions":["x:2","x:1","x:2"],"taskIds":["t"],"more":7}"#;
+            "resourceSubscriptions":["x:2","x:1","x:2"],"taskIds":["t2","t1","t1"],"more":7}"#;
         let expected = Filter {
             lists: Lists::of([(true, Lists::TOOLS), (true, Lists::RESOURCES)]),
             uris: vec!["x:1".to_owned(), "x:2".to_owned()],
+            tasks: vec!["t1".to_owned(), "t2".to_owned()],
         };
         assert_eq!(read(all), Ok(expected));
         for wrong in [
@@ -135,6 +153,8 @@ mod tests {
             r#"{"resourcesListChanged":null}"#,
             r#"{"resourceSubscriptions":"x:1"}"#,
             r#"{"resourceSubscriptions":[1]}"#,
+            r#"{"taskIds":"t"}"#,
+            r#"{"taskIds":[null]}"#,
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
@@ -146,5 +166,20 @@ mod tests {
         let uris: Vec<String> = (0..2 * MOST_RESOURCES).map(|n| format!("\"x:{n}\"")).collect();
         let filter = read(&format!(r#"{{"resourceSubscriptions":[{}]}}"#, uris.join(","))).expect("read");
         assert_eq!(filter.uris.len(), MOST_RESOURCES);
+        let filter = read(&format!(r#"{{"taskIds":[{}]}}"#, uris.join(","))).expect("read");
+        assert_eq!(filter.tasks.len(), MOST_TASKS);
+    }
+
+    #[test]
+    fn s_tx_08_whether_tasks_are_asked_for_is_known_before_any_is_looked_at() {
+        for (params, asks) in [
+            (r#"{"notifications":{"taskIds":["t"]}}"#, true),
+            (r#"{"notifications":{"taskIds":7}}"#, true),
+            (r#"{"notifications":{"toolsListChanged":true}}"#, false),
+            (r#"{"notifications":7,"taskIds":[]}"#, false),
+        ] {
+            let params = Object::parse(Bytes::from_static(params.as_bytes()), Limits::NONE).expect("valid");
+            assert_eq!(Filter::asks_for_tasks(&params), asks);
+        }
     }
 }

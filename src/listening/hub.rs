@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn enter(hub: &Arc<Hub>, endpoint: Option<&ProfileName>, lists: Lists) -> Result<Listening, NotEntered> {
-        let filter = Filter { lists, uris: Vec::new() };
+        let filter = Filter { lists, ..Filter::default() };
         hub.enter(Principal::Local, endpoint, RequestId::number(1), &filter)
     }
 

@@ -1,7 +1,8 @@
 //! One that listens, and what it has still to be told.
 //!
-//! Always: nothing is said before the acknowledgement; a change of a list waits at most once, and so does an update of a
-//! resource, however often they happen; what waits is bounded, and a writer never waits for the reader (S-HTTPS-17).
+//! Always: nothing is said before the acknowledgement; a change of a list waits at most once, and so do an update of a
+//! resource and a change of a task, however often they happen; what waits is bounded, and a writer never waits for the
+//! reader (S-HTTPS-17). Not here: the state of a task, which is looked up when it can be said, so that it is the newest.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -37,6 +38,8 @@ pub struct Followed {
 pub enum Said {
     /// A message, on one line.
     Message(Vec<u8>),
+    /// The state of the task that the client knows by this id, as it is now (S-TX-10).
+    Task(Arc<str>),
     /// Nothing more: the gateway ends it.
     Over,
 }
@@ -58,6 +61,8 @@ struct Inner {
     updated: VecDeque<Update>,
     updated_bytes: usize,
     followed: Vec<Followed>,
+    tasks: Vec<Arc<str>>,
+    changed_tasks: VecDeque<Arc<str>>,
     is_over: bool,
     waker: Option<Waker>,
 }
@@ -92,13 +97,27 @@ impl Listener {
         self.lock().followed.retain(|followed| followed.public != public);
     }
 
+    /// Changes of the task of this id concern it from now on.
+    pub fn follow_task(&self, id: Arc<str>) {
+        self.lock().tasks.push(id);
+    }
+
+    /// A task that it follows changed.
+    pub fn task_changed(&self, id: &Arc<str>) {
+        self.change(|inner| {
+            if !inner.changed_tasks.contains(id) {
+                inner.changed_tasks.push_back(Arc::clone(id));
+            }
+        });
+    }
+
     /// Everything is in place: what it asked for and can be told is acknowledged now.
     pub fn acknowledge(&self) {
         self.change(|inner| {
-            let mut uris: Vec<String> =
-                inner.followed.iter().map(|followed| followed.public.clone()).collect();
+            let mut uris: Vec<&str> = inner.followed.iter().map(|followed| &*followed.public).collect();
             uris.sort_unstable();
-            inner.acknowledgement = Some(words::acknowledged(&self.id, self.lists, &uris));
+            let tasks = inner.tasks.iter().map(|task| &**task);
+            inner.acknowledgement = Some(words::acknowledged(&self.id, self.lists, uris.into_iter(), tasks));
         });
     }
 
@@ -152,6 +171,9 @@ impl Listener {
                     inner.updated = VecDeque::new();
                 }
                 return Poll::Ready(Said::Message(update.text));
+            }
+            if let Some(task) = inner.changed_tasks.pop_front() {
+                return Poll::Ready(Said::Task(task));
             }
             if inner.is_over {
                 return Poll::Ready(Said::Over);
@@ -287,6 +309,27 @@ mod tests {
         assert!(said(&listener).is_empty());
         update(&listener, &up(), "x:dir/1");
         assert_eq!(said(&listener).len(), 1, "what happens later is told again");
+    }
+
+    #[test]
+    fn s_tx_10_a_task_that_changed_often_is_said_once_and_after_the_acknowledgement_that_names_it() {
+        let listener = listener(Lists::default());
+        let [one, two]: [Arc<str>; 2] = [Arc::from("1"), Arc::from("2")];
+        listener.follow_task(Arc::clone(&one));
+        listener.follow_task(Arc::clone(&two));
+        for _ in 0..3 {
+            listener.task_changed(&two);
+            listener.task_changed(&one);
+        }
+        assert_eq!(listener.next().now_or_never(), None);
+        listener.acknowledge();
+        let told = said(&listener);
+        assert!(told[0].contains(r#""notifications":{"taskIds":["1","2"]}"#), "{told:?}");
+        // `said` took the first of them, which is no message.
+        assert_eq!(listener.next().now_or_never(), Some(Said::Task(one)));
+        assert_eq!(listener.next().now_or_never(), None);
+        listener.task_changed(&two);
+        assert_eq!(listener.next().now_or_never(), Some(Said::Task(two)), "what happens later is said again");
     }
 
     #[test]

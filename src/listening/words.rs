@@ -15,14 +15,31 @@ fn meta(id: &RequestId) -> String {
 }
 
 /// The first message: what is honoured of what was asked.
-pub(super) fn acknowledged(id: &RequestId, lists: Lists, uris: &[String]) -> Vec<u8> {
+pub(super) fn acknowledged<'t>(
+    id: &RequestId,
+    lists: Lists,
+    uris: impl Iterator<Item = &'t str>,
+    tasks: impl Iterator<Item = &'t str>,
+) -> Vec<u8> {
     let named = KINDS.iter().filter(|kind| !lists.both(kind.bit).is_empty());
     let lists = named.map(|kind| format!(r#""{}":true"#, kind.member));
-    let uris: Vec<String> = uris.iter().map(|uri| quote(uri)).collect();
-    let uris = (!uris.is_empty()).then(|| format!(r#""resourceSubscriptions":[{}]"#, uris.join(",")));
-    let honoured = lists.chain(uris).collect::<Vec<_>>().join(",");
+    let (uris, tasks) = (strings("resourceSubscriptions", uris), strings("taskIds", tasks));
+    let honoured = lists.chain(uris).chain(tasks).collect::<Vec<_>>().join(",");
     let params = format!(r#"{{{},"notifications":{{{honoured}}}}}"#, meta(id));
     notification("notifications/subscriptions/acknowledged", params.as_bytes())
+}
+
+/// A member that lists these; none where there are none.
+fn strings<'t>(member: &str, all: impl Iterator<Item = &'t str>) -> Option<String> {
+    let all: Vec<String> = all.map(quote).collect();
+    (!all.is_empty()).then(|| format!(r#""{member}":[{}]"#, all.join(",")))
+}
+
+/// A task is in this state now, an object with members: what `tasks/get` would say of it (S-TX-10).
+pub fn task(id: &RequestId, state: &[u8]) -> Vec<u8> {
+    let open = state.strip_suffix(b"}").unwrap_or(state);
+    let params = [open, b",", meta(id).as_bytes(), b"}"].concat();
+    notification("notifications/tasks", &params)
 }
 
 /// A list changed.
@@ -74,7 +91,8 @@ mod tests {
             let tagged = format!(r#""io.modelcontextprotocol/subscriptionId":{raw}"#);
             let params = Object::parse(Bytes::from_static(br#"{"uri":"x:1"}"#), Limits::NONE).expect("valid");
             for message in [
-                acknowledged(&id, Lists::TOOLS, &["x:1".to_owned()]),
+                acknowledged(&id, Lists::TOOLS, ["x:1"].into_iter(), ["t"].into_iter()),
+                task(&id, br#"{"taskId":"t","status":"working"}"#),
                 list_changed(&id, "notifications/tools/list_changed"),
                 updated(&id, &params, "x:1"),
                 cancelled(&id),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::handle::Session;
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
-    RequireUrls, Settle, StopFollowing, StreamTaken, Subscribed, Unsubscribed,
+    RequireUrls, Settle, StopFollowing, StreamTaken, Subscribed, TaskChanged, Unsubscribed,
 };
 use super::state::State;
 use super::stream::StreamReader;
@@ -170,6 +170,15 @@ impl Handler<ListsChanged> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, _: ListsChanged, _: &mut Self::Context) {
+        self.publish();
+    }
+}
+
+impl Handler<TaskChanged> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, changed: TaskChanged, _: &mut Self::Context) {
+        self.state.task_changed(&changed);
         self.publish();
     }
 }

@@ -15,7 +15,7 @@ use super::changes::PendingChanges;
 use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
-    RequireUrls, StopFollowing, StoppedFollowing, StreamTaken, Subscribed, Unsubscribed,
+    RequireUrls, StopFollowing, StoppedFollowing, StreamTaken, Subscribed, TaskChanged, Unsubscribed,
 };
 use super::port::SessionPort;
 use super::state::State;
@@ -339,6 +339,14 @@ impl SessionHandle {
         self.session.changed.add(changed);
         if self.actor.try_send(changed).is_err() {
             tracing::debug!(session = ?self.session.id, "a list change is told a little later");
+        }
+    }
+
+    /// Tells that a task of this session is in another state. Nothing waits, and an overfull session is not told: clients
+    /// look for themselves.
+    pub fn task_changed(&self, changed: TaskChanged) {
+        if self.actor.try_send(changed).is_err() {
+            tracing::debug!(session = ?self.session.id, "a change of a task is not told");
         }
     }
 

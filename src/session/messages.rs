@@ -128,6 +128,16 @@ pub struct ListsChanged {
     pub templates: bool,
 }
 
+/// A task that this session began is in another state.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TaskChanged {
+    /// Members of the task object as its client knows it, without braces.
+    pub members: String,
+    /// Whether nothing follows.
+    pub is_over: bool,
+}
+
 /// Answered when everything that was sent before was handled.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

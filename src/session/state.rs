@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::changes::{PROMPTS, PendingChanges, RESOURCES, TEMPLATES, TOOLS};
 use super::handle::PublicUris;
-use super::messages::{StoppedFollowing, StreamTaken};
+use super::messages::{StoppedFollowing, StreamTaken, TaskChanged};
 use super::questions::Questions;
 use super::stream::{LoggedEvent, StreamReader, Weight};
 use super::streams::Streams;
@@ -233,6 +233,18 @@ impl State {
         }
     }
 
+    /// A task of this client changed its state: said where somebody reads it, and to nobody else, because clients look for
+    /// themselves (S-TASK-18). That one is over gives way to nothing that merely passes.
+    pub(super) fn task_changed(&mut self, changed: &TaskChanged) {
+        if self.waiting.is_some() || !self.streams.standing().is_attended() {
+            return;
+        }
+        let params = format!("{{{}}}", changed.members);
+        let text = message::notification("notifications/tasks/status", params.as_bytes());
+        let weight = if changed.is_over { Weight::Lasting } else { Weight::Passing };
+        self.deliver(text.into(), weight, None);
+    }
+
     fn deliver(&mut self, text: Bytes, weight: Weight, stream: Option<&EventSink>) -> bool {
         self.deliver_message(SessionMessage::new(text), weight, stream)
     }
@@ -379,6 +391,27 @@ mod tests {
         assert_eq!(state.open_stream(None).err(), Some(StreamTaken));
         drop(stream);
         assert!(state.open_stream(None).is_ok());
+    }
+
+    #[test]
+    fn s_task_18_a_change_of_a_task_is_said_to_whoever_reads_and_kept_for_nobody() {
+        let mut state = session("{}");
+        let changed = |status: &str, is_over| TaskChanged {
+            members: format!(r#""taskId":"t","status":"{status}""#),
+            is_over,
+        };
+        state.task_changed(&changed("working", false));
+        state.client_is_ready();
+        state.task_changed(&changed("completed", true));
+        let mut stream = state.open_stream(None).expect("free");
+        assert_eq!(next(&mut stream), None, "nobody read");
+        state.task_changed(&changed("cancelled", true));
+        assert_eq!(
+            next(&mut stream).as_deref(),
+            Some(
+                r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t","status":"cancelled"}}"#
+            )
+        );
     }
 
     #[test]

@@ -97,6 +97,12 @@ impl SessionTable {
         (handle.client().profile.as_ref() == profile && !handle.has_ended()).then_some(handle)
     }
 
+    /// The living session of that id, by whoever knows it without its client.
+    pub fn get(&self, id: SessionId) -> Option<SessionHandle> {
+        let handle = self.sessions.get(&id).map(|entry| entry.value().clone())?;
+        (!handle.has_ended()).then_some(handle)
+    }
+
     /// Tells every session of a view that its lists changed; `None` is the view of `/mcp`.
     pub fn lists_changed(&self, profile: Option<&ProfileName>, changed: ListsChanged) {
         for handle in self.all() {

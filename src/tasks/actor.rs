@@ -62,6 +62,8 @@ pub(super) struct TaskActor {
     waiting: HashMap<Ticket, Waiting>,
     tickets: Ticket,
     ending: Option<SharedEnding>,
+    /// Whether operators know that it is over.
+    was_told_over: bool,
     /// Why the last write failed.
     fault: Option<StoreError>,
 }
@@ -133,6 +135,7 @@ impl TaskActor {
             waiting: HashMap::new(),
             tickets: 0,
             ending: None,
+            was_told_over: false,
             fault: None,
         };
         actor.await_expiry(ctx);
@@ -173,7 +176,7 @@ impl TaskActor {
             let event = match written {
                 Ok(_) => Event::Kept,
                 Err(error) => {
-                    tracing::warn!(task = %actor.key.text(), %error, "a task could not be kept");
+                    tracing::warn!(task = %actor.key.number(), %error, "a task could not be kept");
                     actor.fault = Some(match error {
                         WriteError::Store(error) => error,
                         WriteError::Conflict(_) => StoreError::Busy,
@@ -191,8 +194,7 @@ impl TaskActor {
         if reply.is_closed() {
             return self.happened(Event::Abandoned, ctx);
         }
-        let record = self.state.record();
-        tracing::info!(task = %self.key.text(), upstream = record.upstream, tool = record.tool, "a task begins");
+        self.registry.audit().begins(self.key, self.state.record());
         let sink = self.sink(ctx);
         match beginning {
             Beginning::Hosted { events, story } | Beginning::Linked { events, story, .. } => {
@@ -292,10 +294,14 @@ impl TaskActor {
     }
 
     fn publish(&mut self) {
-        if self.state.is_over() && self.ending.is_none() {
+        if self.state.is_over() && !self.was_told_over {
+            self.was_told_over = true;
             self.ending = self.state.ending().cloned().map(Arc::new);
-            let record = self.state.record();
-            tracing::info!(task = %self.key.text(), status = record.status.text(), "a task is over");
+            self.registry.audit().is_over(self.key, self.state.record());
+        }
+        if self.state.is_gone() && !self.was_told_over {
+            self.was_told_over = true;
+            self.registry.audit().expires(self.key, self.state.record());
         }
         let asks_in = self.state.asks_in();
         let requests = asks_in.and_then(|_| self.inputs.requests());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::actor::{Creating, TaskActor};
+use super::audit::{Audit, TaskCounts};
 use super::handle::{NotCancelled, SharedEnding, Source, TaskFault, TaskHandle};
 use super::inputs::TaskInputs;
 use super::keeping::{RESULTS, TASKS, writes};
@@ -69,7 +70,6 @@ pub struct NewTask {
 pub type Followed = Box<dyn FnOnce(Box<BegunTask>, Arc<dyn TaskSink>) -> Story>;
 
 /// How a task begins.
-#[expect(clippy::large_enum_variant, reason = "one per task, and taken apart as soon as that is kept")]
 pub enum Beginning {
     /// With a call that was not made yet: its story is made and run once the task is kept.
     Hosted {
@@ -135,8 +135,8 @@ pub enum NotListed {
 const TASK: Purpose = Purpose::new("task");
 /// Cursors of lists.
 const CURSOR: Purpose = Purpose::new("task cursor");
-/// Expired records that are removed at once.
-const SWEEP: usize = 256;
+/// For how long who looks for an unfinished task waits for [`TaskRegistry::resume`].
+const RESUME_PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module head.
 pub struct TaskRegistry {
@@ -146,6 +146,7 @@ pub struct TaskRegistry {
     settings: TaskSettings,
     tell_failure: TellFailure,
     table: Mutex<Table>,
+    audit: Audit,
     /// Whether every unfinished task of before the start is in the table, or settled.
     is_resumed: watch::Sender<bool>,
     /// Whether the gateway stops: then what runs no longer is not over.
@@ -205,7 +206,7 @@ impl TaskRegistry {
         tell_failure: TellFailure,
     ) -> Arc<Self> {
         let table = Mutex::new(Table { live: HashMap::new(), places: Places::new(settings.each) });
-        let is_resumed = watch::channel(false).0;
+        let (audit, is_resumed) = (Audit::default(), watch::channel(false).0);
         let is_suspended = AtomicBool::new(false);
         Arc::new(TaskRegistry {
             records,
@@ -214,6 +215,7 @@ impl TaskRegistry {
             settings,
             tell_failure,
             table,
+            audit,
             is_resumed,
             is_suspended,
         })
@@ -357,26 +359,17 @@ impl TaskRegistry {
         Ok((statuses.collect(), page.next.as_deref().and_then(TaskKey::of_bytes)))
     }
 
+    /// How many tasks there are, and were since the start.
+    pub fn counts(&self) -> TaskCounts {
+        let live: Vec<Source> = self.lock().live.values().cloned().collect();
+        let asking = live.iter().filter(|source| source.view().asks_in.is_some()).count();
+        let figure = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.audit.counts(figure(live.len() - asking), figure(asking))
+    }
+
     /// How many tasks are not over.
     pub fn unfinished(&self) -> usize {
         self.lock().live.len()
-    }
-
-    /// Removes what has expired from the store, every so often; never ends. Nobody sees what has expired before that either.
-    pub async fn sweep(&self, every: Duration) {
-        loop {
-            tokio::time::sleep(every).await;
-            loop {
-                match self.records.purge(SWEEP).await {
-                    Ok(removed) if removed >= SWEEP => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, "expired tasks could not be removed");
-                        break;
-                    }
-                }
-            }
-        }
     }
 
     /// The gateway stops: stories end here, and tasks that upstreams keep are left to them, to be followed after the next
@@ -397,7 +390,7 @@ impl TaskRegistry {
             None => match Record::decode(&kept.value) {
                 Ok(record) => TaskView::of(key, record),
                 Err(error) => {
-                    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+                    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
                     return None;
                 }
             },
@@ -418,8 +411,10 @@ impl TaskRegistry {
             }
             let mut is_resumed = self.is_resumed.subscribe();
             if !*is_resumed.borrow() {
-                // The sender is this registry's.
-                let _ = is_resumed.wait_for(|resumed| *resumed).await;
+                let resumed = is_resumed.wait_for(|resumed| *resumed);
+                if tokio::time::timeout(RESUME_PATIENCE, resumed).await.is_err() {
+                    return Err(StoreError::Busy.into());
+                }
             }
             if let Some(live) = self.live(key) {
                 return Ok(live.view());
@@ -474,6 +469,10 @@ impl TaskRegistry {
         self.clock.now_ms()
     }
 
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     pub(super) fn records(&self) -> &Arc<dyn Records> {
         &self.records
     }
@@ -498,7 +497,7 @@ impl TaskRegistry {
         self.is_resumed.send_replace(true);
     }
 
-    fn live(&self, key: TaskKey) -> Option<Source> {
+    pub(super) fn live(&self, key: TaskKey) -> Option<Source> {
         self.lock().live.get(&key).cloned()
     }
 
@@ -509,7 +508,7 @@ impl TaskRegistry {
 }
 
 fn unreadable(key: TaskKey, error: &NotReadable) -> TaskFault {
-    tracing::error!(task = %key.text(), %error, "a task in the store cannot be read");
+    tracing::error!(task = %key.number(), %error, "a task in the store cannot be read");
     TaskFault::Unavailable(StoreError::Damaged(TASKS))
 }
 

@@ -68,7 +68,10 @@ pub struct TaskPage {
 /// A task as operators see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct TaskStatus {
-    /// [`TaskKey::text`], by which operators name it.
+    /// Where it is kept.
+    #[serde(skip)]
+    pub key: TaskKey,
+    /// [`TaskKey::number`], by which operators name it.
     pub task: String,
     /// Whose.
     pub principal: String,
@@ -109,7 +112,8 @@ impl TaskStatus {
         let facts = record.facts(Dialect::Extension, record.status);
         let asks = view.asks_in.is_some() && !record.status.is_terminal();
         TaskStatus {
-            task: view.key.text(),
+            key: view.key,
+            task: view.key.number(),
             principal: record.principal.clone(),
             endpoint: record.endpoint.as_ref().map_or("/mcp".to_owned(), |name| format!("/mcp/{name}")),
             upstream: record.upstream.clone(),

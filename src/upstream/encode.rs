@@ -51,8 +51,11 @@ impl UpstreamCall<'_> {
         for key in HOP_META {
             params.remove_meta(key);
         }
-        for key in HOP_PARAMS {
-            params.remove(key);
+        // What is said about a task is the gateway's own.
+        if !self.method.is_of_tasks() {
+            for key in HOP_PARAMS {
+                params.remove(key);
+            }
         }
         if let (Some(wish), Era::Handshake) = (wish, revision.era()) {
             let ttl = wish.ttl_ms.map(|ttl| format!(r#""ttl":{ttl}"#)).unwrap_or_default();

@@ -39,7 +39,7 @@ struct ToolCall<'a> {
 
 pub(in crate::commands) fn run(arguments: &Arguments) -> ExitCode {
     match call_tool(arguments) {
-        Ok(result) => show(arguments, &result),
+        Ok(result) => show_result(&result, arguments.json),
         Err(why) => fail(&format!("{why:#}")),
     }
 }
@@ -59,8 +59,9 @@ fn call_tool(arguments: &Arguments) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(result?.get())?)
 }
 
-fn show(arguments: &Arguments, result: &Value) -> ExitCode {
-    if arguments.json {
+/// Prints what a tool gave.
+pub(super) fn show_result(result: &Value, json: bool) -> ExitCode {
+    if json {
         say_json(result);
     } else {
         for block in result["content"].as_array().into_iter().flatten() {

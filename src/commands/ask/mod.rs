@@ -1,11 +1,12 @@
-//! `servers`, `tools`, `call`: ask a running gateway, over the same listeners that everybody uses.
+//! `servers`, `tools`, `tasks`, `call`: ask a running gateway, over the same listeners that everybody uses.
 //!
 //! Owns where that gateway is found. Always: a file is read for the addresses alone, so that whoever looks needs none of
-//! the secrets that the gateway was started with. Not here: what is asked (`inspect`, `call`), the client (`client`).
+//! the secrets that the gateway was started with. Not here: what is asked (`inspect`, `tasks`, `call`), the client (`client`).
 
 mod call;
 mod client;
 mod inspect;
+mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use http::header::HeaderMap;
 
 pub(super) use call::{Arguments as CallArguments, run as call};
 pub(super) use inspect::{Arguments as ServersArguments, ToolsArguments, servers, tools};
+pub(super) use tasks::{Arguments as TasksArguments, run as tasks};
 
 use crate::config::{self, listen::Listeners};
 use crate::upstream::http::{HttpLimits, HttpTarget};

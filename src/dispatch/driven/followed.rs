@@ -114,15 +114,19 @@ impl Followed {
             Answer::Result(task) => {
                 let facts = TaskFacts::of(dialect, &task);
                 let facts = facts.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+                if facts.id != self.reach.place.id() {
+                    return Err(UpstreamError::protocol("it tells of another task than was asked about"));
+                }
                 Ok(Looked::Seen(facts, task))
             }
         }
     }
 
     /// What the call would have been answered, once the task is over (S-TASK-11); what it asks meanwhile comes on the way
-    /// of this request (S-TASK-17).
-    pub(super) async fn result(&self, permit: Permit) -> Result<Answer, UpstreamError> {
-        self.reach.request(permit, Method::TaskResult, None, None).await
+    /// of this request (S-TASK-17). Of one that is over the answer is there at once.
+    pub(super) async fn result(&self, permit: Permit, is_over: bool) -> Result<Answer, UpstreamError> {
+        let patience = is_over.then(|| self.reach.upstream.settings().timeout);
+        self.reach.request(permit, Method::TaskResult, None, patience).await
     }
 
     /// Looks for it anew, after the connection on which it was made has ended.

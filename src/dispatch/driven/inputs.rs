@@ -45,7 +45,14 @@ impl<'a> TaskInputs<'a> {
                 return Err(self.asking.failed("it asks for input without end"));
             }
             let (asking, entry, of) = (self.asking, entry.to_vec(), key.to_string());
-            let question = async move { asking.response(&of, &entry).await }.boxed_local();
+            let question = async move {
+                let response = asking.response(&of, &entry).await?;
+                if response.accepted {
+                    asking.pages.agreed_to(&entry);
+                }
+                Ok(response)
+            };
+            let question = question.boxed_local();
             self.open.insert(key.into_owned(), question);
         }
         Ok(())

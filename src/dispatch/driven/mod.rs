@@ -183,7 +183,7 @@ impl Story<'_> {
         loop {
             self.tell(&facts);
             if facts.status.is_terminal() || (waits && facts.status == Status::InputRequired) {
-                match self.followed.result(self.permit()).await {
+                match self.followed.result(self.permit(), facts.status.is_terminal()).await {
                     // An error of the task's, or of the request for it: its state tells.
                     Ok(Answer::Error(error)) if !facts.status.is_terminal() => {
                         facts = self.look_again().await?.0;
@@ -229,6 +229,10 @@ impl Story<'_> {
         let mut inputs = asking.as_ref().map(TaskInputs::new);
         loop {
             self.tell(&facts);
+            let asked = (facts.status == Status::InputRequired).then(|| requests(&task)).flatten();
+            if let Some(asking) = &asking {
+                asking.pages.left_behind(asking.port, upstream.name(), asked.as_ref()).await;
+            }
             match facts.status {
                 Status::Completed => return self.completed(&task),
                 Status::Failed => return self.ended_in_error(&task),
@@ -238,7 +242,6 @@ impl Story<'_> {
                 }
                 Status::Working | Status::InputRequired => {}
             }
-            let asked = (facts.status == Status::InputRequired).then(|| requests(&task)).flatten();
             match &mut inputs {
                 Some(inputs) => inputs.asked(asked.as_ref())?,
                 None => nobody_to_ask(upstream.name(), asked)?,

@@ -10,7 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 
 use super::made::Made;
-use super::{fault, invalid, not_created, progress, task_id};
+use super::{fault, invalid, not_created, progress, task_id, told};
 use crate::dispatch::{CALLER, Call, Failure, Outcome};
 use crate::downstream::edge::Edge;
 use crate::downstream::exchange::Finished;
@@ -26,6 +26,7 @@ use crate::protocol::method::Method;
 use crate::protocol::task::{Dialect, TaskSupport, whole_milliseconds};
 use crate::session::SessionHandle;
 use crate::tasks::{CarriedInputs, NotCancelled, NotListed, Standing, TaskHandle, TaskInputs, TaskView, Way};
+use crate::telemetry::spans::{self, Ending};
 
 /// How long a task is told of without what its upstream has to say of it.
 const MADE_UPSTREAM: Duration = Duration::from_secs(2);
@@ -55,6 +56,7 @@ impl InSession<'_> {
         let made = Made { edge, call, revision, inputs: self.inputs() };
         match made.hosted(tool.upstream, tool.public, ttl_ms).await {
             Ok((task, made_upstream)) => {
+                told::tell(self.session, &task);
                 if let Some(token) = progress_token(&self.call.params) {
                     progress::relay(self.session, &task, token, &self.edge.settings.bounds);
                 }
@@ -65,6 +67,7 @@ impl InSession<'_> {
                 };
                 let words = words.and_then(Result::ok).flatten();
                 let facts = task.view().facts(Dialect::Core);
+                spans::record_ending(&self.call.span, Ending::Result);
                 Ok(respond::created_task(self.to, &facts, words.as_deref()))
             }
             Err(refused) => Err(not_created(self.id(), &refused.why, Ran::NotSent)),

@@ -28,6 +28,7 @@ use crate::protocol::method::Method;
 use crate::protocol::task::{Dialect, EXTENSION, IMMEDIATE_RESPONSE, Status};
 use crate::protocol::translate;
 use crate::tasks::{Ending, NotCancelled, TaskHandle, TaskInputs, TaskView};
+use crate::telemetry::spans::{self, Ending as Ended};
 
 /// Whether a request declared the extension; what else it declared of tasks is of the other era (S-TX-14).
 pub(in crate::downstream) fn is_declared(capabilities: &Object) -> bool {
@@ -183,7 +184,7 @@ pub(in crate::downstream) async fn linked(
     let immediate = begun.created.result.meta(IMMEDIATE_RESPONSE).map(<[u8]>::to_vec);
     let made = Made { edge: &answering.edge, call, revision: answering.revision, inputs };
     match made.linked(begun).await {
-        Ok(task) => told(answering, &task, immediate.as_deref()),
+        Ok(task) => told(answering, call, &task, immediate.as_deref()),
         Err(refused) => not_created(&answering.id, &refused.why, Ran::Unknown),
     }
 }
@@ -191,9 +192,11 @@ pub(in crate::downstream) async fn linked(
 /// The result that says that a call became this task.
 pub(in crate::downstream) fn told(
     answering: &Answering,
+    call: &Call,
     task: &TaskHandle,
     immediate: Option<&[u8]>,
 ) -> Finished {
+    spans::record_ending(&call.span, Ended::Result);
     // What happened to it since is for the next look: it is told of as it was made.
     let facts = task.view().facts(Dialect::Extension);
     answering.to(|to| respond::created_task(to, &facts, immediate))
