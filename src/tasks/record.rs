@@ -330,7 +330,6 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::upstream::task::KeptPlace;
 
     /// A record as it is made.
     pub(in crate::tasks) fn record(created_ms: u64) -> Record {
@@ -354,11 +353,6 @@ pub(super) mod tests {
             link: None,
             progress: None,
         }
-    }
-
-    /// A place without a session.
-    pub(in crate::tasks) fn kept_place(dialect: Dialect) -> KeptPlace {
-        KeptPlace { dialect, revision: None, session: None }
     }
 
     pub(in crate::tasks) fn result(text: &'static str) -> Ending {

@@ -206,7 +206,7 @@ impl TaskRegistry {
         tell_failure: TellFailure,
     ) -> Arc<Self> {
         let table = Mutex::new(Table { live: HashMap::new(), places: Places::new(settings.each) });
-        let (audit, is_resumed) = (Audit::default(), watch::channel(false).0);
+        let is_resumed = watch::channel(false).0;
         let is_suspended = AtomicBool::new(false);
         Arc::new(TaskRegistry {
             records,
@@ -215,7 +215,7 @@ impl TaskRegistry {
             settings,
             tell_failure,
             table,
-            audit,
+            audit: Audit::default(),
             is_resumed,
             is_suspended,
         })

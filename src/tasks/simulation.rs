@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::inputs::TaskInputs;
 use super::places::Places;
-use super::record::tests::{kept_place, record, result};
+use super::record::tests::{record, result};
 use super::record::{Ending, Intent, Record};
 use super::state::{Change, Effect, Event, State, Ticket, Verdict};
 use crate::auth::principal::Principal;
@@ -27,6 +27,7 @@ use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::Object;
 use crate::protocol::task::{Dialect, Status, TaskFacts};
 use crate::upstream::messages::Question;
+use crate::upstream::task::KeptPlace;
 
 /// Tasks that are made in one run, and unfinished ones that there may be.
 const TASKS: usize = 5;
@@ -577,7 +578,7 @@ impl World {
             tool: "one_slow".to_owned(),
             id: format!("theirs-{task}"),
             dialect: Dialect::Extension,
-            place: kept_place(Dialect::Extension),
+            place: KeptPlace::of(Dialect::Extension),
             facts: self.facts(task),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::protocol::frame::Answer;
-use crate::tasks::record::tests::{kept_place, record, result};
+use crate::tasks::record::tests::{record, result};
+use crate::upstream::task::KeptPlace;
 
 const NOW: u64 = 2_000;
 
@@ -32,7 +33,7 @@ fn link() -> Box<TaskLink> {
         tool: "one_slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Core,
-        place: kept_place(Dialect::Core),
+        place: KeptPlace::of(Dialect::Core),
         facts: facts(Status::Working),
     })
 }

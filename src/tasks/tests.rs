@@ -13,7 +13,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::record::tests::kept_place;
 use super::*;
 use crate::auth::principal::Principal;
 use crate::config::tasks::TaskSettings;
@@ -34,6 +33,7 @@ use crate::store::places::Place;
 use crate::store::records::{Kept, Page, Position, Records, Space, Write};
 use crate::store::seal::{Sealer, SealingKey};
 use crate::upstream::events::event_queue;
+use crate::upstream::task::KeptPlace;
 
 const REVISION: Revision = Revision::V2026_07_28;
 const DONE: &[u8] = br#"{"content":[],"n":1.50}"#;
@@ -194,7 +194,7 @@ fn link() -> TaskLink {
         tool: "one__slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Extension,
-        place: kept_place(Dialect::Extension),
+        place: KeptPlace::of(Dialect::Extension),
         facts: TaskFacts {
             id: "theirs".to_owned(),
             status: Status::Working,

@@ -3,8 +3,8 @@
     python3 tests/conformance/leg.py 2025-http | 2025-stdio | 2025-beside | 2025-polling | 2025-06-18 | 2025-03-26 |
                                      2026-http | 2026-stdio | 2026-beside | 2025-crossed | 2026-crossed | 2026-fixture
 
-Prints a row per scenario. Those that the suite runs without scoring count here as well; those of extensions that the gateway
-does not serve are noted. In the crossed legs the fixture speaks the other era than the suite. In the leg of the fixture there is
+Prints a row per scenario. Those that the suite runs without scoring count here as well, but for those that the suite does
+not judge by yet: they are noted. In the crossed legs the fixture speaks the other era than the suite. In the leg of the fixture there is
 no gateway: what fails there is the fixture's fault, and no other leg can be believed.
 """
 
@@ -25,8 +25,7 @@ from gate import gateway, installs, processes, rows  # noqa: E402
 from gate.places import GATEWAY, LOGS  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-# Whether the gateway serves tasks: from then on these scenarios of the extension count, and until then they are noted.
-TASKS_SERVED = False
+# Scenarios of the extension for tasks, which the suite does not score: here they count.
 TASKS = [
     "tasks-lifecycle",
     "tasks-capability-negotiation",
@@ -188,7 +187,7 @@ class Chosen:
     scored: list[str]
     judged: list[str]
     noted: list[str]
-    # Scenarios of the extension for tasks, which count where it is served.
+    # Scenarios of the extension for tasks.
     tasks: list[str]
     # The suite would leave these out at the leg's revision.
     forced: list[str]
@@ -206,7 +205,7 @@ def choose(suite: Suite, leg: Leg) -> Chosen:
         extensions = [scenario for scenario in unscored if scenario.startswith("tasks-")]
         if leg.revision == "2026-07-28" and sorted(extensions) != sorted([*TASKS, *NOT_JUDGED]):
             raise RuntimeError(f"the suite lists other scenarios of tasks: {extensions}")
-        tasks = [scenario for scenario in extensions if scenario in TASKS and (TASKS_SERVED or leg.direct)]
+        tasks = [scenario for scenario in extensions if scenario in TASKS]
         noted = [scenario for scenario in extensions if scenario not in tasks]
         others = [suite.list("--requirements", revision) for revision in FROZEN if revision != leg.revision]
         elsewhere = [scenario for other in others for scenario, _ in [*other["Server"], *other["Run"]]]
@@ -225,8 +224,7 @@ def start_gateway(leg: Leg, upstream: dict, folder: Path, logs: Path) -> gateway
     servers = {"fixture": {**upstream, "prefix": "", "ask": {"roots": True}}}
     if leg.beside:
         servers["beside"] = {"command": "${exe}", "args": ["demo-server"]}
-    sections = TOLD_OF_TASKS if TASKS_SERVED else {}
-    return gateway.Gateway(folder, servers, logs, bounds=leg.bounds, **sections)
+    return gateway.Gateway(folder, servers, logs, bounds=leg.bounds, **TOLD_OF_TASKS)
 
 
 def start_fixture(leg: Leg, logs: Path) -> tuple[processes.Server, str]:

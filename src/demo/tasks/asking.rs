@@ -9,7 +9,8 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 
-use super::task::{Answer, Audience, Question, Status, Task};
+use super::task::{Answer, Question, Task};
+use super::view::{Audience, Status};
 use crate::demo::call::Stop;
 use crate::demo::input::Input;
 use crate::demo::outlet::Outlet;

@@ -9,7 +9,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
-use super::task::{Audience, Ending, Task, View};
+use super::task::Task;
+use super::view::{Audience, Ending, View};
 use super::{Support, work};
 use crate::demo::call::{Call, Stop};
 use crate::demo::input::Input;

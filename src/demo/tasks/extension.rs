@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::task::{Audience, Ending, Status, Task, View};
+use super::task::Task;
+use super::view::{Audience, Ending, Status, View};
 use super::{Support, work};
 use crate::demo::call::{Call, Stop};
 use crate::demo::shape;

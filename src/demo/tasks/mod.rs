@@ -3,8 +3,8 @@
 //! Two dialects over the same tasks. `core` is that of 2025-11-25: the client asks for a task, the task belongs to its session, and
 //! what a task asks travels on the stream of `tasks/result`. `extension` is `io.modelcontextprotocol/tasks` of 2026-07-28: the
 //! server decides, whoever knows the id may use it, and questions wait in the task for `tasks/update`. `task` is one task and its
-//! states, `asking` what it asks, `table` is all of them, `work` runs a tool in the background. `hosted` is the other way round: a
-//! question of ours that is a task of the client.
+//! states, `view` the words for them, `asking` what it asks, `table` is all of them, `work` runs a tool in the background. `hosted`
+//! is the other way round: a question of ours that is a task of the client.
 //!
 //! Always: a task starts `working` and never leaves a final state; a task that is told of can be found; ids are unguessable; tasks
 //! are bounded in number and in time.
@@ -16,6 +16,7 @@ pub(crate) mod extension;
 mod hosted;
 mod table;
 mod task;
+mod view;
 mod work;
 
 use serde_json::Value;

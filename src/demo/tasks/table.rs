@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use super::task::{Audience, Task};
+use super::task::Task;
+use super::view::Audience;
 use crate::demo::caller::Caller;
 use crate::demo::wire::{Fault, INTERNAL_ERROR, Object};
 

@@ -4,7 +4,7 @@
 //! what it asks of the client (`asking`).
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
@@ -12,68 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::timestamp;
+use super::view::{Audience, Ending, Status, View};
 use super::{core, extension};
-use crate::demo::hub::Hub;
 use crate::demo::input::Input;
 use crate::demo::outlet::Outlet;
-use crate::demo::session::Session;
-use crate::demo::wire::{Fault, Object};
-
-/// Where a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    Working,
-    InputRequired,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-impl Status {
-    pub(super) fn text(self) -> &'static str {
-        match self {
-            Status::Working => "working",
-            Status::InputRequired => "input_required",
-            Status::Completed => "completed",
-            Status::Failed => "failed",
-            Status::Cancelled => "cancelled",
-        }
-    }
-
-    pub(super) fn is_final(self) -> bool {
-        matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
-    }
-}
-
-/// How the work ended.
-#[derive(Debug, Clone)]
-pub(crate) enum Ending {
-    Result(Object),
-    Error(Fault),
-}
-
-/// Who uses the task, and is told of its changes.
-#[derive(Debug, Clone)]
-pub(crate) enum Audience {
-    /// The session that asked for it, and nobody else.
-    Session(Weak<Session>),
-    /// Whoever knows its id.
-    Listeners(Weak<Hub>),
-}
-
-impl Audience {
-    fn ends_as(&self, ending: &Ending) -> Status {
-        match ending {
-            Ending::Error(_) => Status::Failed,
-            // The dialects differ in what a tool that fails makes of its task.
-            Ending::Result(result) if result.get("isError") == Some(&json!(true)) => match self {
-                Audience::Session(_) => Status::Failed,
-                Audience::Listeners(_) => Status::Completed,
-            },
-            Ending::Result(_) => Status::Completed,
-        }
-    }
-}
+use crate::demo::wire::Fault;
 
 pub(super) type Answer = Result<Value, Fault>;
 
@@ -97,17 +40,6 @@ pub(super) struct State {
     /// Open `tasks/result` streams, oldest first.
     pub(super) streams: Vec<(u64, Outlet)>,
     pub(super) streams_opened: u64,
-}
-
-/// What a task shows of itself.
-#[derive(Debug, Clone)]
-pub(crate) struct View {
-    pub(super) status: Status,
-    pub(super) message: Option<String>,
-    pub(super) updated: String,
-    pub(super) ending: Option<Ending>,
-    /// Questions that wait for an answer, by key.
-    pub(super) questions: Vec<(String, Input)>,
 }
 
 /// A tool's work that outlives the request that began it.
@@ -250,6 +182,8 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use super::*;
 
     fn task(audience: Audience) -> Arc<Task> {

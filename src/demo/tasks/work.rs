@@ -10,7 +10,8 @@ use serde_json::Value;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::task::{Ending, Task};
+use super::task::Task;
+use super::view::Ending;
 use crate::demo::call::{Call, Stop};
 use crate::demo::methods::tool_outcome;
 use crate::demo::server::Running;
