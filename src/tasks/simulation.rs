@@ -26,8 +26,8 @@ use crate::protocol::failure::{FailureRecord, Ran, Reason};
 use crate::protocol::frame::{Answer, ErrorObject};
 use crate::protocol::json::Object;
 use crate::protocol::task::{Dialect, Status, TaskFacts};
-use crate::upstream::task::KeptPlace;
 use crate::upstream::messages::Question;
+use crate::upstream::task::KeptPlace;
 
 /// Tasks that are made in one run, and unfinished ones that there may be.
 const TASKS: usize = 5;

@@ -1,9 +1,9 @@
 //! Moves of one task, and those that are none.
 
 use super::*;
-use crate::upstream::task::KeptPlace;
 use crate::protocol::frame::Answer;
 use crate::tasks::record::tests::{record, result};
+use crate::upstream::task::KeptPlace;
 
 const NOW: u64 = 2_000;
 

@@ -32,8 +32,8 @@ use crate::store::memory::Memory;
 use crate::store::places::Place;
 use crate::store::records::{Kept, Page, Position, Records, Space, Write};
 use crate::store::seal::{Sealer, SealingKey};
-use crate::upstream::task::KeptPlace;
 use crate::upstream::events::event_queue;
+use crate::upstream::task::KeptPlace;
 
 const REVISION: Revision = Revision::V2026_07_28;
 const DONE: &[u8] = br#"{"content":[],"n":1.50}"#;
