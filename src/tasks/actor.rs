@@ -444,6 +444,7 @@ impl Handler<Said> for TaskActor {
     type Result = ();
 
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
+        self.registry.audit().heard();
         self.happened(Event::Said(said.facts), ctx);
     }
 }

@@ -330,7 +330,6 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::upstream::task::KeptPlace;
 
     /// A record as it is made.
     pub(in crate::tasks) fn record(created_ms: u64) -> Record {

@@ -70,7 +70,6 @@ pub struct NewTask {
 pub type Followed = Box<dyn FnOnce(Box<BegunTask>, Arc<dyn TaskSink>) -> Story>;
 
 /// How a task begins.
-#[expect(clippy::large_enum_variant, reason = "one per task, and taken apart as soon as that is kept")]
 pub enum Beginning {
     /// With a call that was not made yet: its story is made and run once the task is kept.
     Hosted {

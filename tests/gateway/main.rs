@@ -29,6 +29,7 @@ mod content;
 mod corrupt_answers;
 mod cut_streams;
 mod disconnects;
+mod durable_sessions;
 mod elicitation;
 mod elicitation_urls;
 mod era_detection;

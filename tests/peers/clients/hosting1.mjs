@@ -1,5 +1,5 @@
 // The 1.x SDK as a client that hosts tasks: what it is asked becomes a task of its own, which the server looks after.
-// Facts: `who`, `url`, `calls: [{tool, arguments, says}]`.
+// Facts: `who`, `url`, `there` (tools to wait for), `calls: [{tool, arguments, says}]`.
 
 import assert from 'node:assert/strict';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -28,10 +28,12 @@ async function host(extra, answer) {
 
 client.setRequestHandler(ElicitRequestSchema, (request, extra) => (request.params.task ? host(extra, ANSWER) : ANSWER));
 client.setRequestHandler(CreateMessageRequestSchema, (request, extra) => (request.params.task ? host(extra, SAMPLE) : SAMPLE));
-await checks.that('connects', () => client.connect(new StreamableHTTPClientTransport(new URL(world.url))));
+await checks.that('connects', async () => {
+  await client.connect(new StreamableHTTPClientTransport(new URL(world.url)));
+  for (const tool of world.there) await listed(client, tool);
+});
 for (const { tool, arguments: given = {}, says } of world.calls) {
   await checks.that(`S-TASK-24 ${tool} asks and comes back for the answer`, async () => {
-    await listed(client, tool);
     begun = 0;
     assert.match(text(await client.callTool({ name: tool, arguments: given })), new RegExp(says, 's'));
     assert.equal(begun, 1);

@@ -85,7 +85,8 @@ await that('ask S-TASK-17 answers what a task asks', async () => {
   asked.length = 0;
   const { id, states, result, error } = await follow('job_asking', { seconds: 0.3 });
   assert.equal(error, undefined);
-  assert.equal(states.at(-1), 'input_required');
+  // Where the question came on another stream of the session, it is answered before anyone looks.
+  assert.match(states.at(-1), /^(input_required|completed)$/);
   assert.equal(asked.length, 1);
   assert.deepEqual(asked[0]._meta?.[RELATED], { taskId: id });
   assert.equal(text(result), 'Done for Ada of the peers');
