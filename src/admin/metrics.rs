@@ -103,6 +103,12 @@ fn text(inspection: &Inspection) -> String {
             "Tasks that are not over.",
             by_state(&[("working", tasks.working), ("input_required", tasks.input_required)]),
         ),
+        family(
+            "task_polls_total",
+            "counter",
+            "Looks at tasks of servers that these answered.",
+            alone(tasks.heard),
+        ),
         family("tasks_created_total", "counter", "Tasks begun.", alone(tasks.created)),
         family(
             "tasks_ended_total",

@@ -20,6 +20,7 @@ pub mod revisions;
 pub mod secret;
 mod section;
 pub mod servers;
+pub mod sessions;
 pub mod state;
 pub mod tasks;
 pub mod telemetry;
@@ -43,6 +44,7 @@ use revisions::ServedRevisions;
 use section::section;
 use servers::ServerSettings;
 use servers::written::WrittenServer;
+use sessions::{DEFAULT_SESSIONS, SessionSettings};
 use state::{DEFAULT_STATE, StateSettings};
 use tasks::{TaskSettings, WrittenTasks};
 use telemetry::{TelemetrySettings, WrittenTelemetry};
@@ -70,6 +72,8 @@ pub struct Settings {
     pub tasks: TaskSettings,
     /// Where state is kept.
     pub state: StateSettings,
+    /// Whether sessions are part of it.
+    pub sessions: SessionSettings,
     /// Limits.
     pub bounds: Bounds,
 }
@@ -117,6 +121,10 @@ section! {
         /// nothing.
         #[schemars(extend("default" = DEFAULT_STATE))]
         "state" state: Text,
+        /// `durable`: sessions and what was sent on their streams outlive the gateway, in `state`; `memory`: they end with
+        /// it.
+        #[schemars(extend("default" = DEFAULT_SESSIONS))]
+        "sessions" sessions: Text,
         /// Limits.
         "bounds" bounds: WrittenBounds,
     }
@@ -224,6 +232,7 @@ impl Settings {
         let telemetry = TelemetrySettings::check(&written.telemetry, check);
         let tasks = TaskSettings::check(&written.tasks, check);
         let state = StateSettings::check(&written.state, check);
+        let sessions = SessionSettings::check(&written.sessions, &state, check);
         let bounds = Bounds::check(&written.bounds, check);
         let table = server_table(written, check);
         let servers = servers::check_all(table, &names, &bounds, check);
@@ -241,6 +250,7 @@ impl Settings {
             telemetry,
             tasks,
             state,
+            sessions,
             bounds,
         })
     }

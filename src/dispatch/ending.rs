@@ -24,6 +24,11 @@ impl Failure {
             Failure::InputRefused { .. } => format!("{self}. The call was given up before it could end."),
             // The headers are the gateway's own: nothing that a model could do better (era-bridge §8).
             Failure::Upstream { error: UpstreamError::HeadersRefused, .. } => return None,
+            // Where it could be given it was asked for before.
+            Failure::NeedsInput { upstream, .. } => {
+                let error = UpstreamError::protocol("it asks for input that cannot be given");
+                return Failure::Upstream { upstream: upstream.clone(), error }.as_result();
+            }
             Failure::Upstream { .. } | Failure::UrlsNeeded { .. } | Failure::TaskCancelled { .. } => {
                 self.text()
             }

@@ -42,7 +42,8 @@ impl Switchboard {
         };
         let aim = Aim { upstream: &upstream, local: &local, public: &name };
         let mut arrived = self.call_at(call, &aim, item.map(|item| &item.object), task).await?;
-        if let Arrived::Answer(answer @ Answer::Error(_)) = &arrived
+        if task.is_none()
+            && let Arrived::Answer(answer @ Answer::Error(_)) = &arrived
             && let Some(wish) = self.wish_after(answer, call, &upstream)?
         {
             // Boxed: it is far from being the rule.

@@ -8,6 +8,7 @@ use crate::catalog::listing::ListKind;
 use crate::names::UpstreamName;
 use crate::protocol::capability::includes;
 use crate::protocol::code::MISSING_CAPABILITY;
+use crate::protocol::era::Era;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
 use crate::protocol::task::{Dialect, EXTENSION, TaskSupport};
@@ -40,9 +41,8 @@ impl Switchboard {
         upstream: &UpstreamName,
         support: TaskSupport,
     ) -> Result<Option<TaskWish>, Failure> {
-        let offered = self.upstreams.get(upstream).and_then(UpstreamHandle::tasks_offered);
-        let Some(offered) = offered else { return Ok(None) };
-        let wish = match (offered.dialect, &call.task) {
+        let Some(dialect) = self.dialect_of(upstream) else { return Ok(None) };
+        let wish = match (dialect, &call.task) {
             // One that makes tasks as it likes says so when it cannot do without.
             (Dialect::Extension, TaskUse::Plain | TaskUse::Unasked) => None,
             (Dialect::Extension, TaskUse::Offered | TaskUse::Owned(_)) => Some(TaskWish::default()),
@@ -57,20 +57,31 @@ impl Switchboard {
         Ok(wish)
     }
 
-    /// What makes up for a call that was refused, unrun, because it declared nothing of tasks; `None` where that is not the
-    /// reason, or nothing would come of it.
+    /// What makes up for a call without a wish that was refused, unrun, because it declared nothing of tasks; `None` where that
+    /// is not the reason.
     pub(super) fn wish_after(
         &self,
         answer: &Answer,
         call: &Call,
         upstream: &UpstreamName,
     ) -> Result<Option<TaskWish>, Failure> {
-        let offered = self.upstreams.get(upstream).and_then(UpstreamHandle::tasks_offered);
-        let makes = offered.is_some_and(|offered| offered.dialect == Dialect::Extension);
-        if !names_tasks(answer) || !makes || !is_plain(&call.task, TaskSupport::Forbidden) {
+        if !names_tasks(answer) || self.dialect_of(upstream) != Some(Dialect::Extension) {
             return Ok(None);
         }
-        if self.tasks.drive { Ok(Some(TaskWish::default())) } else { Err(Failure::NeedsTask) }
+        match &call.task {
+            TaskUse::Plain | TaskUse::Unasked if !self.tasks.drive => Err(Failure::NeedsTask),
+            _ => Ok(Some(TaskWish::default())),
+        }
+    }
+
+    /// How an upstream would make a task of a call. One of the stateless era decides anew with each request that declares the
+    /// extension, whatever it said of itself (S-TX-15).
+    fn dialect_of(&self, upstream: &UpstreamName) -> Option<Dialect> {
+        let upstream = self.upstreams.get(upstream)?;
+        match upstream.known_facts()?.revision.era() {
+            Era::Stateless => Some(Dialect::Extension),
+            Era::Handshake => upstream.tasks_offered().map(|offered| offered.dialect),
+        }
     }
 
     /// The tool that a call with a wish for a task names, and whether its calls can be tasks at all, its upstream's or the

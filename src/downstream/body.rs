@@ -233,6 +233,8 @@ impl MessageBody for EventStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = &mut *self;
+        // The first thing that it says names it.
+        std::task::ready!(this.reader.poll_shown(cx));
         loop {
             this.gather(cx);
             if let Some(chunk) = this.take_chunk() {

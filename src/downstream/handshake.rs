@@ -17,7 +17,7 @@ use super::http::{
 use super::in_session::{self, Arrival, Begun};
 use super::initialize::{self, NotInitialized};
 use super::pump::Outlet;
-use super::respond;
+use super::{respond, restored};
 use crate::protocol::code::{INTERNAL_ERROR, INVALID_REQUEST};
 use crate::protocol::era::Revision;
 use crate::protocol::failure::{FailureRecord, Ran, Reason};
@@ -31,7 +31,7 @@ use crate::telemetry::spans::Transport;
 /// Serves one POSTed message.
 pub(super) async fn serve(inbound: &Inbound<'_>, frame: Frame) -> HttpResponse {
     match frame {
-        Frame::Request(request) if &*request.method == "initialize" => initialize(inbound, &request),
+        Frame::Request(request) if &*request.method == "initialize" => initialize(inbound, &request).await,
         frame => {
             let id = match &frame {
                 Frame::Request(request) => Some(&request.id),
@@ -45,9 +45,10 @@ pub(super) async fn serve(inbound: &Inbound<'_>, frame: Frame) -> HttpResponse {
     }
 }
 
-fn initialize(inbound: &Inbound<'_>, request: &Request) -> HttpResponse {
+async fn initialize(inbound: &Inbound<'_>, request: &Request) -> HttpResponse {
     match initialize::initialize(inbound.edge, inbound.profile.as_ref(), request, None) {
         Ok((session, answer)) => {
+            session.until_kept().await;
             let mut response = json(answer);
             if let Ok(id) = HeaderValue::from_str(&id_text(session.id())) {
                 response.headers_mut().insert(HeaderName::from_static(SESSION_HEADER), id);
@@ -158,6 +159,7 @@ pub(super) async fn end_session(inbound: &Inbound<'_>) -> HttpResponse {
     match session(inbound, None) {
         Ok(session) => {
             session.end("the client ended it").await;
+            session.until_kept().await;
             HttpResponse::NoContent().finish()
         }
         Err(refusal) => json(refusal),
@@ -175,6 +177,7 @@ pub(super) fn session(inbound: &Inbound<'_>, id: Option<&RequestId>) -> Result<S
         (Some(text), None) => inbound.edge.sessions.find(text, inbound.profile.as_ref()),
     };
     let Some(session) = session else { return Err(unknown_session(id)) };
+    restored::follow_again(inbound.edge, &session);
     if let Some(version) = inbound.value(VERSION_HEADER) {
         let revision = std::str::from_utf8(version).ok().and_then(|text| Revision::parse(text.trim()));
         match revision {

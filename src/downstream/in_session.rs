@@ -112,7 +112,9 @@ pub(super) async fn begin(
     let revision = session.revision();
     let known = Method::of(&request.method, Era::Handshake);
     let has_tasks = revision == Revision::V2025_11_25;
-    let Some(method) = known.filter(|method| has_tasks || !method.is_of_tasks()) else {
+    // What was not declared is not there (S-LIFE-05).
+    let are_declared = || has_tasks && edge.switchboard.offers_tasks(session.client().profile.as_ref());
+    let Some(method) = known.filter(|method| !method.is_of_tasks() || are_declared()) else {
         let text = "method not found";
         return Err(respond::error(Some(&request.id), StatusCode::OK, METHOD_NOT_FOUND, text, None));
     };
@@ -218,7 +220,7 @@ async fn story(
     let listed = listed.filter(|_| call.params.get("cursor").is_none()).and_then(|kind| session.lists(kind));
     let ended = match method {
         Method::Ping => Ok(nothing()),
-        Method::SetLevel => set_level(edge, session, call),
+        Method::SetLevel => set_level(edge, session, call).await,
         Method::Subscribe => subscribe(edge, session, call).await,
         Method::Unsubscribe => unsubscribe(edge, session, call).await,
         method => edge.switchboard.tell(method, call, revision).await,
@@ -259,13 +261,14 @@ pub(super) fn ending(ended: &Result<Outcome, Failure>) -> Ending {
     }
 }
 
-fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
+async fn set_level(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<Outcome, Failure> {
     let level = call.params.get("level").and_then(LogLevel::from_raw);
     let level = level.ok_or(Failure::InvalidParams("level must be one of the eight log levels"))?;
     session.set_log_level(level);
     for upstream in edge.switchboard.upstreams.iter() {
         upstream.set_level(session.client().affinity, level);
     }
+    session.until_kept().await;
     Ok(nothing())
 }
 
@@ -280,6 +283,7 @@ async fn subscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Result<
         return Ok(*refusal);
     }
     undo.public = None;
+    session.until_kept().await;
     Ok(nothing())
 }
 
@@ -295,7 +299,9 @@ async fn unsubscribe(edge: &Edge, session: &SessionHandle, call: &Call) -> Resul
     }
     let StoppedFollowing::Over { local, upstream } = stopped else { return Ok(nothing()) };
     let subscription = edge.switchboard.kept_subscription(call, public, local, upstream)?;
-    match edge.switchboard.unsubscribe(call, &subscription).await? {
+    let ended = edge.switchboard.unsubscribe(call, &subscription).await;
+    session.until_kept().await;
+    match ended? {
         Subscribing::Refused(refusal) => Ok(*refusal),
         Subscribing::Accepted => Ok(nothing()),
     }

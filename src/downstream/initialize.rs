@@ -20,7 +20,7 @@ use crate::protocol::frame::Request;
 use crate::protocol::json::{Object, quote};
 use crate::protocol::translate::{ClientView, ResultKind};
 use crate::session::SessionHandle;
-use crate::session::handle::{Opening, PublicUris};
+use crate::session::handle::{OnEnd, Opening, PublicUris};
 use crate::session::stream::Stream;
 use crate::session::table::NotOpened;
 use crate::upstream::call::Affinity;
@@ -59,9 +59,7 @@ pub(super) fn initialize(
         Ok(introduction) => introduction,
         Err(failure) => return refuse(StatusCode::NOT_FOUND, INVALID_REQUEST, &failure.to_string()),
     };
-    let upstreams = Arc::clone(&edge.switchboard.upstreams);
-    let released = Arc::new(move |id| upstreams.release(Affinity::Session(id)));
-    let session = match edge.sessions.open(opening(edge, profile, request, revision, pipe), released) {
+    let session = match edge.sessions.open(opening(edge, profile, request, revision, pipe), released(edge)) {
         Ok(session) => session,
         Err(NotOpened::TooMany) => {
             let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, "too many sessions");
@@ -75,6 +73,12 @@ pub(super) fn initialize(
     let view = client_view(revision);
     let to = Addressee { id: &request.id, view: &view, kind: ResultKind::Other, declared: &Object::empty };
     Ok((session, respond::own_result(&to, None, result.as_bytes())))
+}
+
+/// What a session's end frees.
+pub(super) fn released(edge: &Edge) -> OnEnd {
+    let upstreams = Arc::clone(&edge.switchboard.upstreams);
+    Arc::new(move |id| upstreams.release(Affinity::Session(id)))
 }
 
 fn opening(

@@ -3,7 +3,7 @@
 //! Owns clients' requests from their first byte to their last, on the data listener and on standard input. Reading order:
 //! `edge` (what everything here works with) and `guard` (whom it listens to), `http` (entry and era), then the two adapters:
 //! `handshake` over `initialize`, `in_session`, `url_required` (pages before an answer) and `batch` (many messages as one),
-//! and `stateless`; `tasks` is of both. Then a request's way back: `exchange` (when an answer becomes a stream), `events` and `telling` (what
+//! `restored` (sessions from before a restart), and `stateless`; `tasks` is of both. Then a request's way back: `exchange` (when an answer becomes a stream), `events` and `telling` (what
 //! one call tells before it, and several), `pump` and `body` (the stream's two ends), `respond` (wire forms), `large_body` (in pieces). Last `pipe` (a client whose everything is
 //! on one stream) under `sse_transport` and `stdio` (how that stream travels).
 //! Always: a status is committed only when the first event or the answer is known (S-HTTPS-06); actix-web's types stay
@@ -27,6 +27,7 @@ mod pipe;
 mod pump;
 mod request_body;
 mod respond;
+mod restored;
 mod sse_transport;
 mod stateless;
 pub mod stdio;
@@ -36,3 +37,4 @@ mod url_required;
 
 pub use edge::Edge;
 pub use http::routes;
+pub use restored::restore_sessions;

@@ -19,6 +19,7 @@ use crate::downstream::Edge;
 use crate::listening::Hub;
 use crate::policy::Policy;
 use crate::session::SessionTable;
+use crate::session::kept::Keeper;
 use crate::store::clock::Clock;
 use crate::store::records::Records;
 use crate::store::seal::Sealer;
@@ -51,7 +52,12 @@ impl Assembly {
         let sealer = Arc::clone(&stores.sealer);
         let engine = Arbiter::new();
         engine.spawn(purge(Arc::clone(&stores.records)));
-        let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer));
+        let keeper = settings.sessions.are_durable().then(|| {
+            let keeper = Keeper::new(Arc::clone(&stores.records), stores.clock, bounds.session_idle);
+            engine.spawn(Arc::clone(&keeper).run());
+            keeper
+        });
+        let sessions = SessionTable::new(bounds.clone(), Arc::clone(&sealer), keeper);
         let hub = Hub::new(bounds);
         let fleet = Arc::new(fleet(&settings)?);
         let told = (&sessions, &hub);

@@ -62,6 +62,11 @@ pub(super) async fn drain(edge: &Edge, sessions: &SessionTable, limit: Duration,
     tokio::time::sleep(LAST_BYTES).await;
 }
 
+/// Waits until what is to outlive the gateway is on the disk, if that can be done soon.
+pub(super) async fn until_written(sessions: &SessionTable) {
+    until_within(LAST_WORDS, || sessions.is_written()).await;
+}
+
 async fn idle_within(edge: &Edge, limit: Duration) {
     until_within(limit, || edge.requests_in_flight() == 0).await;
 }

@@ -17,6 +17,7 @@ use crate::config::bounds::Bounds;
 use crate::downstream::guard::Guard;
 use crate::downstream::{self, Edge};
 use crate::session::SessionTable;
+use crate::session::kept::Keeper;
 use crate::store::IfLocked;
 
 /// Where a running gateway is reached.
@@ -39,6 +40,15 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     let assembly = Assembly::start(settings, IfLocked::Refuse)?;
     let (edge, sessions) = (&assembly.edge, &assembly.sessions);
     let bounds = assembly.settings.bounds.clone();
+    if assembly.settings.sessions.are_durable() {
+        let restored = downstream::restore_sessions(&Data::from(Arc::clone(edge))).await;
+        restored.context("kept sessions cannot be read")?;
+    } else {
+        // Before anybody is told that one is unknown: it must not be there again later.
+        Keeper::new(Arc::clone(&assembly.stores.records), assembly.stores.clock, bounds.session_idle)
+            .clear()
+            .await;
+    }
 
     let data_server = data_server(data, &assembly.settings, edge)?;
     let data_handle = data_server.handle();
@@ -57,11 +67,13 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Addresses)) -> anyhow
     signals.next().await;
 
     sweeper.abort();
+    sessions.stop();
     tokio::select! {
         () = drain::drain(edge, sessions, bounds.drain, bounds.retry) => {}
         () = signals.next() => tracing::warn!("told to stop twice: not waiting for running calls"),
     }
     data_handle.stop(false).await;
+    drain::until_written(sessions).await;
     assembly.fleet.retire().await;
     if let Some(handle) = admin_handle {
         handle.stop(false).await;

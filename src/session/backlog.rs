@@ -71,6 +71,29 @@ impl Default for Backlog {
 }
 
 impl Backlog {
+    /// What `log` holds; up to `taken` a reader took it, and `lost` is what mattered and is gone, `lost_answer` of answers.
+    pub(super) fn of(log: Box<dyn EventLog>, taken: u64, lost: u64, lost_answer: u64) -> Self {
+        let mut backlog = Backlog { log, taken, lost, lost_answer, ..Backlog::default() };
+        let mut position = taken;
+        while let Some((number, event)) = backlog.log.after(position) {
+            backlog.waiting(event.weight).add(&event.text);
+            position = number;
+        }
+        backlog
+    }
+
+    /// A client has had everything up to `position`, whoever gave it: more than is known where the gateway ended meanwhile.
+    pub(super) fn was_had(&mut self, position: u64) {
+        while self.taken < position {
+            let Some((number, event)) = self.log.after(self.taken).filter(|(number, _)| *number <= position)
+            else {
+                return;
+            };
+            self.taken = number;
+            self.waiting(event.weight).remove(&event.text);
+        }
+    }
+
     /// Keeps an event, if it finds a place within `limit` bytes, and gives its number. One that lasts and is larger than
     /// that finds a place beside all others while it is the only such one: a question may hold a picture.
     pub(super) fn push(&mut self, event: LoggedEvent, limit: usize, attended: bool) -> Option<u64> {
@@ -116,14 +139,19 @@ impl Backlog {
         self.large.filter(|(number, _)| *number > self.taken).map_or(0, |(_, length)| length)
     }
 
-    /// The next event after `position`.
+    /// The next event after `position` that may be shown.
     pub(super) fn take_after(&mut self, position: u64) -> Option<(u64, Bytes)> {
-        let (number, event) = self.log.after(position)?;
+        let (number, event) = self.log.take_after(position)?;
         if number > self.taken {
             self.taken = number;
             self.waiting(event.weight).remove(&event.text);
         }
         Some((number, event.text))
+    }
+
+    /// Whether there is an event after `position`, shown or not.
+    pub(super) fn has_more(&self, position: u64) -> bool {
+        self.log.after(position).is_some()
     }
 
     fn waiting(&mut self, weight: Weight) -> &mut Waiting {

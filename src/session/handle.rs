@@ -1,7 +1,8 @@
 //! How others reach a session: admission on the path of a call, named methods for everything else.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -11,8 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::actor::SessionActor;
-use super::changes::PendingChanges;
+use super::changes::{PROMPTS, PendingChanges, RESOURCES, TEMPLATES, TOOLS};
 use super::in_flight::{Admission, InFlightTable, LastUse, NotAdmitted};
+use super::kept::SessionRow;
 use super::messages::{
     CallCancelled, ClientAnswered, ClientProgressed, ClientReady, EndSession, ListsChanged, OpenStream,
     RequireUrls, StopFollowing, StoppedFollowing, StreamTaken, Subscribed, TaskChanged, Unsubscribed,
@@ -27,7 +29,7 @@ use crate::names::{ProfileName, SessionId, UpstreamName};
 use crate::protocol::capability::ClientCapabilities;
 use crate::protocol::era::Revision;
 use crate::protocol::frame::{Answer, RequestId};
-use crate::protocol::json::Object;
+use crate::protocol::json::{Limits, Object};
 use crate::protocol::log_level::LogLevel;
 use crate::upstream::call::{Affinity, Client, ClientPort};
 use crate::upstream::events::EventSink;
@@ -80,6 +82,37 @@ pub struct Opening {
     pub pipe: Option<Arc<Stream>>,
 }
 
+impl Opening {
+    /// What of it is kept where the session is to outlive the gateway.
+    pub(super) fn row(&self) -> SessionRow {
+        SessionRow {
+            generation: 0,
+            principal: Principal::Local.key().to_owned(),
+            revision: self.revision.text().to_owned(),
+            profile: self.profile.as_ref().map(ToString::to_string),
+            client: self.client_name.to_string(),
+            capabilities: String::from_utf8_lossy(&self.capabilities.to_upstream()).into_owned(),
+            is_ready: false,
+            level: None,
+            subscriptions: BTreeMap::new(),
+        }
+    }
+
+    /// From what was kept; `None` if that is of no use to this gateway.
+    pub(super) fn of(row: &SessionRow, public_uris: PublicUris) -> Option<Self> {
+        let revision = Revision::parse(&row.revision)?;
+        let capabilities = Object::parse(Bytes::copy_from_slice(row.capabilities.as_bytes()), Limits::NONE);
+        (row.principal == Principal::Local.key()).then_some(Opening {
+            revision,
+            profile: row.profile.as_deref().map(ProfileName::new),
+            capabilities: ClientCapabilities::of(&capabilities.ok()?, revision),
+            client_name: row.client.as_str().into(),
+            public_uris,
+            pipe: None,
+        })
+    }
+}
+
 /// Called once with the id of a session that has ended.
 pub type OnEnd = Arc<dyn Fn(SessionId) + Send + Sync>;
 
@@ -101,6 +134,10 @@ pub(super) struct Session {
     attended: AtomicBool,
     questions: AtomicUsize,
     subscriptions: AtomicUsize,
+    /// Whether its end is nobody's doing but the session's own.
+    is_over: AtomicBool,
+    /// Subscriptions from before a restart, whose servers know nothing of them yet.
+    unfollowed: Mutex<Vec<Subscribed>>,
     on_end: OnEnd,
 }
 
@@ -117,6 +154,11 @@ impl Session {
     pub(super) fn ended(&self) {
         self.closed.cancel();
         self.streams.close();
+        if let Some(journal) = self.streams.journal()
+            && (self.is_over.load(Ordering::Relaxed) || !journal.is_stopping())
+        {
+            journal.end();
+        }
         (self.on_end)(self.id);
     }
 
@@ -161,22 +203,34 @@ impl SessionHandle {
         opening: Opening,
         streams: Arc<Streams>,
         bounds: &Bounds,
+        before: Option<&SessionRow>,
         on_end: OnEnd,
     ) -> Self {
         let mut session = None;
         let changed = Arc::<PendingChanges>::default();
+        if before.is_some() {
+            // Nobody knows what its lists were.
+            changed.add_bits(TOOLS | PROMPTS | RESOURCES | TEMPLATES);
+        }
+        let level = before.and_then(|row| LogLevel::from_number(row.level?));
         let actor = SessionActor::create(|ctx: &mut Context<SessionActor>| {
             // Before anybody has the address, or the default bound would hold.
             ctx.set_mailbox_capacity(MAILBOX);
             let logs = Arc::new(LogGate::new(bounds.event_rate));
             let port = ClientPort::new(SessionPort { actor: ctx.address(), logs: Arc::clone(&logs) });
-            let state = State::new(
+            if let Some(level) = level {
+                logs.set_level(level);
+            }
+            let mut state = State::new(
                 opening.revision,
                 opening.capabilities.clone(),
                 Arc::clone(&streams),
                 Arc::clone(&changed),
             )
             .with_public_uris(opening.public_uris);
+            if let Some(row) = before {
+                state.go_on(row);
+            }
             let closed = CancellationToken::new();
             let shared = Arc::new(Session {
                 id,
@@ -193,14 +247,16 @@ impl SessionHandle {
                 changed,
                 in_flight: InFlightTable::new(bounds.session_calls),
                 logs,
-                level_was_set: AtomicBool::new(false),
+                level_was_set: AtomicBool::new(level.is_some()),
                 closed,
                 opened: Instant::now(),
                 used: Arc::new(LastUse::now()),
                 streams,
                 attended: AtomicBool::new(false),
                 questions: AtomicUsize::new(0),
-                subscriptions: AtomicUsize::new(0),
+                subscriptions: AtomicUsize::new(before.map_or(0, |row| row.subscriptions.len())),
+                is_over: AtomicBool::new(false),
+                unfollowed: Mutex::new(before.map(SessionRow::subscribed).unwrap_or_default()),
                 on_end,
             });
             session = Some(Arc::clone(&shared));
@@ -269,12 +325,24 @@ impl SessionHandle {
     pub fn set_log_level(&self, level: LogLevel) {
         self.session.logs.set_level(level);
         self.session.level_was_set.store(true, Ordering::Relaxed);
+        if let Some(journal) = self.session.streams.journal() {
+            journal.change(|row| row.level = Some(level as u8));
+        }
+    }
+
+    /// Resolves when what is known of it would outlive the gateway, where it is to: before its client is told that
+    /// something was done (F26). At once, for all others.
+    pub async fn until_kept(&self) {
+        if let Some(journal) = self.session.streams.journal() {
+            journal.until_written().await;
+        }
     }
 
     /// The client finished its handshake.
     pub async fn client_is_ready(&self) {
         self.session.touch();
         let _ = self.actor.send(ClientReady).await;
+        self.until_kept().await;
     }
 
     /// The client answered question `number`.
@@ -316,6 +384,20 @@ impl SessionHandle {
         self.actor.send(subscribed).await.unwrap_or(false)
     }
 
+    /// Subscriptions that it had when the gateway was restarted, once: its client is back, and their servers are to hear of
+    /// them again.
+    pub fn take_unfollowed(&self) -> Vec<Subscribed> {
+        if self.session.streams.journal().is_none() {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.session.unfollowed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a subscription of a session that outlives the gateway is still wanted.
+    pub fn still_follows(&self, public: &str) -> bool {
+        self.session.streams.journal().is_some_and(|journal| journal.follows(public))
+    }
+
     /// Forgets a subscription, and says what is left to do.
     pub async fn stop_following(&self, stop: StopFollowing) -> StoppedFollowing {
         self.actor.send(stop).await.unwrap_or(StoppedFollowing::Unknown)
@@ -350,11 +432,25 @@ impl SessionHandle {
         }
     }
 
-    /// Ends the session and waits until it has.
+    /// Ends the session for good and waits until it has ended.
     pub async fn end(&self, why: &'static str) {
+        self.session.is_over.store(true, Ordering::Relaxed);
+        self.stop(why).await;
+    }
+
+    /// Ends the session here, and waits until it has ended; if it outlives the gateway, the next one goes on with it.
+    pub async fn stop(&self, why: &'static str) {
         // Closed means that it has ended already.
         let _ = self.actor.send(EndSession { why }).await;
         self.session.closed.cancel();
+    }
+
+    /// Has what is kept of it on the disk last for as long as the session may.
+    pub(super) fn renew(&self) {
+        if let Some(journal) = self.session.streams.journal() {
+            let unused = self.idle_for().unwrap_or_default();
+            journal.renew(u64::try_from(unused.as_millis()).unwrap_or(u64::MAX));
+        }
     }
 
     /// How long nothing was heard of the client; `None` while a call runs or a stream is open.
@@ -424,7 +520,6 @@ mod tests {
 
     use super::*;
     use crate::protocol::frame::Notification;
-    use crate::protocol::json::Limits;
     use crate::session::questions::tests::asked;
     use crate::session::stream::Next;
     use crate::session::streams::tests::streams;
@@ -445,7 +540,7 @@ mod tests {
             pipe: None,
         };
         let streams = Arc::new(streams(revision, bounds.clone()));
-        SessionHandle::start(SessionId(7), opening, streams, &bounds, Arc::new(|_| {}))
+        SessionHandle::start(SessionId(7), opening, streams, &bounds, None, Arc::new(|_| {}))
     }
 
     /// News of no consequence, as many as the mailbox takes.

@@ -75,6 +75,11 @@ impl Questions {
         }
     }
 
+    /// Numbers larger than this, because those up to it may have been used.
+    pub(super) fn number_from(&mut self, last: u64) {
+        self.last_number = last;
+    }
+
     /// Takes a question on, for that stream: where its answer will arrive, and the message for the client.
     pub(super) fn ask(
         &mut self,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::changes::{PROMPTS, PendingChanges, RESOURCES, TEMPLATES, TOOLS};
 use super::handle::PublicUris;
+use super::kept::{KeptSubscription, SessionRow, first_of};
 use super::messages::{StoppedFollowing, StreamTaken, TaskChanged};
 use super::questions::Questions;
 use super::stream::{LoggedEvent, StreamReader, Weight};
@@ -77,8 +78,29 @@ impl State {
         self
     }
 
+    /// What the gateway before this one knew of the session.
+    pub(super) fn go_on(&mut self, row: &SessionRow) {
+        if row.is_ready {
+            self.waiting = None;
+        }
+        self.questions.number_from(first_of(row.generation));
+        let subscriptions = row.subscriptions.iter().map(|(public, kept)| {
+            let upstream = UpstreamName::new(kept.upstream.as_str());
+            (public.clone(), Subscription { local: kept.local.clone(), upstream })
+        });
+        self.subscriptions = subscriptions.collect();
+    }
+
+    /// Notes what has become of the session where that outlives the gateway.
+    fn keep(&self, change: impl FnOnce(&mut SessionRow)) {
+        if let Some(journal) = self.streams.journal() {
+            journal.change(change);
+        }
+    }
+
     /// The client finished its handshake: what had to wait may go now.
     pub(super) fn client_is_ready(&mut self) {
+        self.keep(|row| row.is_ready = true);
         for Waiting { message, weight, stream } in self.waiting.take().unwrap_or_default() {
             self.send(message, weight, stream.as_ref());
         }
@@ -148,7 +170,19 @@ impl State {
             let renamed = self.public_uris.of(&before.upstream, &before.local);
             self.subscriptions.entry(renamed).or_insert(before);
         }
+        self.keep_subscriptions();
         true
+    }
+
+    fn keep_subscriptions(&self) {
+        let kept = |Subscription { local, upstream }: &Subscription| KeptSubscription {
+            local: local.clone(),
+            upstream: upstream.as_str().to_owned(),
+        };
+        self.keep(|row| {
+            row.subscriptions =
+                self.subscriptions.iter().map(|(public, of)| (public.clone(), kept(of))).collect();
+        });
     }
 
     /// Forgets a subscription, or one that `otherwise` says it would have been.
@@ -158,6 +192,7 @@ impl State {
         otherwise: Option<(String, UpstreamName)>,
     ) -> StoppedFollowing {
         let known = self.subscriptions.remove(public);
+        self.keep_subscriptions();
         let otherwise = || otherwise.map(|(local, upstream)| Subscription { local, upstream });
         let Some(ended) = known.or_else(otherwise) else { return StoppedFollowing::Unknown };
         if self.subscriptions.values().any(|other| *other == ended) {
@@ -168,6 +203,7 @@ impl State {
 
     pub(super) fn unsubscribe(&mut self, public: &str) {
         self.subscriptions.remove(public);
+        self.keep_subscriptions();
     }
 
     /// News of an upstream that belong to no call.

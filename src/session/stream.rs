@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::backlog::Backlog;
+use super::kept::Mark;
 use super::ledger::{Held, Ledger};
 pub use crate::store::event_log::{LoggedEvent, Weight};
 
@@ -24,6 +25,8 @@ pub struct Stream {
     /// Bytes that are kept after they were read.
     keep: usize,
     ledger: Arc<Ledger>,
+    /// What of it may be shown, where it is to outlive the gateway.
+    mark: Option<Arc<Mark>>,
     inner: Mutex<Inner>,
 }
 
@@ -82,7 +85,20 @@ pub struct Full;
 
 impl Stream {
     pub(super) fn new(number: u64, limit: usize, keep: usize, ledger: Arc<Ledger>) -> Arc<Stream> {
-        Arc::new(Stream { number, limit, keep, ledger, inner: Mutex::default() })
+        Arc::new(Stream { number, limit, keep, ledger, mark: None, inner: Mutex::default() })
+    }
+
+    /// One that outlives the gateway: what `backlog` holds is shown as far as `mark` says.
+    pub(super) fn kept(
+        number: u64,
+        (limit, keep): (usize, usize),
+        ledger: Arc<Ledger>,
+        backlog: Backlog,
+        mark: Arc<Mark>,
+    ) -> Arc<Stream> {
+        let inner = Inner { backlog, ..Inner::default() };
+        ledger.change(Held::default(), inner.held());
+        Arc::new(Stream { number, limit, keep, ledger, mark: Some(mark), inner: Mutex::new(inner) })
     }
 
     /// A stream that belongs to no session: nothing of it outlives its reader.
@@ -161,6 +177,7 @@ impl Stream {
         let (position, turn) = self.change(|inner| {
             inner.reader += 1;
             inner.attended = true;
+            inner.backlog.was_had(position.unwrap_or_default());
             (position.unwrap_or(inner.backlog.taken()), inner.reader)
         });
         StreamReader { stream: Arc::clone(self), position, turn }
@@ -256,6 +273,11 @@ impl Stream {
         })
     }
 
+    /// More of it may be shown.
+    pub(super) fn wake(&self) {
+        self.change(|_| ());
+    }
+
     /// Changes the stream, keeps the ledger, and wakes the reader.
     fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
@@ -306,6 +328,16 @@ impl StreamReader {
         self.position
     }
 
+    /// Ready when a client may know of the stream: at once, but where it is to outlive the gateway (F26).
+    pub fn poll_shown(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(mark) = self.stream.mark.as_ref().filter(|mark| !mark.is_shown()) else {
+            return Poll::Ready(());
+        };
+        self.stream.lock().waker = Some(cx.waker().clone());
+        // Whoever says so wakes afterwards.
+        if mark.is_shown() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// The next event, as soon as there is one.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let mut inner = self.stream.lock();
@@ -315,8 +347,11 @@ impl StreamReader {
         let before = inner.held();
         let Some((number, text)) = inner.backlog.take_after(self.position) else {
             return match inner.end {
-                Some(end) => Poll::Ready(Next::End(end)),
-                None => {
+                // What may not be shown yet comes before the end.
+                Some(end) if self.stream.mark.is_none() || !inner.backlog.has_more(self.position) => {
+                    Poll::Ready(Next::End(end))
+                }
+                _ => {
                     inner.waker = Some(cx.waker().clone());
                     Poll::Pending
                 }

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::event_id::{EventIds, Place};
+use super::kept::{Cut, Journal, Restored, RestoredStream, StreamBounds, first_of};
 use super::ledger::{Ledger, Limits, Totals};
 use super::stream::{End, Full, LoggedEvent, Stream, StreamReader, Weight};
 use crate::config::bounds::Bounds;
@@ -38,6 +39,8 @@ pub struct Streams {
     /// How long a stream that has ended is kept.
     age: Duration,
     ledger: Arc<Ledger>,
+    /// Where the session is kept, if it is to outlive the gateway.
+    journal: Option<Arc<Journal>>,
     table: Mutex<Table>,
 }
 
@@ -85,7 +88,68 @@ impl Streams {
         let keep = if resumable { limits.session } else { 0 };
         let (limit, age) = (bounds.stream_buffer, bounds.replay_age);
         let standing = Stream::new(STANDING, limit, keep, Arc::clone(&ledger));
-        Streams { standing, ids, resumable, limit, age, ledger, table: Mutex::default() }
+        Streams { standing, ids, resumable, limit, age, ledger, journal: None, table: Mutex::default() }
+    }
+
+    /// Kept on the disk, and as they were before, if they were. What was running when the gateway ended is answered.
+    pub(super) fn kept(mut self, journal: Arc<Journal>, restored: Restored) -> Self {
+        self.journal = Some(journal);
+        let Restored { row, mut streams, .. } = restored;
+        let generation = row.generation;
+        let Some(journal) = self.log() else { return self };
+        let was = streams.remove(&STANDING).unwrap_or_default();
+        let unanswered = was.questions();
+        let standing = journal.old_stream(STANDING, generation, was, self.bounds(), true);
+        // Older ones were withdrawn by the gateway before.
+        let asked_last = first_of(generation.saturating_sub(1));
+        for number in unanswered.into_iter().filter(|number| *number > asked_last) {
+            let _ = standing.push(Cut::withdrawal(number).into(), Weight::Lasting);
+        }
+        self.standing = standing;
+        self.lock().last = first_of(generation);
+        for (number, was) in streams {
+            self.restore(number, generation, was);
+        }
+        self.tidy();
+        self
+    }
+
+    fn restore(&self, number: u64, generation: u32, was: RestoredStream) {
+        let requests = was.requests();
+        if was.is_gone() {
+            self.lock().gone.push_back(Gone { stream: number, requests, at: Instant::now() });
+            return;
+        }
+        let Some(journal) = self.log() else { return };
+        let (has_ended, questions) = (was.has_ended(), was.questions());
+        let stream = journal.old_stream(number, generation, was, self.bounds(), false);
+        if !has_ended {
+            for number in questions {
+                let _ = stream.push(Cut::withdrawal(number).into(), Weight::Lasting);
+            }
+            for id in &requests {
+                let _ = stream.push(Cut::answer(id).into(), Weight::Answer);
+            }
+            journal.stream_ended(number);
+        }
+        self.ledger.note_end(&stream);
+        stream.finish();
+        self.lock().kept.push_back(Kept { stream, requests });
+    }
+
+    /// Where the session is kept, if it is to outlive the gateway.
+    pub(super) fn journal(&self) -> Option<&Arc<Journal>> {
+        self.journal.as_ref()
+    }
+
+    /// Where its streams are; those that cannot be resumed are not.
+    fn log(&self) -> Option<&Arc<Journal>> {
+        self.journal.as_ref().filter(|_| self.resumable)
+    }
+
+    fn bounds(&self) -> StreamBounds {
+        let keep = if self.resumable { self.ledger.limit() } else { 0 };
+        StreamBounds { limit: self.limit, keep, ledger: Arc::clone(&self.ledger) }
     }
 
     /// With `pipe` as the one stream for everything; nothing on it can be resumed.
@@ -111,8 +175,13 @@ impl Streams {
     pub fn open(&self, requests: Requests) -> Arc<Stream> {
         let mut table = self.lock();
         table.last += 1;
-        let keep = if self.resumable { self.ledger.limit() } else { 0 };
-        let stream = Stream::new(table.last, self.limit, keep, Arc::clone(&self.ledger));
+        let stream = match self.log() {
+            Some(journal) => journal.new_stream(table.last, &requests, self.bounds()),
+            None => {
+                let StreamBounds { limit, keep, ledger } = self.bounds();
+                Stream::new(table.last, limit, keep, ledger)
+            }
+        };
         table.kept.push_back(Kept { stream: Arc::clone(&stream), requests });
         stream
     }
@@ -176,7 +245,7 @@ impl Streams {
         }
         while self.is_over_budget() {
             let Some(at) = table.kept.iter().position(|kept| kept.stream.can_be_let_go()) else { break };
-            table.let_go(at);
+            table.let_go(at, self.log());
         }
         if self.is_over_budget() {
             self.standing.forget_news(self.ledger.excess());
@@ -200,6 +269,9 @@ impl Streams {
         if self.resumable {
             self.ledger.note_end(stream);
         }
+        if let Some(journal) = self.log() {
+            journal.stream_ended(stream.number());
+        }
         self.tidy();
     }
 
@@ -214,13 +286,19 @@ impl Streams {
         self.standing.forget_older(age);
         let is_old = |kept: &Kept| kept.stream.ended_for().is_some_and(|ended| ended >= age);
         while let Some(at) = table.kept.iter().position(|kept| is_old(kept) && kept.stream.is_left()) {
-            table.let_go(at);
+            table.let_go(at, self.log());
         }
         while table.kept.iter().filter(|kept| kept.stream.is_left()).count() > ENDED {
             let Some(at) = table.kept.iter().position(|kept| kept.stream.is_left()) else { break };
-            table.let_go(at);
+            table.let_go(at, self.log());
         }
-        table.gone.retain(|gone| gone.at.elapsed() < age);
+        table.gone.retain(|gone| {
+            let is_remembered = gone.at.elapsed() < age;
+            if let (false, Some(journal)) = (is_remembered, self.log()) {
+                journal.stream_forgotten(gone.stream);
+            }
+            is_remembered
+        });
         drop(table);
         self.keep_within_budget();
     }
@@ -259,13 +337,15 @@ impl Streams {
 }
 
 impl Table {
-    fn let_go(&mut self, at: usize) {
+    fn let_go(&mut self, at: usize, journal: Option<&Arc<Journal>>) {
         let Some(kept) = self.kept.remove(at) else { return };
         kept.stream.forget_if_left();
-        if self.gone.len() >= GONE {
-            self.gone.pop_front();
-        }
+        let forgotten = if self.gone.len() >= GONE { self.gone.pop_front() } else { None };
         let (stream, requests) = (kept.stream.number(), kept.requests);
+        if let Some(journal) = journal {
+            journal.stream_gone(stream);
+            forgotten.inspect(|gone| journal.stream_forgotten(gone.stream));
+        }
         self.gone.push_back(Gone { stream, requests, at: Instant::now() });
     }
 }

@@ -1,5 +1,6 @@
 //! All sessions by id.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,13 +10,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 
 use super::event_id::EventIds;
-use super::handle::{OnEnd, Opening, SessionHandle, SessionStatus};
+use super::handle::{OnEnd, Opening, PublicUris, SessionHandle, SessionStatus};
+use super::kept::{Journal, Keeper, Restored, SessionRow};
 use super::ledger::Totals;
 use super::messages::ListsChanged;
 use super::streams::Streams;
 use crate::auth::principal::Principal;
 use crate::config::bounds::Bounds;
 use crate::names::{ProfileName, SessionId};
+use crate::store::error::StoreError;
 use crate::store::seal::Sealer;
 
 /// The table gives clones, never guards.
@@ -26,6 +29,8 @@ pub struct SessionTable {
     /// What is kept on the streams of all sessions.
     totals: Arc<Totals>,
     sealer: Arc<Sealer>,
+    /// Who keeps sessions that outlive the gateway.
+    keeper: Option<Arc<Keeper>>,
     bounds: Bounds,
 }
 
@@ -51,11 +56,11 @@ impl Drop for Seat {
 }
 
 impl SessionTable {
-    /// Empty. `sealer` makes the event ids.
-    pub fn new(bounds: Bounds, sealer: Arc<Sealer>) -> Arc<Self> {
+    /// Empty. `sealer` makes the event ids; `keeper` keeps the sessions, if they are to outlive the gateway.
+    pub fn new(bounds: Bounds, sealer: Arc<Sealer>, keeper: Option<Arc<Keeper>>) -> Arc<Self> {
         let count = Arc::<AtomicUsize>::default();
         let totals = Totals::of(Arc::clone(&count));
-        Arc::new(SessionTable { sessions: DashMap::new(), count, totals, sealer, bounds })
+        Arc::new(SessionTable { sessions: DashMap::new(), count, totals, sealer, keeper, bounds })
     }
 
     /// A seat for a client whose transport keeps it for the session too.
@@ -68,10 +73,59 @@ impl SessionTable {
     }
 
     /// Opens a session on this thread; `released` is called once when it has ended.
-    pub fn open(self: &Arc<Self>, mut opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
+    pub fn open(self: &Arc<Self>, opening: Opening, released: OnEnd) -> Result<SessionHandle, NotOpened> {
         // Who holds a pipe holds its session's seat.
         let seat = if opening.pipe.is_none() { Some(self.reserve()?) } else { None };
         let id = SessionId(random_bits()?);
+        let keeper = self.keeper.as_ref().filter(|_| opening.pipe.is_none());
+        let kept = keeper.map(|keeper| {
+            let row = opening.row();
+            let journal = keeper.journal(id, row.clone());
+            journal.change(|_| ());
+            (journal, Restored { session: id, row, streams: BTreeMap::new() })
+        });
+        Ok(self.start(id, opening, released, seat, kept, false))
+    }
+
+    /// Has the sessions that the gateway before this one kept go on, on this thread, and gives them. `opening` says how,
+    /// from what is kept; `None` ends one.
+    pub async fn restore(
+        self: &Arc<Self>,
+        opening: impl Fn(&SessionRow) -> Option<(PublicUris, OnEnd)>,
+    ) -> Result<Vec<SessionHandle>, StoreError> {
+        let Some(keeper) = &self.keeper else { return Ok(Vec::new()) };
+        let mut restored = Vec::new();
+        for kept in keeper.read().await? {
+            let Some((public_uris, released)) = opening(&kept.row) else {
+                keeper.remove(kept.session);
+                continue;
+            };
+            let (Some(opening), Ok(seat)) = (Opening::of(&kept.row, public_uris), self.reserve()) else {
+                keeper.remove(kept.session);
+                continue;
+            };
+            let journal = keeper.journal(kept.session, kept.row.clone());
+            // Which generation it is in is written before anything is numbered for it.
+            journal.change(|_| ());
+            let kept_before = Some((journal, kept));
+            let id = kept_before.as_ref().map(|(_, kept)| kept.session).expect("it was put there");
+            restored.push(self.start(id, opening, released, Some(seat), kept_before, true));
+        }
+        for handle in &restored {
+            handle.until_kept().await;
+        }
+        Ok(restored)
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        id: SessionId,
+        mut opening: Opening,
+        released: OnEnd,
+        seat: Option<Seat>,
+        kept: Option<(Arc<Journal>, Restored)>,
+        goes_on: bool,
+    ) -> SessionHandle {
         // Its seat is free when it has ended.
         let seat = Mutex::new(seat);
         let table = Arc::downgrade(self);
@@ -84,10 +138,16 @@ impl SessionTable {
         });
         let ids = EventIds::new(Arc::clone(&self.sealer), id, Principal::Local);
         let streams = Streams::new(ids, opening.revision, &self.bounds, Arc::clone(&self.totals));
-        let streams = streams.over(opening.pipe.take());
-        let handle = SessionHandle::start(id, opening, Arc::new(streams), &self.bounds, on_end);
+        let mut streams = streams.over(opening.pipe.take());
+        let mut before = None;
+        if let Some((journal, restored)) = kept {
+            before = goes_on.then(|| restored.row.clone());
+            streams = streams.kept(journal, restored);
+        }
+        let streams = Arc::new(streams);
+        let handle = SessionHandle::start(id, opening, streams, &self.bounds, before.as_ref(), on_end);
         self.sessions.insert(id, handle.clone());
-        Ok(handle)
+        handle
     }
 
     /// The living session of that id at that endpoint; a session of one endpoint is unknown at another (S-HTTPS-19).
@@ -117,7 +177,10 @@ impl SessionTable {
         for handle in self.all() {
             match handle.idle_for() {
                 Some(idle) if idle >= limit => handle.end("idle").await,
-                _ => handle.streams().tidy(),
+                _ => {
+                    handle.streams().tidy();
+                    handle.renew();
+                }
             }
         }
     }
@@ -127,11 +190,23 @@ impl SessionTable {
         self.all().iter().any(|handle| handle.streams().owe_answers(age))
     }
 
+    /// From now on sessions end because the gateway does: those that are kept go on in the next one.
+    pub fn stop(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.stop();
+        }
+    }
+
     /// Ends all, at drain.
     pub async fn end_all(&self) {
         for handle in self.all() {
-            handle.end("the gateway stops").await;
+            handle.stop("the gateway stops").await;
         }
+    }
+
+    /// Whether all that is to outlive the gateway is on the disk.
+    pub fn is_written(&self) -> bool {
+        self.keeper.as_ref().is_none_or(|keeper| keeper.is_idle())
     }
 
     /// Every session, for people and tests.

@@ -63,6 +63,11 @@ pub trait EventLog: std::fmt::Debug + Send {
     /// The first event that is left after `position`.
     fn after(&self, position: u64) -> Option<(u64, LoggedEvent)>;
 
+    /// The same for a reader: nothing that may still be lost is shown.
+    fn take_after(&mut self, position: u64) -> Option<(u64, LoggedEvent)> {
+        self.after(position)
+    }
+
     /// Forgets the oldest event that is left.
     fn forget_first(&mut self) -> Option<(u64, LoggedEvent)>;
 
@@ -85,6 +90,14 @@ pub struct MemoryLog {
 }
 
 impl MemoryLog {
+    /// What was left of one, in the order of its numbers; the next event has a number larger than `last`.
+    pub fn of(last: u64, events: impl IntoIterator<Item = (u64, LoggedEvent)>) -> Self {
+        let events: VecDeque<_> = events.into_iter().collect();
+        let newest = events.back().map_or(0, |(number, _)| *number);
+        let bytes = events.iter().map(|(_, event)| event.text.len()).sum();
+        MemoryLog { last: last.max(newest), bytes, events }
+    }
+
     fn place_after(&self, position: u64) -> usize {
         self.events.partition_point(|(number, _)| *number <= position)
     }

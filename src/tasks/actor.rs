@@ -105,7 +105,7 @@ impl TaskActor {
             let mut actor = TaskActor::of(place, state, inputs, None, ctx);
             match drive(actor.sink(ctx)) {
                 Some((story, events)) => actor.run(story, Some(events), ctx),
-                None => actor.happened(Event::Ended(otherwise), ctx),
+                None => actor.happened(Event::Ended(Some(otherwise)), ctx),
             }
             actor
         });
@@ -242,13 +242,8 @@ impl TaskActor {
         ctx.spawn(ended.into_actor(self).map(|ended, actor, ctx| {
             let Some(ended) = ended else { return };
             actor.drop_story();
-            if let Err(Failure::TaskCancelled { .. }) = ended {
-                // By its upstream: nobody waits to be told.
-                actor.tickets += 1;
-                let ticket = actor.tickets;
-                return actor.happened(Event::Cancel(ticket), ctx);
-            }
-            let ending = actor.ending_of(ended);
+            let is_cancelled = matches!(ended, Err(Failure::TaskCancelled { .. }));
+            let ending = (!is_cancelled).then(|| actor.ending_of(ended));
             actor.happened(Event::Ended(ending), ctx);
         }));
         let inputs = self.inputs.clone();
@@ -449,6 +444,7 @@ impl Handler<Said> for TaskActor {
     type Result = ();
 
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
+        self.registry.audit().heard();
         self.happened(Event::Said(said.facts), ctx);
     }
 }

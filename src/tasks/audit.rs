@@ -18,6 +18,7 @@ pub(super) struct Audit {
     failed: AtomicU64,
     cancelled: AtomicU64,
     expired: AtomicU64,
+    heard: AtomicU64,
 }
 
 /// How many tasks there were since the start, and are.
@@ -37,6 +38,8 @@ pub struct TaskCounts {
     pub cancelled: u64,
     /// By their time.
     pub expired: u64,
+    /// What servers said of their tasks since the start: one for each look at one.
+    pub heard: u64,
 }
 
 impl Audit {
@@ -70,6 +73,11 @@ impl Audit {
         tracing::info!(%task, %upstream, %tool, %principal, trace, "a task has expired before it was over");
     }
 
+    /// A server said something of its task.
+    pub(super) fn heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The figures, with these of now.
     pub(super) fn counts(&self, working: u64, input_required: u64) -> TaskCounts {
         let figure = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -81,6 +89,7 @@ impl Audit {
             failed: figure(&self.failed),
             cancelled: figure(&self.cancelled),
             expired: figure(&self.expired),
+            heard: figure(&self.heard),
         }
     }
 }

@@ -33,7 +33,8 @@ pub use inputs::TaskInputs;
 pub use inspection::{Choice, NotFound};
 pub use record::{Ending, Intent, TaskKey, iso_8601};
 pub use registry::{
-    BadTaskCursor, Beginning, MakeStory, NewTask, NotCreated, NotListed, Refused, TaskRegistry, TellFailure,
+    BadTaskCursor, Beginning, Followed, MakeStory, NewTask, NotCreated, NotListed, Refused, TaskRegistry,
+    TellFailure,
 };
 pub use resume::Resumption;
 pub use view::{TaskPage, TaskStatus, TaskView};

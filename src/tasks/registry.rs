@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ pub struct NewTask {
     pub inputs: TaskInputs,
 }
 
+/// How a task goes on whose upstream made one of its own.
+pub type Followed = Box<dyn FnOnce(Box<BegunTask>, Arc<dyn TaskSink>) -> Story>;
+
 /// How a task begins.
 pub enum Beginning {
     /// With a call that was not made yet: its story is made and run once the task is kept.
@@ -88,7 +92,7 @@ pub enum Beginning {
         /// The call, which stands still until the task is kept.
         running: Running,
         /// How it goes on should its upstream still make a task of it.
-        followed: Box<dyn FnOnce(Box<BegunTask>, Arc<dyn TaskSink>) -> Story>,
+        followed: Followed,
     },
 }
 
@@ -145,6 +149,8 @@ pub struct TaskRegistry {
     audit: Audit,
     /// Whether every unfinished task of before the start is in the table, or settled.
     is_resumed: watch::Sender<bool>,
+    /// Whether the gateway stops: then what runs no longer is not over.
+    is_suspended: AtomicBool,
 }
 
 struct Table {
@@ -200,8 +206,19 @@ impl TaskRegistry {
         tell_failure: TellFailure,
     ) -> Arc<Self> {
         let table = Mutex::new(Table { live: HashMap::new(), places: Places::new(settings.each) });
-        let (audit, is_resumed) = (Audit::default(), watch::channel(false).0);
-        Arc::new(TaskRegistry { records, sealer, clock, settings, tell_failure, table, audit, is_resumed })
+        let is_resumed = watch::channel(false).0;
+        let is_suspended = AtomicBool::new(false);
+        Arc::new(TaskRegistry {
+            records,
+            sealer,
+            clock,
+            settings,
+            tell_failure,
+            table,
+            audit: Audit::default(),
+            is_resumed,
+            is_suspended,
+        })
     }
 
     /// Makes a task: when this resolves well, it is kept (I3, S-TX-04), and its story has begun, on this thread. A client that
@@ -226,8 +243,12 @@ impl TaskRegistry {
         TaskActor::create_task(place, State::create(record), new.inputs, creating);
         match created.await {
             Ok(created) => created,
-            // Its thread ends, and with it whoever called.
-            Err(_) => std::future::pending().await,
+            // A fault of the gateway's own ended it, and what it would have begun with.
+            Err(_) => {
+                let lost: MakeStory = Box::new(|_| Box::pin(std::future::pending()));
+                let beginning = Beginning::Hosted { events: None, story: lost };
+                Err(Box::new(Refused { why: StoreError::Closed.into(), beginning }))
+            }
         }
     }
 
@@ -371,6 +392,7 @@ impl TaskRegistry {
     /// The gateway stops: stories end here, and tasks that upstreams keep are left to them, to be followed after the next
     /// start.
     pub async fn suspend(&self) {
+        self.is_suspended.store(true, Ordering::Release);
         let live: Vec<_> = self.lock().live.values().cloned().collect();
         for source in live {
             source.suspend().await;
@@ -411,6 +433,9 @@ impl TaskRegistry {
             }
             if let Some(live) = self.live(key) {
                 return Ok(live.view());
+            }
+            if self.is_suspended.load(Ordering::Acquire) {
+                return Err(StoreError::Closed.into());
             }
             if let Some(view) = self.settle(key, record, kept.version).await? {
                 return Ok(view);

@@ -116,6 +116,8 @@ struct Live {
     tickets: Ticket,
     write: Option<Change>,
     is_resumed: bool,
+    /// When its story ended.
+    ended_at: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -147,6 +149,7 @@ struct World {
     is_up: bool,
     is_crashing: bool,
     store_is_out: bool,
+    store_has_failed: bool,
     store: BTreeMap<usize, Durable>,
     live: BTreeMap<usize, Live>,
     places: Places,
@@ -172,6 +175,7 @@ impl World {
             is_up: true,
             is_crashing: false,
             store_is_out: false,
+            store_has_failed: false,
             store: BTreeMap::new(),
             live: BTreeMap::new(),
             places: Places::new(EACH),
@@ -252,7 +256,11 @@ impl World {
             Due::Retry { task, boot: of } if of == boot => self.on(task, Event::RetryDue),
             Due::Story { task, boot: of } if of == boot => self.story(task),
             Due::Expiry { task, boot: of } if of == boot => {
-                let expires_ms = self.live.get(&task).map(|live| live.state.record().expires_ms());
+                let live = self.live.get(&task);
+                let expires_ms = live.map(|live| live.state.record().expires_ms());
+                let waits_since = live.and_then(|live| live.ended_at).unwrap_or(self.now_ms);
+                let is_late = self.now_ms - waits_since > 200 && !self.store_has_failed;
+                self.holds(!is_late, "an ending is kept as soon as the store takes it");
                 match expires_ms {
                     Some(expires_ms) if self.now_ms >= expires_ms => self.on(task, Event::TtlOver),
                     Some(expires_ms) => self.after(expires_ms - self.now_ms, Due::Expiry { task, boot }),
@@ -310,6 +318,7 @@ impl World {
             tickets: 0,
             write: None,
             is_resumed,
+            ended_at: None,
         };
         self.live.insert(task, live);
         let boot = self.boot;
@@ -374,9 +383,29 @@ impl World {
             Effect::Finish => {
                 let Some(live) = self.live.remove(&task) else { return };
                 self.places.release(Principal::Local);
+                self.late_words(task, live.state);
                 self.holds(live.waiters == 0 && live.cancels.is_empty(), "nobody waits for what is over");
                 self.holds(live.story.is_none(), "no story goes on behind what is over");
             }
+        }
+    }
+
+    /// What comes after the end, from whom had not heard of it, changes nothing.
+    fn late_words(&mut self, task: usize, mut state: State) {
+        let before = shown(&state);
+        let link = Box::new(self.link(task));
+        for event in [
+            Event::Said(link.facts.clone()),
+            Event::Asks(Some(Dialect::Extension)),
+            Event::Linked(link, 0),
+            Event::Dispatching(0),
+            Event::Ended(Some(result("{}"))),
+            Event::TtlOver,
+            Event::RetryDue,
+        ] {
+            let text = format!("{event:?}");
+            let effects = state.on(event, self.now_ms);
+            self.holds(effects.is_empty() && shown(&state) == before, &format!("too late: {text}"));
         }
     }
 
@@ -391,6 +420,7 @@ impl World {
             self.store_is_out = !self.store_is_out;
         }
         let fails = if self.store_is_out { self.dice.percent(70) } else { self.dice.percent(3) };
+        self.store_has_failed |= fails;
         let is_written = !fails || self.dice.percent(30);
         if is_written {
             self.apply(task, change);
@@ -453,6 +483,11 @@ impl World {
         let boot = self.boot;
         let (now_ms, wait) = (self.now_ms, 50 + self.dice.below(1_000));
         let Some(live) = self.live.get_mut(&task) else { return };
+        if live.ended_at.is_some() {
+            let facts = self.facts(task);
+            self.on(task, Event::Said(facts));
+            return self.on(task, Event::Ended(Some(result("{}"))));
+        }
         let Some(story) = &mut live.story else { return };
         let waits = |question: &mut Question| question.answer.try_recv().is_err();
         story.questions.retain_mut(waits);
@@ -511,10 +546,15 @@ impl World {
             }
             _ => result(r#"{"content":[]}"#),
         };
+        let (boot, now_ms) = (self.boot, self.now_ms);
         if let Some(live) = self.live.get_mut(&task) {
-            live.story = None;
+            (live.story, live.ended_at) = (None, Some(now_ms));
             live.inputs.close();
         }
+        // Its last words, perhaps.
+        self.after(10, Due::Story { task, boot });
+        // Now and then an upstream cancels by itself.
+        let ending = (!self.dice.percent(5)).then_some(ending);
         self.on(task, Event::Ended(ending));
     }
 
@@ -538,7 +578,7 @@ impl World {
             tool: "one_slow".to_owned(),
             id: format!("theirs-{task}"),
             dialect: Dialect::Extension,
-            place: KeptPlace { dialect: Dialect::Extension, revision: None, session: None },
+            place: KeptPlace::of(Dialect::Extension),
             facts: self.facts(task),
         }
     }
@@ -651,7 +691,7 @@ impl World {
                 }
                 false => {
                     let ending = Ending::gateway_restarted(&UpstreamName::new("one"), intent);
-                    self.on(task, Event::Ended(ending));
+                    self.on(task, Event::Ended(Some(ending)));
                 }
             }
             if !self.is_up || self.is_crashing {

@@ -15,6 +15,7 @@ pub(super) type Ticket = u64;
 
 /// What happened.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once, and never kept")]
 pub(super) enum Event {
     /// The write under way is done.
     Kept,
@@ -34,8 +35,8 @@ pub(super) enum Event {
     Progressed(Vec<u8>),
     /// The client wishes it to end; the ticket is told what became of that.
     Cancel(Ticket),
-    /// The story ended.
-    Ended(Ending),
+    /// The story ended; without an ending when its upstream cancelled the task.
+    Ended(Option<Ending>),
     /// Its time is over.
     TtlOver,
     /// Nobody takes it: who made it has gone.
@@ -44,6 +45,7 @@ pub(super) enum Event {
 
 /// What is to be done, in this order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once, and never kept")]
 pub(super) enum Effect {
     /// Make this change of the store; [`Event::Kept`] or [`Event::NotKept`] is the answer.
     Write(Change),
@@ -67,6 +69,7 @@ pub(super) enum Effect {
 
 /// One transaction of the store.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one at a time for each task, and rarely the small one")]
 pub(super) enum Change {
     /// A new task, which is open.
     Create(Record),
@@ -118,7 +121,8 @@ pub(super) struct State {
     record: Record,
     stage: Stage,
     asks_in: Option<Dialect>,
-    /// How the story ended; shown once that is kept.
+    /// Whether the story ended, which is shown once it is kept; and how, unless its upstream cancelled the task.
+    has_ended: bool,
     ending: Option<Ending>,
     flight: Option<Flight>,
     /// A write failed, and the next attempt is not due.
@@ -149,6 +153,7 @@ impl State {
             record,
             stage: Stage::Running,
             asks_in: None,
+            has_ended: false,
             ending: None,
             flight: None,
             on_hold: false,
@@ -172,7 +177,7 @@ impl State {
 
     /// In which dialect it asks something.
     pub(super) fn asks_in(&self) -> Option<Dialect> {
-        self.asks_in.filter(|_| self.stage == Stage::Running && self.ending.is_none())
+        self.asks_in.filter(|_| self.stage == Stage::Running && !self.has_ended)
     }
 
     /// Whether it is over, and that is kept.
@@ -196,7 +201,7 @@ impl State {
             Event::TtlOver if self.stage == Stage::Running => self.go(&mut effects),
             Event::Abandoned if self.stage == Stage::Running => self.go(&mut effects),
             // Whether it may still say anything.
-            _ if self.stage != Stage::Running || self.ending.is_some() => {}
+            _ if self.stage != Stage::Running || self.has_ended => {}
             Event::Dispatching(ticket) => self.dispatching(ticket),
             Event::Linked(link, ticket) => self.linked(*link, ticket, now_ms, &mut effects),
             Event::Said(facts) => self.said(&facts, now_ms, &mut effects),
@@ -209,7 +214,7 @@ impl State {
                 self.record.progressed(&params);
                 effects.push(Effect::Publish);
             }
-            Event::Ended(ending) => self.ending = Some(ending),
+            Event::Ended(ending) => (self.has_ended, self.ending) = (true, ending),
             Event::TtlOver | Event::Abandoned => {}
         }
         self.settle_sinks(&mut effects);
@@ -294,7 +299,11 @@ impl State {
                 self.kept = revision;
                 effects.push(Effect::Publish);
             }
-            Some(Flight::Finish(record)) => self.finish(*record, Verdict::AlreadyOver, effects),
+            Some(Flight::Finish(record)) => {
+                let is_cancelled = record.status == Status::Cancelled;
+                let verdict = if is_cancelled { Verdict::Cancelled } else { Verdict::AlreadyOver };
+                self.finish(*record, verdict, effects);
+            }
             Some(Flight::Cancel(record)) => {
                 effects.push(Effect::DropStory);
                 self.finish(*record, Verdict::Cancelled, effects);
@@ -381,26 +390,27 @@ impl State {
         match self.stage {
             Stage::Gone if !self.is_removed => Some((Flight::Delete, Change::Delete)),
             Stage::Creating | Stage::Over | Stage::Gone => None,
-            Stage::Running => match &self.ending {
-                None if !self.cancels.is_empty() => {
-                    let record = over(Status::Cancelled, false);
-                    Some((Flight::Cancel(Box::new(record.clone())), Change::Finish(record, None)))
+            Stage::Running if self.has_ended => (!self.on_hold).then(|| {
+                let (status, is_tool_error) = match &self.ending {
+                    Some(ending) => (ending.status(), ending.is_tool_error()),
+                    None => (Status::Cancelled, false),
+                };
+                let mut record = over(status, is_tool_error);
+                record.message = record.message.filter(|message| message != NOT_KEPT);
+                if let Some(Ending { answer: Answer::Error(error), .. }) = &self.ending {
+                    record.say(Some(&error.message()));
                 }
-                _ if self.on_hold => None,
-                Some(ending) => {
-                    let mut record = over(ending.status(), ending.is_tool_error());
-                    record.message = record.message.filter(|message| message != NOT_KEPT);
-                    if let Answer::Error(error) = &ending.answer {
-                        record.say(Some(&error.message()));
-                    }
-                    let change = Change::Finish(record.clone(), Some(ending.clone()));
-                    Some((Flight::Finish(Box::new(record)), change))
-                }
-                None if self.kept < self.revision => {
-                    Some((Flight::Renew(self.revision), Change::Renew(self.record.clone())))
-                }
-                None => None,
-            },
+                let change = Change::Finish(record.clone(), self.ending.clone());
+                (Flight::Finish(Box::new(record)), change)
+            }),
+            Stage::Running if !self.cancels.is_empty() => {
+                let record = over(Status::Cancelled, false);
+                Some((Flight::Cancel(Box::new(record.clone())), Change::Finish(record, None)))
+            }
+            Stage::Running if self.kept < self.revision && !self.on_hold => {
+                Some((Flight::Renew(self.revision), Change::Renew(self.record.clone())))
+            }
+            Stage::Running => None,
         }
     }
 }

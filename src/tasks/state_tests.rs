@@ -33,7 +33,7 @@ fn link() -> Box<TaskLink> {
         tool: "one_slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Core,
-        place: KeptPlace { dialect: Dialect::Core, revision: None, session: None },
+        place: KeptPlace::of(Dialect::Core),
         facts: facts(Status::Working),
     })
 }
@@ -74,7 +74,7 @@ fn s_task_15_cancelled_is_kept_before_anybody_hears_of_it_and_the_story_goes_aft
     assert_eq!(short(&state.on(Event::Kept, NOW)), ["Publish", "finish cancelled"]);
     assert_eq!(state.record().status, Status::Working, "nobody is shown what is not kept");
     // It completes meanwhile.
-    assert!(state.on(Event::Ended(result("{}")), NOW).is_empty());
+    assert!(state.on(Event::Ended(Some(result("{}"))), NOW).is_empty());
     let told = short(&state.on(Event::Kept, NOW));
     assert_eq!(told, ["DropStory", "Publish", "tell 7 Cancelled", "Finish"]);
     assert_eq!(state.record().status, Status::Cancelled);
@@ -87,7 +87,7 @@ fn f48_a_cancellation_that_cannot_be_kept_is_refused_and_the_call_goes_on() {
     let mut state = running();
     assert_eq!(short(&state.on(Event::Cancel(7), NOW)), ["finish cancelled"]);
     assert_eq!(short(&state.on(Event::NotKept, NOW)), ["tell 7 Unavailable"]);
-    assert_eq!(short(&state.on(Event::Ended(result("{}")), NOW)), ["finish completed"]);
+    assert_eq!(short(&state.on(Event::Ended(Some(result("{}"))), NOW)), ["finish completed"]);
     assert_eq!(short(&state.on(Event::Kept, NOW)), ["Publish", "Finish"]);
     assert_eq!(state.record().status, Status::Completed);
 }
@@ -95,7 +95,7 @@ fn f48_a_cancellation_that_cannot_be_kept_is_refused_and_the_call_goes_on() {
 #[test]
 fn f48_an_ending_that_cannot_be_kept_is_not_shown_and_not_lost() {
     let mut state = running();
-    state.on(Event::Ended(result("{}")), NOW);
+    state.on(Event::Ended(Some(result("{}"))), NOW);
     assert_eq!(short(&state.on(Event::NotKept, NOW)), ["RetryLater", "Publish"]);
     assert_eq!((state.record().status, state.ending().is_none()), (Status::Working, true));
     assert!(state.record().message.as_ref().is_some_and(|message| message.contains("cannot be kept yet")));
@@ -115,14 +115,14 @@ fn s_task_06_what_is_over_stays_as_it_is_whatever_its_upstream_says() {
         state.on(Event::Said(facts(status)), NOW);
         assert_eq!(state.record().status, Status::Working, "an upstream's {status:?} is no ending");
     }
-    state.on(Event::Ended(result(r#"{"isError":true}"#)), NOW);
+    state.on(Event::Ended(Some(result(r#"{"isError":true}"#))), NOW);
     state.on(Event::Kept, NOW);
     let over = state.record().clone();
     assert!(over.is_tool_error);
     for event in [
         Event::Said(facts(Status::Working)),
         Event::Asks(Some(Dialect::Core)),
-        Event::Ended(result("{}")),
+        Event::Ended(Some(result("{}"))),
         Event::Linked(link(), 1),
         Event::Dispatching(2),
         Event::TtlOver,
@@ -137,6 +137,17 @@ fn s_task_06_what_is_over_stays_as_it_is_whatever_its_upstream_says() {
 }
 
 #[test]
+fn s_task_06_a_task_that_its_upstream_cancelled_is_cancelled_once_that_can_be_kept() {
+    let mut state = running();
+    assert_eq!(short(&state.on(Event::Ended(None), NOW)), ["finish cancelled"]);
+    assert_eq!(short(&state.on(Event::NotKept, NOW)), ["RetryLater", "Publish"]);
+    assert_eq!(state.record().status, Status::Working);
+    assert_eq!(short(&state.on(Event::RetryDue, NOW)), ["finish cancelled"]);
+    assert_eq!(short(&state.on(Event::Kept, NOW)), ["Publish", "Finish"]);
+    assert_eq!((state.record().status, state.ending().is_none()), (Status::Cancelled, true));
+}
+
+#[test]
 fn s_task_17_input_is_required_while_something_is_asked() {
     let mut state = running();
     assert_eq!(short(&state.on(Event::Asks(Some(Dialect::Extension)), NOW)), ["Publish"]);
@@ -144,7 +155,7 @@ fn s_task_17_input_is_required_while_something_is_asked() {
     state.on(Event::Asks(None), NOW);
     assert_eq!(state.asks_in(), None);
     state.on(Event::Asks(Some(Dialect::Extension)), NOW);
-    state.on(Event::Ended(result("{}")), NOW);
+    state.on(Event::Ended(Some(result("{}"))), NOW);
     assert_eq!(state.asks_in(), None, "who has its answers asks nothing");
 }
 

@@ -188,7 +188,7 @@ fn link() -> TaskLink {
         tool: "one__slow".to_owned(),
         id: "theirs".to_owned(),
         dialect: Dialect::Extension,
-        place: KeptPlace { dialect: Dialect::Extension },
+        place: KeptPlace::of(Dialect::Extension),
         facts: TaskFacts {
             id: "theirs".to_owned(),
             status: Status::Working,
@@ -388,7 +388,7 @@ fn f48_nothing_is_acknowledged_that_is_not_kept_and_an_ending_waits_for_space() 
         let running = Running::new(Box::pin(async { done() }), event_queue(4).1, inputs);
         let beginning = Beginning::Called { running, followed: Box::new(|_, _| Box::pin(pending())) };
         let refused = setup.registry.create(new_task(TaskInputs::None), beginning).await;
-        let refused = refused.err().expect("it cannot be kept");
+        let refused = refused.expect_err("it cannot be kept");
         assert_eq!(refused.why, NotCreated::Unavailable(StoreError::Full));
         let Beginning::Called { running, .. } = refused.beginning else { panic!("as it was given") };
         assert!(running.into_parts().0.await.is_ok());
@@ -674,7 +674,10 @@ fn s_tx_16_a_stop_leaves_a_followed_task_to_its_upstream_and_gives_up_what_is_it
         let linked = setup.registry.create(new_task(TaskInputs::None), beginning).await.ok().expect("kept");
         assert_eq!(linked.view().record.poll_ms, Some(50));
         setup.begin(endless(&own_is_dropped)).await;
-        setup.registry.suspend().await;
+        let (waited, ()) = tokio::join!(linked.until_over(), setup.registry.suspend());
+        assert_eq!(waited.err(), Some(TaskFault::Unavailable(StoreError::Closed)), "it is not over");
+        let kept = setup.registry.list(Principal::Local, None, None, 10).await.expect("a page").tasks;
+        assert!(kept.iter().all(|task| !task.is_over()));
         until("both have stopped", || own_is_dropped.get() && setup.registry.unfinished() == 0).await;
         assert!(!linked_is_dropped.get(), "dropping it would cancel the upstream's task");
     });

@@ -88,6 +88,13 @@ pub struct KeptPlace {
     pub revision: Option<String>,
 }
 
+impl KeptPlace {
+    /// One that needs no connection, or of which none is known.
+    pub fn of(dialect: Dialect) -> Self {
+        KeptPlace { dialect, session: None, revision: None }
+    }
+}
+
 impl TaskPlace {
     pub(super) fn new(dialect: Dialect, id: String, held: Option<Held>) -> Self {
         TaskPlace(Arc::new(Place { dialect, id, held }))
@@ -109,7 +116,7 @@ impl TaskPlace {
 
     /// What of it can be kept.
     pub fn kept(&self) -> KeptPlace {
-        let mut kept = KeptPlace { dialect: self.0.dialect, session: None, revision: None };
+        let mut kept = KeptPlace::of(self.0.dialect);
         if let Some(Held { link, .. }) = self.held()
             && let Wire::Http(wire) = &link.wire
         {

@@ -171,3 +171,13 @@ async fn f45_killed_at_random_moments_no_task_is_lost_and_no_call_made_twice() {
 async fn f45_killed_at_further_random_moments_no_task_is_lost_and_no_call_made_twice() {
     half(1).await;
 }
+
+#[tokio::test]
+async fn f45_these_trials_notice_a_gateway_that_keeps_nothing() {
+    let servers = servers().await;
+    let mut gateway = plan(&servers).config("state: memory").start().await;
+    let mut tally = Tally::default();
+    trial(&mut gateway, &servers, 1, &mut tally).await;
+    let lost = tally.faults.iter().filter(|fault| fault.contains("lost: ")).count();
+    assert!(lost >= HELD, "{lost} of {} were noticed: {:#?}", tally.handles, tally.faults);
+}

@@ -56,7 +56,7 @@ async fn s_task_20_what_happens_to_tasks_is_written_down() {
         crate::support::eventually("the audit lines", || async {
             let log = stage.gateway.stderr();
             let has = |word: &str| log.lines().any(|line| line.contains("task") && line.contains(word));
-            ["created", "completed", "cancelled"].into_iter().all(has).then_some(())
+            ["begins", "completed", "cancelled"].into_iter().all(has).then_some(())
         })
         .await;
         let log = stage.gateway.stderr();

@@ -83,7 +83,8 @@ async fn s_task_21_a_finished_task_is_answered_after_a_kill_with_what_it_came_to
             );
         }
         assert_eq!(stage.upstream.received("tasks/get").len(), looks, "{pair:?}: nobody is asked for them");
-        assert_eq!(stage.upstream.received("tools/call").len(), 4, "{pair:?}");
+        // The one that was cancelled at once may never have been sent.
+        assert!(matches!(stage.upstream.received("tools/call").len(), 3 | 4), "{pair:?}");
     }
 }
 
@@ -134,7 +135,7 @@ async fn s_task_21_the_session_in_which_a_server_knows_its_task_is_kept() {
         stage.upstream.until_received("tasks/get", 1).await;
         if !pair.has_extension_client() {
             // The client's own session ends; the task does not.
-            assert_eq!(stage.client.delete().await, 200);
+            assert!(matches!(stage.client.delete().await, 200 | 204));
             stage.come_again().await;
             assert_eq!(stage.client.task(&id).await.result()["status"], "working", "{pair:?}");
         }

@@ -64,6 +64,7 @@ fn settings(servers: &[(&str, &str)]) -> Settings {
         telemetry: TelemetrySettings { otlp: None, logs: LogForm::Text, level: "info".into(), sample: 0.0 },
         tasks: TaskSettings::default(),
         state: crate::config::state::StateSettings::Memory,
+        sessions: crate::config::sessions::SessionSettings::Memory,
         bounds: Bounds { change_debounce: Duration::from_millis(20), page_size: 3, ..Bounds::default() },
     }
 }

@@ -1,44 +1,36 @@
 //! From a task of an upstream to the end that its call would have had without it, in both dialects (era-bridge §7).
 //!
 //! Reading order: `pace` (when to look), `followed` (the requests about one task), `inputs` (what one of the extension asks),
-//! and here the story. Always: the end is a result or an error as of a plain call, whatever the dialect calls it
+//! `story` (from one look to the next), and here who has it told. Always: the end is a result or an error as of a plain call, whatever the dialect calls it
 //! (era-bridge §7.1); a task that is given up is cancelled upstream; nothing of it is waited for without end. Not here: what
 //! clients see of it (`tasks`), whether a call may become one (`wish`).
 
 mod followed;
 mod inputs;
 mod pace;
+mod story;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use followed::Followed;
-use followed::Looked;
-use inputs::{TaskInputs, requests};
 use pace::Pace;
+use story::Story;
 use tokio::time::Instant;
 
-use super::pages_visited::PagesVisited;
-use super::rounds::Asking;
 use super::task::{BegunTask, TaskLink, TaskSink};
 use super::tool::Aim;
 use super::{Call, Failure, Outcome, Switchboard, TaskUse};
 use crate::catalog::snapshot::View;
 use crate::config::servers::TransportSettings;
 use crate::names::UpstreamName;
-use crate::policy::Permit;
-use crate::protocol::frame::{Answer, ErrorObject};
-use crate::protocol::json::{Object, string};
-use crate::protocol::task::{Dialect, IMMEDIATE_RESPONSE, Status, TaskFacts};
+use crate::protocol::json::Object;
+use crate::protocol::task::{IMMEDIATE_RESPONSE, TaskFacts};
 use crate::upstream::error::UpstreamError;
-use crate::upstream::input::InputRequired;
 use crate::upstream::task::CreatedTask;
 
 /// After the upstream's own time for a task: clocks differ.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// Answers in a row that make no sense, before the task is given up.
-const SENSELESS: u32 = 5;
 
 impl Switchboard {
     /// A call became a task of its upstream's: what its caller gets of that.
@@ -152,271 +144,5 @@ impl Switchboard {
         drop(place);
         followed.belongs_to(call);
         self.drive(call, (followed, view), (facts, Some(result)), sink).await
-    }
-}
-
-struct Story<'a> {
-    board: &'a Switchboard,
-    call: &'a Call,
-    sink: Option<&'a Arc<dyn TaskSink>>,
-    followed: Followed,
-    pace: Pace,
-}
-
-impl Story<'_> {
-    async fn run(mut self, facts: TaskFacts, task: Option<Object>) -> Result<Answer, Failure> {
-        let (facts, task) = match task {
-            Some(task) => (facts, task),
-            // What is known is from before.
-            None => self.look_again().await?,
-        };
-        match self.followed.place().dialect() {
-            Dialect::Core => self.core(facts).await,
-            Dialect::Extension => self.extension(facts, task).await,
-        }
-    }
-
-    /// `tasks/result` answers when the task is over, and carries what it asks until then.
-    async fn core(&mut self, mut facts: TaskFacts) -> Result<Answer, Failure> {
-        // One that would not wait for the end is asked at the end alone.
-        let mut waits = true;
-        loop {
-            self.tell(&facts);
-            if facts.status.is_terminal() || (waits && facts.status == Status::InputRequired) {
-                match self.followed.result(self.permit(), facts.status.is_terminal()).await {
-                    // An error of the task's, or of the request for it: its state tells.
-                    Ok(Answer::Error(error)) if !facts.status.is_terminal() => {
-                        facts = self.look_again().await?.0;
-                        if facts.status.is_terminal() {
-                            self.tell(&facts);
-                            return self.core_end(facts.status, Answer::Error(error));
-                        }
-                        waits = false;
-                    }
-                    Ok(answer) => return self.core_end(facts.status, answer),
-                    Err(error) => self.failed(error)?,
-                }
-            }
-            facts = match self.wait().await {
-                Some(told) => told,
-                None => self.look_again().await?.0,
-            };
-        }
-    }
-
-    fn core_end(&mut self, status: Status, answer: Answer) -> Result<Answer, Failure> {
-        self.followed.is_over();
-        match answer {
-            Answer::Error(error) if status == Status::Cancelled => {
-                let upstream = self.followed.upstream().name().clone();
-                Err(Failure::TaskCancelled { upstream, said: Some(Box::new(error)) })
-            }
-            answer => Ok(answer),
-        }
-    }
-
-    /// The object of a task holds what it asks, and its end.
-    async fn extension(&mut self, mut facts: TaskFacts, mut task: Object) -> Result<Answer, Failure> {
-        let (board, call) = (self.board, self.call);
-        let upstream = self.followed.upstream().clone();
-        let asking = call.client.port.as_ref().map(|port| Asking {
-            rules: &board.rounds,
-            call,
-            port,
-            upstream: &upstream,
-            pages: PagesVisited::default(),
-        });
-        let mut inputs = asking.as_ref().map(TaskInputs::new);
-        loop {
-            self.tell(&facts);
-            let asked = (facts.status == Status::InputRequired).then(|| requests(&task)).flatten();
-            if let Some(asking) = &asking {
-                asking.pages.left_behind(asking.port, upstream.name(), asked.as_ref()).await;
-            }
-            match facts.status {
-                Status::Completed => return self.completed(&task),
-                Status::Failed => return self.ended_in_error(&task),
-                Status::Cancelled => {
-                    self.followed.is_over();
-                    return Err(Failure::TaskCancelled { upstream: upstream.name().clone(), said: None });
-                }
-                Status::Working | Status::InputRequired => {}
-            }
-            match &mut inputs {
-                Some(inputs) => inputs.asked(asked.as_ref())?,
-                None => nobody_to_ask(upstream.name(), asked)?,
-            }
-            (facts, task) = self.look_while_asking(inputs.as_mut()).await?;
-        }
-    }
-
-    /// Waits for the next look, and sends what is answered until then.
-    async fn look_while_asking(
-        &mut self,
-        mut inputs: Option<&mut TaskInputs<'_>>,
-    ) -> Result<(TaskFacts, Object), Failure> {
-        loop {
-            if let Some(inputs) = &mut inputs {
-                self.send_answers(inputs).await?;
-                let next = Instant::now() + self.pace.pause();
-                // An answer brings the next look no closer: one in each interval, whatever happens.
-                while let Ok(answered) = tokio::time::timeout_at(next, inputs.answered()).await {
-                    answered?;
-                    self.send_answers(inputs).await?;
-                }
-            } else {
-                self.wait().await;
-            }
-            if let Some(seen) = self.look_once().await? {
-                return Ok(seen);
-            }
-        }
-    }
-
-    /// What could not be sent is sent with what comes next.
-    async fn send_answers(&mut self, inputs: &mut TaskInputs<'_>) -> Result<(), Failure> {
-        let Some(responses) = inputs.responses() else { return Ok(()) };
-        match self.followed.update(self.permit(), &responses).await {
-            // What it refuses it would refuse again; its next state tells what became of that.
-            Ok(_) => inputs.acknowledged(),
-            Err(error) => self.failed(error)?,
-        }
-        Ok(())
-    }
-
-    async fn look_again(&mut self) -> Result<(TaskFacts, Object), Failure> {
-        loop {
-            if let Some(seen) = self.look_once().await? {
-                return Ok(seen);
-            }
-            self.wait().await;
-        }
-    }
-
-    /// `None` when the look brought nothing, and another may.
-    async fn look_once(&mut self) -> Result<Option<(TaskFacts, Object)>, Failure> {
-        if self.followed.place().has_ended()
-            && let Err(error) = self.followed.find_again(self.permit()).await
-        {
-            if let UpstreamError::Lost { .. } = error {
-                self.followed.is_over();
-                return Err(self.gave_up(error));
-            }
-            self.failed(error)?;
-            return Ok(None);
-        }
-        match self.followed.look(self.permit()).await {
-            Ok(Looked::Seen(facts, task)) => {
-                self.pace.seen(facts.poll_ms);
-                Ok(Some((facts, task)))
-            }
-            Ok(Looked::Forgotten) => {
-                self.followed.is_over();
-                Err(self.lost("it no longer knows the task"))
-            }
-            Ok(Looked::Refused(error)) => {
-                self.failed(UpstreamError::protocol(format!(
-                    "it does not tell of its task: {}",
-                    error.message()
-                )))?;
-                Ok(None)
-            }
-            Err(error) => {
-                self.failed(error)?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// A request brought nothing; an error when there is no use in another.
-    fn failed(&mut self, error: UpstreamError) -> Result<(), Failure> {
-        self.pace.failed();
-        let is_final = match &error {
-            UpstreamError::TooLarge | UpstreamError::BeyondLimits { .. } | UpstreamError::NotOffered(_) => {
-                true
-            }
-            UpstreamError::Protocol { .. } | UpstreamError::HeadersRefused => {
-                self.pace.failures() >= SENSELESS
-            }
-            _ => false,
-        };
-        if is_final {
-            return Err(self.gave_up(error));
-        }
-        let upstream = self.followed.upstream().name();
-        tracing::debug!(%upstream, %error, "a task could not be looked at");
-        Ok(())
-    }
-
-    /// Until the next look; what the upstream tells by itself takes its place (S-TASK-18).
-    async fn wait(&mut self) -> Option<TaskFacts> {
-        let next = Instant::now() + self.pace.pause();
-        let place = self.followed.place();
-        if !place.has_ended()
-            && let Ok(Some(facts)) = tokio::time::timeout_at(next, place.changed()).await
-        {
-            self.pace.seen(facts.poll_ms);
-            return Some(facts);
-        }
-        // The connection may have ended meanwhile, which is no reason to hurry.
-        tokio::time::sleep_until(next).await;
-        None
-    }
-
-    fn completed(&mut self, task: &Object) -> Result<Answer, Failure> {
-        let Some(result) = task.object("result") else {
-            return Err(self.gave_up(UpstreamError::protocol("its task is completed and has no result")));
-        };
-        if let Some(kind) = result.get("resultType").filter(|kind| *kind != b"\"complete\"") {
-            let kind = string(kind).unwrap_or_default();
-            let why = format!("the result of its task has the type {kind}");
-            return Err(self.gave_up(UpstreamError::protocol(why)));
-        }
-        Ok(self.over(Answer::Result(result)))
-    }
-
-    fn ended_in_error(&mut self, task: &Object) -> Result<Answer, Failure> {
-        let error = task.object("error").and_then(|object| {
-            let code = std::str::from_utf8(object.get("code")?).ok()?.parse().ok()?;
-            Some(ErrorObject { code, object })
-        });
-        match error {
-            Some(error) => Ok(self.over(Answer::Error(error))),
-            None => Err(self.gave_up(UpstreamError::protocol("its task failed and has no error"))),
-        }
-    }
-
-    fn over(&mut self, answer: Answer) -> Answer {
-        self.followed.is_over();
-        answer
-    }
-
-    fn gave_up(&self, error: UpstreamError) -> Failure {
-        Failure::Upstream { upstream: self.followed.upstream().name().clone(), error }
-    }
-
-    fn lost(&self, why: &str) -> Failure {
-        self.gave_up(UpstreamError::lost(why))
-    }
-
-    fn tell(&self, facts: &TaskFacts) {
-        if let Some(sink) = self.sink {
-            sink.status(facts);
-        }
-    }
-
-    fn permit(&self) -> Permit {
-        self.board.policy.authorise(self.call.client.principal, self.followed.upstream().name())
-    }
-}
-
-/// The caller said that it can be asked nothing, and so the upstream was told (era-bridge §9.4).
-fn nobody_to_ask(upstream: &UpstreamName, asked: Option<Object>) -> Result<(), Failure> {
-    match asked.filter(|requests| !requests.is_empty()) {
-        None => Ok(()),
-        Some(requests) => {
-            let asked = Box::new(InputRequired { result: Object::empty(), requests, state: None });
-            Err(Failure::NeedsInput { upstream: upstream.clone(), asked })
-        }
     }
 }

@@ -56,7 +56,6 @@ impl InSession<'_> {
         let made = Made { edge, call, revision, inputs: self.inputs() };
         match made.hosted(tool.upstream, tool.public, ttl_ms).await {
             Ok((task, made_upstream)) => {
-                told::tell(self.session, &task);
                 if let Some(token) = progress_token(&self.call.params) {
                     progress::relay(self.session, &task, token, &self.edge.settings.bounds);
                 }
@@ -66,6 +65,8 @@ impl InSession<'_> {
                     false => None,
                 };
                 let words = words.and_then(Result::ok).flatten();
+                // Nothing happens between these two: what is not in the answer is told.
+                told::tell(self.session, &task);
                 let facts = task.view().facts(Dialect::Core);
                 spans::record_ending(&self.call.span, Ending::Result);
                 Ok(respond::created_task(self.to, &facts, words.as_deref()))

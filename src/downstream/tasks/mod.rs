@@ -1,7 +1,7 @@
 //! Tasks towards clients: the core feature of 2025-11-25 and the extension of the stateless era.
 //!
 //! Reading order: `made` (how a call becomes a task), `core` and `extension` (what clients of each dialect ask about theirs),
-//! `progress`, `told` and `followed` (what they are told without asking).
+//! `told`, `progress` and `followed` (what sessions and streams of changes are told without asking).
 //! Always: a task is told of only after it is kept (S-TX-04); one that is unknown, another's or gone is answered alike
 //! (S-TASK-19). Not here: what a task is (`tasks`), how its call is made (`dispatch`).
 

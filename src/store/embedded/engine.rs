@@ -13,6 +13,7 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase as _, StorageBac
 use tokio::time::Instant;
 
 use super::cause::Cause;
+use super::failpoint::{Point, pass};
 use super::medium::{InMemory, Medium};
 use super::tables;
 use crate::store::error::StoreError;
@@ -152,7 +153,9 @@ impl Engine {
                 guarded(AssertUnwindSafe(|| {
                     let (is_changed, outcome) = change(&transaction)?;
                     if is_changed {
+                        pass(Point::BeforeCommit);
                         transaction.commit()?;
+                        pass(Point::AfterCommit);
                     } else {
                         transaction.abort()?;
                     }

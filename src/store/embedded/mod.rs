@@ -13,6 +13,7 @@ mod cause;
 mod check;
 
 mod engine;
+mod failpoint;
 #[cfg(test)]
 mod faults;
 mod layout;

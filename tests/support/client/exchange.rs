@@ -324,6 +324,27 @@ impl Exchange {
         messages
     }
 
+    /// Every message up to the end of the stream or of its connection, however that ends.
+    pub(crate) async fn until_broken(&mut self) -> Vec<Message> {
+        self.head().await;
+        let mut messages = Vec::new();
+        loop {
+            while let Some(event) = self.events.pop() {
+                self.place.note(&event, &self.revision);
+                if let Some(raw) = event.data.filter(|data| !data.is_empty()) {
+                    let json = json::parse(&raw).unwrap_or_else(|| panic!("no JSON in event {raw:?}"));
+                    messages.push(Message { raw, json });
+                }
+            }
+            match patiently("more of a stream, or its end", self.framing.next(&mut self.connection.stream))
+                .await
+            {
+                Ok(Some(piece)) => self.events.feed(&piece),
+                Ok(None) | Err(_) => return messages,
+            }
+        }
+    }
+
     /// Read to the final response and the end of the stream.
     pub(crate) async fn answer(mut self) -> Answer {
         loop {

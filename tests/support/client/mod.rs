@@ -100,6 +100,11 @@ impl Client {
         self
     }
 
+    /// The same client, with its session, at another gateway.
+    pub(crate) fn at(&self, endpoint: &Endpoint) -> Client {
+        Client { endpoint: endpoint.clone(), idle: Arc::default(), ..self.clone() }
+    }
+
     /// Whether this client is of the stateless era.
     pub(crate) fn is_stateless(&self) -> bool {
         self.revision == STATELESS

@@ -64,13 +64,10 @@ async fn f50_no_flipped_bit_of_any_page_gives_a_wrong_answer() {
             }
         }
     }
-    // Every bit of what is believed first.
-    for bit in 0..320 * 8 {
+    // All over what is believed first.
+    for bit in (0..320 * 8).step_by(13) {
         let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        if bit % 7 != 0 {
-            continue;
-        }
         match Disk::with(bytes).engine() {
             Err(StoreError::Corrupt(_)) => refused += 1,
             Err(error) => panic!("bit {bit} of the head: {error}"),
