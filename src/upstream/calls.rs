@@ -129,6 +129,11 @@ impl CallTable {
         Some((id, answer))
     }
 
+    /// Begins behind that id: on a session that an earlier process used, its requests may still be under way there.
+    pub(super) fn begin_behind(&self, id: u64) {
+        self.next.fetch_max(id, Ordering::Relaxed);
+    }
+
     /// An id for a message that awaits no entry here.
     pub(super) fn next_id(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed) + 1

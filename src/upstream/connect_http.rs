@@ -4,7 +4,7 @@
 //! a session that was opened is ended with its link. Not here: what is common to all attempts (`connect`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
@@ -69,6 +69,9 @@ impl Attempt {
         let Address::Http { endpoint, .. } = &self.address else { return None };
         let wire = HttpWire::taken_up(endpoint.clone(), session, revision)?;
         let link = self.link(Wire::Http(wire), None);
+        // Milliseconds grow faster than ids do, and stay whole numbers for everybody until long after us.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        link.calls.begin_behind(u64::try_from(now).unwrap_or(0));
         self.end_session_with(Arc::clone(&link));
         link.opened(Facts { revision, ..known.clone() });
         let standing = Arc::clone(&link);
