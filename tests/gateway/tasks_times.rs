@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::client::{created, id_of};
@@ -85,12 +86,12 @@ async fn s_task_08_a_ttl_of_the_wrong_type_is_refused_before_anything_is_called(
 
 #[tokio::test]
 async fn s_tx_11_a_task_is_there_until_its_time_is_over_and_then_no_more() {
-    for pair in over_http() {
-        let stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 3s, max_ttl: 3s }").await;
+    let stories = over_http().into_iter().map(|pair| async move {
+        let stage = Stage::with(pair, Manner::default(), "tasks: { ttl: 6s, max_ttl: 6s }").await;
         let done = stage.client.begin_id("one__long", json!({ "after": 5, "text": "it" })).await;
         let running = stage.client.begin_id("one__long", json!({})).await;
         assert_eq!(stage.client.until_over(&done).await.text(), "one did it");
-        tokio::time::sleep(Duration::from_millis(1_800)).await;
+        tokio::time::sleep(Duration::from_millis(3_500)).await;
         assert_eq!(
             stage.client.until_over(&done).await.text(),
             "one did it",
@@ -106,7 +107,8 @@ async fn s_tx_11_a_task_is_there_until_its_time_is_over_and_then_no_more() {
         // What still ran is not left running.
         let told = stage.upstream.until_received("tasks/cancel", 1).await;
         assert_eq!(told.params()["taskId"], "task-2", "{pair:?}");
-    }
+    });
+    join_all(stories).await;
 }
 
 #[tokio::test]
