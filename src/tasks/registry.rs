@@ -135,8 +135,8 @@ pub enum NotListed {
 const TASK: Purpose = Purpose::new("task");
 /// Cursors of lists.
 const CURSOR: Purpose = Purpose::new("task cursor");
-/// Expired records that are removed at once.
-const SWEEP: usize = 256;
+/// For how long who looks for an unfinished task waits for [`TaskRegistry::resume`].
+const RESUME_PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module head.
 pub struct TaskRegistry {
@@ -372,23 +372,6 @@ impl TaskRegistry {
         self.lock().live.len()
     }
 
-    /// Removes what has expired from the store, every so often; never ends. Nobody sees what has expired before that either.
-    pub async fn sweep(&self, every: Duration) {
-        loop {
-            tokio::time::sleep(every).await;
-            loop {
-                match self.records.purge(SWEEP).await {
-                    Ok(removed) if removed >= SWEEP => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, "expired tasks could not be removed");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
     /// The gateway stops: stories end here, and tasks that upstreams keep are left to them, to be followed after the next
     /// start.
     pub async fn suspend(&self) {
@@ -428,8 +411,10 @@ impl TaskRegistry {
             }
             let mut is_resumed = self.is_resumed.subscribe();
             if !*is_resumed.borrow() {
-                // The sender is this registry's.
-                let _ = is_resumed.wait_for(|resumed| *resumed).await;
+                let resumed = is_resumed.wait_for(|resumed| *resumed);
+                if tokio::time::timeout(RESUME_PATIENCE, resumed).await.is_err() {
+                    return Err(StoreError::Busy.into());
+                }
             }
             if let Some(live) = self.live(key) {
                 return Ok(live.view());
@@ -512,7 +497,7 @@ impl TaskRegistry {
         self.is_resumed.send_replace(true);
     }
 
-    fn live(&self, key: TaskKey) -> Option<Source> {
+    pub(super) fn live(&self, key: TaskKey) -> Option<Source> {
         self.lock().live.get(&key).cloned()
     }
 

@@ -5,6 +5,7 @@
 //! upstream asks again, under keys that were not used before. Not here: following (`dispatch`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::actor::TaskActor;
 use super::carried::CarriedInputs;
@@ -25,6 +26,8 @@ use crate::upstream::events::{EventSink, event_queue};
 
 /// Open tasks that are read at once.
 const PAGE: usize = 256;
+/// Between two attempts to read them.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Events of a task that may wait: of progress, the newest is enough.
 const EVENTS: usize = 4;
 
@@ -52,26 +55,47 @@ pub struct Resumption {
 
 impl TaskRegistry {
     /// Goes on, on this thread, with what was unfinished when the gateway ended: tasks of upstreams are followed where `drive`
-    /// gives a story, everything else has failed. Resolves with how many there were, when none is left unsettled.
+    /// gives a story, everything else has failed. Resolves with how many there were, when none is left unsettled; a store
+    /// that does not answer is asked again, unless it says that it never will.
     pub async fn resume(
         self: &Arc<Self>,
         drive: impl Fn(Resumption) -> Option<Story>,
     ) -> Result<usize, StoreError> {
         let (mut after, mut count) = (None::<Vec<u8>>, 0);
         loop {
-            let position = after.as_deref().map_or(Position::First, Position::After);
-            let page = self.records().scan(OPEN, position, PAGE).await?;
-            for key in page.items.iter().filter_map(|(key, _)| TaskKey::of_bytes(key)) {
-                count += usize::from(self.go_on(key, &drive).await?);
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
+            match self.resume_page(after.as_deref(), &drive, &mut count).await {
+                Ok(None) => break,
+                Ok(next) => after = next,
+                Err(error @ (StoreError::Busy | StoreError::Full | StoreError::Io(_))) => {
+                    tracing::warn!(%error, "unfinished tasks are read a little later");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.resumed();
         tracing::info!(count, "unfinished tasks were found");
         Ok(count)
+    }
+
+    /// Goes on with the tasks of one page, and says where the next begins.
+    async fn resume_page(
+        self: &Arc<Self>,
+        after: Option<&[u8]>,
+        drive: &impl Fn(Resumption) -> Option<Story>,
+        count: &mut usize,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let position = after.map_or(Position::First, Position::After);
+        let page = self.records().scan(OPEN, position, PAGE).await?;
+        // What cannot be read of an entry does not matter: it is its key that counts.
+        let keys = page.items.iter().map(|(key, _)| key).chain(&page.damaged);
+        for key in keys.filter_map(|key| TaskKey::of_bytes(key)) {
+            // It may have been taken over when this page was read before.
+            if self.live(key).is_none() {
+                *count += usize::from(self.go_on(key, drive).await?);
+            }
+        }
+        Ok(page.next)
     }
 
     /// Whether there was such a task.

@@ -43,6 +43,8 @@ const DONE: &[u8] = br#"{"content":[],"n":1.50}"#;
 struct Watched {
     store: Arc<dyn Records>,
     is_full: AtomicBool,
+    /// So many looks find it busy.
+    busy: AtomicUsize,
     gets: AtomicUsize,
     lists: AtomicUsize,
 }
@@ -50,6 +52,9 @@ struct Watched {
 impl Records for Watched {
     fn get<'a>(&'a self, space: Space, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Kept>, StoreError>> {
         self.gets.fetch_add(1, Ordering::Relaxed);
+        if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return std::future::ready(Err(StoreError::Busy)).boxed();
+        }
         self.store.get(space, key)
     }
 
@@ -114,6 +119,7 @@ impl Setup {
         let store = Arc::new(Watched {
             store,
             is_full: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
             gets: AtomicUsize::new(0),
             lists: AtomicUsize::new(0),
         });
@@ -649,6 +655,22 @@ fn f45_s_task_21_the_same_over_a_file_that_is_opened_again() {
     let left = first_run(open);
     second_run(&left, open);
     second_run_finds_everything_settled(&left, open);
+}
+
+#[test]
+fn f49_a_store_that_is_busy_at_the_start_is_asked_again() {
+    let memory: Arc<dyn Records> = Arc::new(Memory::new(Clock::system()));
+    let left = first_run(|_| Arc::clone(&memory));
+    System::new().block_on(async {
+        let clock = Clock::system();
+        let setup = Setup::over(Arc::clone(&memory), clock, TaskSettings::default());
+        setup.store.busy.store(1, Ordering::Relaxed);
+        assert_eq!(setup.registry.resume(|_| None).await, Ok(3));
+        for id in [&left.linked, &left.sent, &left.unsent] {
+            let over = setup.find(id).await.expect("known").until_over().await.expect("known");
+            assert_eq!(status(&over), Status::Failed, "none is left behind, and none is gone on with twice");
+        }
+    });
 }
 
 fn second_run_finds_everything_settled(left: &Left, store: impl FnOnce(Clock) -> Arc<dyn Records>) {

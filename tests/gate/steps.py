@@ -182,6 +182,7 @@ STEPS = [
     ),
     Step("peers-bridge", "questions across the eras, by the SDKs of others on both sides", 600, script("peers/crossing.py")),
     Step("peers-rmcp", "the Rust SDK as it was, before and behind the gateway", 1200, script("peers/rust.py")),
+    Step("peers-tasks", "tasks of both dialects, by the SDKs of others on both sides", 1200, script("peers/tasks.py")),
 ]
 
 # Steps that start the gateway need its binary; steps of Rust tests need their runner.
@@ -194,6 +195,7 @@ NEEDS = {
     "peers-legacy": ["build"],
     "peers-bridge": ["build"],
     "peers-rmcp": ["build"],
+    "peers-tasks": ["build"],
     **{step.name: ["build"] for step in STEPS if step.name.startswith("conformance-")},
 }
 

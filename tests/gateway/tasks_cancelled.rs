@@ -128,3 +128,22 @@ async fn s_tx_07_the_notification_of_calls_is_not_for_tasks() {
         assert!(stage.upstream.received("tasks/cancel").is_empty(), "{pair:?}");
     }
 }
+
+#[tokio::test]
+async fn s_canc_03_a_call_that_became_a_task_is_not_cancelled_as_a_call() {
+    for pair in every().into_iter().filter(|pair| !pair.has_extension_client()) {
+        let stage = Stage::set(pair, Manner::default()).await;
+        let created = stage.client.call_as_task("one__long", json!({})).await;
+        let id = created.result()["task"]["taskId"].as_str().expect("a task").to_owned();
+        let upstreams = stage.upstream.until_task(1).await;
+        let cancelled = json!({ "requestId": created.json["id"] });
+        stage.client.notify("notifications/cancelled", cancelled).await;
+        // What comes behind it on the same way has passed it.
+        assert_eq!(stage.client.task(&id).await.result()["status"], "working", "{pair:?}");
+        stage.upstream.complete(&upstreams, "here");
+        let end = stage.client.until_over(&id).await;
+        assert_eq!((end.status.as_str(), end.text()), ("completed", "here"), "{pair:?}");
+        assert!(stage.upstream.received("tasks/cancel").is_empty(), "{pair:?}");
+        assert!(stage.upstream.received("notifications/cancelled").is_empty(), "{pair:?}");
+    }
+}

@@ -95,7 +95,7 @@ async fn s_tx_08_s_tx_14_task_ids_need_the_declared_extension_before_any_is_look
     let (_stream, honoured) = listen(&client, &["unknown"]).await;
     assert_eq!(honoured, json!({}), "an unknown task is left out, and no error");
 
-    let mut pipe = PipeClient::with_url(&one.settings()["url"].as_str().expect("over HTTP")).await;
+    let mut pipe = PipeClient::with_url(one.settings()["url"].as_str().expect("over HTTP")).await;
     pipe.inbox.revision = STATELESS.to_owned();
     let asked = json!({ "notifications": { "taskIds": ["unknown"] } });
     let refused = pipe.stateless("subscriptions/listen", asked.clone()).await;

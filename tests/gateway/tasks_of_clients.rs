@@ -132,3 +132,35 @@ async fn s_task_24_changes_of_a_task_of_the_client_are_relayed() {
     client.respond(&get.json["id"], own_task("completed")).await;
     exchange.answer().await.result();
 }
+
+#[tokio::test]
+async fn s_samp_09_a_server_follows_what_a_model_is_asked_as_a_task() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Http)
+        .on("tools/call", |mut call| async move {
+            let params = json!({
+                "messages": [{ "role": "user", "content": { "type": "text", "text": "Hello" } }],
+                "maxTokens": 10,
+                "task": { "ttl": 60_000 },
+            });
+            let created = call.ask("sampling/createMessage", params).await;
+            let id = created["result"]["task"]["taskId"].clone();
+            let result = call.ask("tasks/result", json!({ "taskId": id })).await;
+            call.text(&result["result"]["content"]["text"].to_string()).await;
+        })
+        .start()
+        .await;
+    let able = json!({
+        "sampling": {},
+        "tasks": { "requests": { "sampling": { "createMessage": {} } } },
+    });
+    let (_gateway, client) = before(&upstream, able).await;
+    let mut exchange = client.open_call("one__echo", json!({})).await;
+    let question = exchange.until_method("sampling/createMessage").await;
+    assert_eq!(question.params()["task"], json!({ "ttl": 60_000 }));
+    client.respond(&question.json["id"], json!({ "task": own_task("working") })).await;
+    let result = exchange.until_method("tasks/result").await;
+    assert_eq!(result.params()["taskId"], "of-the-client");
+    let said = json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "Hi" } });
+    client.respond(&result.json["id"], said).await;
+    assert_eq!(exchange.answer().await.text(), "\"Hi\"");
+}

@@ -35,7 +35,10 @@ const TOGETHER: usize = 1_000;
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
 struct Figures {
+    /// After an orderly end.
     start: Duration,
+    /// After a kill.
+    start_killed: Duration,
     page: Duration,
     get: Duration,
 }
@@ -48,12 +51,19 @@ async fn client(gateway: &Gateway) -> Client {
 
 /// Start the gateway again a few times, and measure.
 async fn measure(gateway: &mut Gateway, id: &str) -> Figures {
-    let mut start = Duration::MAX;
+    let (mut start, mut start_killed) = (Duration::MAX, Duration::MAX);
     for _ in 0..3 {
         assert!(gateway.terminate().await.success());
         let began = Instant::now();
         gateway.start_again().await;
         start = start.min(began.elapsed());
+        // Something was just written, which the engine has to take up after a kill.
+        let client = client(gateway).await;
+        client.begin_id("one__echo", json!({ "text": "it" })).await;
+        gateway.kill().await;
+        let began = Instant::now();
+        gateway.start_again().await;
+        start_killed = start_killed.min(began.elapsed());
     }
     let client = client(gateway).await;
     let (mut page, mut get) = (Duration::MAX, Duration::MAX);
@@ -69,7 +79,7 @@ async fn measure(gateway: &mut Gateway, id: &str) -> Figures {
         get = get.min(began.elapsed());
         assert_eq!(told.result()["status"], "completed");
     }
-    Figures { start, page, get }
+    Figures { start, start_killed, page, get }
 }
 
 /// Every record of a space.
@@ -95,7 +105,7 @@ async fn multiply(directory: PathBuf, count: usize) {
     let records = stores.records.as_ref();
     let (tasks, results) = (Space::new("task"), Space::new("task.result"));
     let (of_tasks, of_results) = (all(records, tasks).await, all(records, results).await);
-    assert_eq!((of_tasks.len(), of_results.len()), (FEW, FEW));
+    assert!(of_tasks.len() >= FEW && of_results.len() >= FEW, "{} and {}", of_tasks.len(), of_results.len());
     let mut writes = Vec::new();
     for number in FEW..count {
         for (space, originals) in [(tasks, &of_tasks), (results, &of_results)] {
@@ -141,7 +151,8 @@ async fn t5_very_many_tasks_cost_a_start_a_page_and_a_look_nothing() {
     gateway.start_again().await;
     let many = measure(&mut gateway, &ids[7]).await;
     println!("with {FEW}: {few:?}\nwith {count}: {many:?}");
-    assert!(many.start <= Duration::from_secs(2), "{many:?}");
+    let longest = many.start.max(many.start_killed);
+    assert!(longest <= Duration::from_secs(2), "{many:?}");
     for (what, few, many) in [("a page", few.page, many.page), ("a look", few.get, many.get)] {
         assert!(
             many <= few * 3 + Duration::from_millis(2),
