@@ -374,3 +374,61 @@ async fn f26_s_resum_05_killed_at_any_moment_no_client_misses_an_event_or_gets_o
     }
     assert!(finished > 0 && cut_short > 0, "{finished} calls finished, and {cut_short} were cut short");
 }
+
+/// The complete events of a broken answer: each one's id, and its data where there is any.
+fn events_of(raw: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(raw);
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let (mut id, mut events) = (None, Vec::new());
+    for line in whole.lines() {
+        if let Some(value) = line.strip_prefix("id:") {
+            id = Some(value.trim().to_owned());
+        } else if let (Some(data), Some(id)) = (line.strip_prefix("data:"), &id) {
+            events.push((id.clone(), data.trim().to_owned()));
+        }
+    }
+    events
+}
+
+/// Debug builds die at a transaction of the store's, so that what was shown too early is shown and lost.
+#[tokio::test]
+async fn f26_f45_what_a_client_has_seen_is_there_whichever_write_the_gateway_died_at() {
+    let upstream = http_upstream("one").on("tools/call", |mut call| async move {
+        for step in 1..=STEPS {
+            call.progress(step as f64, STEPS as f64).await;
+            call.pause(30).await;
+        }
+        call.text("done").await;
+    });
+    let upstream = upstream.start().await;
+    let mut seen = 0;
+    // The first two are the session's own.
+    for (point, number) in (3..=8).flat_map(|number| [("before", number), ("after", number)]) {
+        let state = State::new();
+        let plan = state.durable(gateway().with("one", &upstream));
+        let dies = format!("abort_{point}_commit={number}");
+        let first = plan.clone().environment("SWITCHYARD_FAILPOINTS", &dies).start().await;
+        first.stateless().until_tools(&["one__echo"]).await;
+        let client = first.handshake(HANDSHAKE).await;
+        let exchange = call(&client, STEPS).await;
+        let mut place = exchange.here();
+        let mut connection = exchange.into_connection();
+        let raw = connection.read_to_close(Duration::from_secs(2)).await.unwrap_or_default();
+        let had = events_of(&raw);
+        let second = killed(first, &plan).await;
+        let Some((last, _)) = had.last() else { continue };
+        let client = client.at(&second.endpoint);
+        println!("   ({dies}, after {had:#?})");
+        place.ids.push(last.clone());
+        let rest = client.resume(&place).await.rest().await;
+        let had = had.iter().filter_map(|(_, data)| serde_json::from_str(data).ok());
+        let had = had.map(|json| Message { raw: String::new(), json });
+        let all: Vec<Message> = had.chain(rest).collect();
+        let steps = steps_of(&all);
+        seen += steps.len();
+        assert_eq!(steps, (1..=steps.len() as i64).collect::<Vec<_>>(), "{dies}");
+        assert!(all.last().is_some_and(Message::is_response), "{dies}: {all:#?}");
+        assert_eq!(all.iter().filter(|message| message.is_response()).count(), 1, "{dies}: {all:#?}");
+    }
+    assert!(seen > 0, "something was shown");
+}
