@@ -1,6 +1,6 @@
 //! Whether what an upstream tells of under an id is still the task that was made under it.
 //!
-//! Always: an id vouches for its task only as long as the session does in which it was given: a server that counts gives the
+//! Always: an id means its task for as long as the session or the process lives that gave it: a server that counts gives the
 //! same ids anew after its restart, to whoever comes first (S-TASK-07). Not here: how it is asked (`followed`).
 
 use crate::protocol::task::{Dialect, TaskFacts};
@@ -11,9 +11,7 @@ use crate::upstream::task::KeptPlace;
 pub(super) struct Identity {
     /// What no later task of that id has in common with it; as the upstream wrote it.
     created_at: Option<String>,
-    /// The session that vouches for the id, if any does.
-    session: Option<String>,
-    dialect: Dialect,
+    place: KeptPlace,
     /// Whether no more than the id was found again.
     is_doubtful: bool,
 }
@@ -21,19 +19,19 @@ pub(super) struct Identity {
 impl Identity {
     /// A task that was made where `place` is, when `created_at` says.
     pub(super) fn of(created_at: Option<String>, place: KeptPlace) -> Self {
-        Identity { created_at, session: place.session, dialect: place.dialect, is_doubtful: false }
+        Identity { created_at, place, is_doubtful: false }
     }
 
     /// It is looked for at another place from now on.
     pub(super) fn is_sought_at(&mut self, place: KeptPlace) {
-        let is_there_still = place.session.is_some() && place.session == self.session;
+        let is_there_still = place.session.is_some() && place.session == self.place.session;
         self.is_doubtful |= !is_there_still;
-        self.session = place.session;
+        self.place = place;
     }
 
-    /// A request about it brought nothing. Where a session vouches for it, that one tells of its end itself.
+    /// A request about it brought nothing. Where there are sessions, they tell of their end themselves.
     pub(super) fn may_be_lost(&mut self) {
-        self.is_doubtful |= self.dialect == Dialect::Extension;
+        self.is_doubtful |= self.place.dialect == Dialect::Extension;
     }
 
     /// Whether nothing may be asked or believed of it before a look has told that it is the same.
@@ -44,9 +42,11 @@ impl Identity {
     /// Whether this tells of another task.
     pub(super) fn is_of_another(&self, facts: &TaskFacts) -> bool {
         match (&self.created_at, &facts.created_at) {
-            (Some(known), Some(told)) => (self.is_doubtful || self.session.is_none()) && known != told,
+            (Some(known), Some(told)) => {
+                (self.is_doubtful || self.goes_by_itself()) && moment(known) != moment(told)
+            }
             // Ids of the extension cannot be guessed, and so are not given twice.
-            (None, None) => self.is_doubtful && self.dialect == Dialect::Core,
+            (None, None) => self.is_doubtful && self.place.dialect == Dialect::Core,
             _ => self.is_doubtful,
         }
     }
@@ -55,6 +55,19 @@ impl Identity {
     pub(super) fn is_sure(&mut self) {
         self.is_doubtful = false;
     }
+
+    /// Whether nothing would tell of a restart: neither a session nor a process is known to be the same.
+    fn goes_by_itself(&self) -> bool {
+        let is_over_http = self.place.revision.is_some();
+        self.place.session.is_none() && (is_over_http || self.place.dialect == Dialect::Extension)
+    }
+}
+
+/// A time without what can be written in two ways.
+fn moment(text: &str) -> (&str, &str) {
+    let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    (whole, fraction.trim_end_matches('0'))
 }
 
 #[cfg(test)]
@@ -96,6 +109,11 @@ mod tests {
             assert!(found.is_doubtful());
             assert_eq!(found.is_of_another(&told(created_at)), is_another, "{session:?} {created_at:?}");
         }
+        let mut written =
+            Identity::of(Some("2026-01-01T10:00:00.500Z".to_owned()), place(Dialect::Core, None));
+        written.is_sought_at(place(Dialect::Core, None));
+        assert!(!written.is_of_another(&told(Some("2026-01-01T10:00:00.5+00:00"))));
+        assert!(written.is_of_another(&told(Some("2026-01-01T10:00:00.05+00:00"))));
         let mut unsaid = Identity::of(None, place(Dialect::Core, Some("one")));
         unsaid.is_sought_at(place(Dialect::Core, Some("two")));
         assert!(unsaid.is_of_another(&told(None)) && unsaid.is_of_another(&told(Some("then"))));

@@ -3,6 +3,8 @@
 //! Owns the lawful answers and the check of incoming messages. Always: strict where the specification is. Not here:
 //! transport.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use base64::Engine;
 use serde_json::{Value, json};
 
@@ -144,8 +146,10 @@ async fn answer_handshake(call: &mut Call) {
 }
 
 async fn welcome(call: &mut Call) {
+    // A server that is started again gives none of its ids a second time.
+    static SESSIONS: AtomicU64 = AtomicU64::new(0);
     let shared = std::sync::Arc::clone(&call.shared);
-    let session = format!("{}-session-{}", shared.name, shared.number());
+    let session = format!("{}-session-{}", shared.name, SESSIONS.fetch_add(1, Ordering::Relaxed));
     let mut result = json!({
         "protocolVersion": shared.revision,
         "capabilities": shared.capabilities,
