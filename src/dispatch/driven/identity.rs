@@ -43,7 +43,7 @@ impl Identity {
     pub(super) fn is_of_another(&self, facts: &TaskFacts) -> bool {
         match (&self.created_at, &facts.created_at) {
             (Some(known), Some(told)) => {
-                (self.is_doubtful || self.goes_by_itself()) && moment(known) != moment(told)
+                (self.is_doubtful || !self.is_of_process()) && moment(known) != moment(told)
             }
             // Ids of the extension cannot be guessed, and so are not given twice.
             (None, None) => self.is_doubtful && self.place.dialect == Dialect::Core,
@@ -56,10 +56,10 @@ impl Identity {
         self.is_doubtful = false;
     }
 
-    /// Whether nothing would tell of a restart: neither a session nor a process is known to be the same.
-    fn goes_by_itself(&self) -> bool {
-        let is_over_http = self.place.revision.is_some();
-        self.place.session.is_none() && (is_over_http || self.place.dialect == Dialect::Extension)
+    /// Whether it ends with its connection, to a child. Over HTTP some servers take sessions that they do not know, so that
+    /// a session alone proves little where the times differ.
+    fn is_of_process(&self) -> bool {
+        self.place.dialect == Dialect::Core && self.place.revision.is_none() && self.place.session.is_none()
     }
 }
 
@@ -97,6 +97,8 @@ mod tests {
         let mut same = made();
         same.is_sought_at(place(Dialect::Core, Some("one")));
         assert!(!same.is_doubtful() && !same.is_of_another(&told(None)), "its session vouches for it");
+        same.place.revision = Some("2025-11-25".to_owned());
+        assert!(same.is_of_another(&told(Some("later"))), "a server may take sessions that it does not know");
         for (session, created_at, is_another) in [
             (Some("two"), Some("then"), false),
             (Some("two"), Some("later"), true),
