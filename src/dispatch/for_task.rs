@@ -89,7 +89,7 @@ impl Drop for UnderWay {
         let trace = std::mem::take(&mut self.trace);
         tokio::task::spawn_local(async move {
             if let Ok(Ok(Reply::Task(created))) = tokio::time::timeout(LISTENED_TO, calling).await {
-                drop(Followed::of(upstream, &client, created.place, trace));
+                drop(Followed::of(upstream, &client, created.place, &created.facts, trace));
             }
         });
     }

@@ -60,12 +60,7 @@ impl Switchboard {
         }
     }
 
-    /// Whether calls at that endpoint may become tasks, as its clients are told (S-TASK-01, S-TX-01).
-    pub fn offers_tasks(&self, profile: Option<&ProfileName>) -> bool {
-        let view = self.catalogue.view(profile.map(ProfileName::as_str));
-        view.is_some_and(|view| self.offers_tasks_at(&view))
-    }
-
+    /// Whether calls there may become tasks, as clients are told (S-TASK-01, S-TX-01).
     fn offers_tasks_at(&self, view: &View) -> bool {
         let mut upstreams = view.upstreams().iter().filter_map(|name| self.upstreams.get(name));
         // One that was never heard of may make some.

@@ -112,9 +112,8 @@ pub(super) async fn begin(
     let revision = session.revision();
     let known = Method::of(&request.method, Era::Handshake);
     let has_tasks = revision == Revision::V2025_11_25;
-    // What was not declared is not there (S-LIFE-05).
-    let are_declared = || has_tasks && edge.switchboard.offers_tasks(session.client().profile.as_ref());
-    let Some(method) = known.filter(|method| !method.is_of_tasks() || are_declared()) else {
+    // What was not declared is not there (S-LIFE-05); what was stays, whatever became of who makes tasks (S-TASK-11).
+    let Some(method) = known.filter(|method| !method.is_of_tasks() || session.has_tasks()) else {
         let text = "method not found";
         return Err(respond::error(Some(&request.id), StatusCode::OK, METHOD_NOT_FOUND, text, None));
     };
@@ -207,7 +206,7 @@ async fn story(
         Object::parse(declared, Limits::NONE).unwrap_or_else(|_| Object::empty())
     };
     let to = Addressee { id, view: &view, kind: ResultKind::of_method(method.name()), declared: &declared };
-    if method.is_of_tasks() || is_wished_as_task(edge, method, revision, call) {
+    if method.is_of_tasks() || is_wished_as_task(session, method, call) {
         let request = InSession { edge, session, call, to: &to };
         // Boxed: it is far from being the rule.
         return match method {
@@ -239,12 +238,9 @@ async fn story(
     respond::respond(&to, ended)
 }
 
-/// Where nothing is said of tasks, what a call says of one is ignored (S-TASK-04).
-fn is_wished_as_task(edge: &Edge, method: Method, revision: Revision, call: &Call) -> bool {
-    method == Method::CallTool
-        && revision == Revision::V2025_11_25
-        && call.params.get("task").is_some()
-        && edge.switchboard.offers_tasks(call.client.profile.as_ref())
+/// Where nothing was said of tasks, what a call says of one is ignored (S-TASK-04).
+fn is_wished_as_task(session: &SessionHandle, method: Method, call: &Call) -> bool {
+    method == Method::CallTool && session.has_tasks() && call.params.get("task").is_some()
 }
 
 fn nothing() -> Outcome {

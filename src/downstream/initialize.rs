@@ -59,7 +59,9 @@ pub(super) fn initialize(
         Ok(introduction) => introduction,
         Err(failure) => return refuse(StatusCode::NOT_FOUND, INVALID_REQUEST, &failure.to_string()),
     };
-    let session = match edge.sessions.open(opening(edge, profile, request, revision, pipe), released(edge)) {
+    let has_tasks = introduction.offered.tasks && revision == Revision::V2025_11_25;
+    let opening = Opening { has_tasks, ..opening(edge, profile, request, revision, pipe) };
+    let session = match edge.sessions.open(opening, released(edge)) {
         Ok(session) => session,
         Err(NotOpened::TooMany) => {
             let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, "too many sessions");
@@ -95,6 +97,7 @@ fn opening(
         revision,
         profile: profile.cloned(),
         capabilities: ClientCapabilities::of(&capabilities, revision),
+        has_tasks: false,
         client_name: name.chars().take(LONGEST_CLIENT_NAME).collect::<String>().into(),
         public_uris: public_uris(edge, profile.cloned()),
         pipe,

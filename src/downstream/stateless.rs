@@ -324,7 +324,7 @@ pub(super) struct Answering {
     pub(super) method: Method,
     pub(super) revision: Revision,
     /// What this request declared.
-    capabilities: Object,
+    pub(super) capabilities: Object,
 }
 
 impl Answering {

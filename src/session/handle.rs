@@ -74,6 +74,8 @@ pub struct Opening {
     pub profile: Option<ProfileName>,
     /// What the client can be asked.
     pub capabilities: ClientCapabilities,
+    /// Whether it was told that calls may become tasks.
+    pub has_tasks: bool,
     /// What it calls itself, for people.
     pub client_name: Arc<str>,
     /// How it knows resources.
@@ -92,6 +94,7 @@ impl Opening {
             profile: self.profile.as_ref().map(ToString::to_string),
             client: self.client_name.to_string(),
             capabilities: String::from_utf8_lossy(&self.capabilities.to_upstream()).into_owned(),
+            has_tasks: self.has_tasks,
             is_ready: false,
             level: None,
             subscriptions: BTreeMap::new(),
@@ -106,6 +109,7 @@ impl Opening {
             revision,
             profile: row.profile.as_deref().map(ProfileName::new),
             capabilities: ClientCapabilities::of(&capabilities.ok()?, revision),
+            has_tasks: row.has_tasks,
             client_name: row.client.as_str().into(),
             public_uris,
             pipe: None,
@@ -121,6 +125,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     revision: Revision,
     client: Arc<Client>,
+    has_tasks: bool,
     client_name: Arc<str>,
     changed: Arc<PendingChanges>,
     in_flight: Arc<InFlightTable>,
@@ -243,6 +248,7 @@ impl SessionHandle {
                     port: Some(port),
                     closed: closed.clone(),
                 }),
+                has_tasks: opening.has_tasks,
                 client_name: opening.client_name,
                 changed,
                 in_flight: InFlightTable::new(bounds.session_calls),
@@ -299,6 +305,11 @@ impl SessionHandle {
     /// The caller behind it.
     pub fn client(&self) -> &Arc<Client> {
         &self.session.client
+    }
+
+    /// Whether the client was told that calls may become tasks: what was declared holds for as long as the session (S-LIFE-05).
+    pub fn has_tasks(&self) -> bool {
+        self.session.has_tasks
     }
 
     /// What the client calls itself; may be empty.
@@ -535,6 +546,7 @@ mod tests {
             revision,
             profile: None,
             capabilities: ClientCapabilities::of(&object(r#"{"roots":{}}"#), revision),
+            has_tasks: false,
             client_name: Arc::from(""),
             public_uris: PublicUris::default(),
             pipe: None,

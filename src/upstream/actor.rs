@@ -381,9 +381,9 @@ impl Handler<TakeUp> for UpstreamActor {
             }
         };
         // Entered before the next look for links without tasks.
-        MessageResult(link.and_then(|link| {
-            let task = link.tasks.enter(&id, link.caller_of(&client))?;
-            Some((link, task))
+        MessageResult(link.map(|link| {
+            let entered = link.tasks.enter(&id, link.caller_of(&client));
+            (link, entered)
         }))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Always: only where client and upstream both speak 2025-11-25 and meet on a connection of that client's alone, which
 //! declared it; the upstream knows ids of the gateway's, which mean nothing on any other connection; bounded, and no longer
-//! than the client keeps the task. Not here: the question that became a task (`questions`), what of it a client is shown
+//! than the client keeps the task: where room is wanted, what is over longest is forgotten first, and a question for which
+//! there is none is asked plainly. Not here: the question that became a task (`questions`), what of it a client is shown
 //! (`protocol::translate::question`, `session`).
 
 use std::collections::HashMap;
@@ -29,10 +30,10 @@ use crate::protocol::frame::{Answer, Request};
 use crate::protocol::json::{Limits, Object, elements};
 use crate::protocol::message;
 use crate::protocol::splice::Edit;
-use crate::protocol::task::{Dialect, with_related, without_related};
+use crate::protocol::task::{Dialect, Status, with_related, without_related};
 use crate::protocol::translate::question::{Expecting, answer};
 
-/// Tasks of one connection that are remembered; beyond that the client's answer is refused.
+/// Tasks of one connection that are remembered, and questions that may become some.
 const AT_ONCE: usize = 256;
 
 /// The longest that one is remembered, whatever its client says.
@@ -43,7 +44,26 @@ const LONGEST_ID: usize = 1024;
 
 /// See the module head: by the id that the upstream knows.
 #[derive(Debug, Default)]
-pub(super) struct ClientTasks(Mutex<HashMap<String, ClientTask>>);
+pub(super) struct ClientTasks(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    tasks: HashMap<String, ClientTask>,
+    /// Questions under way that may become tasks.
+    awaited: usize,
+    /// Tasks that were over so far.
+    ended: u64,
+}
+
+/// Room for the task that a question may become, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Room<'a>(&'a ClientTasks);
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.0.lock().awaited -= 1;
+    }
+}
 
 #[derive(Debug, Clone)]
 struct ClientTask {
@@ -53,36 +73,80 @@ struct ClientTask {
     /// What it will be answered with.
     expecting: Expecting,
     until: Instant,
+    /// The how manieth to be over, once it is.
+    ended: Option<u64>,
 }
 
 impl ClientTasks {
+    /// Keeps room for one more; `None` where there are too many that are not over.
+    pub(super) fn room(&self) -> Option<Room<'_>> {
+        let now = Instant::now();
+        let mut table = self.lock();
+        table.tasks.retain(|_, task| task.until > now);
+        let unfinished = table.tasks.values().filter(|task| task.ended.is_none()).count();
+        let has_room = unfinished + table.awaited < AT_ONCE;
+        if has_room {
+            table.awaited += 1;
+        }
+        drop(table);
+        has_room.then(|| Room(self))
+    }
+
     /// Remembers a task, and gives its id for the upstream; `None` where there is no room or are no random bits.
     fn enter(&self, port: &ClientPort, id: &str, expecting: Expecting, kept: Duration) -> Option<String> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits).ok()?;
         let minted = URL_SAFE_NO_PAD.encode(bits);
         let now = Instant::now();
-        let mut tasks = self.lock();
-        tasks.retain(|_, task| task.until > now);
-        if tasks.len() >= AT_ONCE || id.len() > LONGEST_ID {
+        let mut table = self.lock();
+        table.tasks.retain(|_, task| task.until > now);
+        if id.len() > LONGEST_ID || (table.tasks.len() >= AT_ONCE && !table.forget_one()) {
             return None;
         }
-        let task = ClientTask { port: port.clone(), id: id.to_owned(), expecting, until: now + kept };
-        tasks.insert(minted.clone(), task);
+        let task =
+            ClientTask { port: port.clone(), id: id.to_owned(), expecting, until: now + kept, ended: None };
+        table.tasks.insert(minted.clone(), task);
         Some(minted)
     }
 
+    /// Notes that a task is over: it may be forgotten where room is wanted.
+    fn is_over(&self, minted: &str) {
+        let mut table = self.lock();
+        let Table { tasks, ended, .. } = &mut *table;
+        if let Some(task) = tasks.get_mut(minted).filter(|task| task.ended.is_none()) {
+            *ended += 1;
+            task.ended = Some(*ended);
+        }
+    }
+
+    /// The same of what its client says of it.
+    fn was_told(&self, minted: &str, task: &Object) {
+        let status = task.text("status").and_then(|status| Status::of_text(&status));
+        if status.is_some_and(Status::is_terminal) {
+            self.is_over(minted);
+        }
+    }
+
     fn of(&self, minted: &str) -> Option<ClientTask> {
-        self.lock().get(minted).filter(|task| task.until > Instant::now()).cloned()
+        self.lock().tasks.get(minted).filter(|task| task.until > Instant::now()).cloned()
     }
 
     /// By which id the upstream knows what the client calls so.
     fn minted(&self, id: &str) -> Option<String> {
-        self.lock().iter().find(|(_, task)| task.id == id).map(|(minted, _)| minted.clone())
+        self.lock().tasks.iter().find(|(_, task)| task.id == id).map(|(minted, _)| minted.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, ClientTask>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Forgets what is over longest; `false` where nothing is.
+    fn forget_one(&mut self) -> bool {
+        let ended = self.tasks.iter().filter_map(|(minted, task)| Some((task.ended?, minted)));
+        let Some(minted) = ended.min().map(|(_, minted)| minted.clone()) else { return false };
+        self.tasks.remove(&minted).is_some()
     }
 }
 
@@ -227,9 +291,14 @@ fn for_upstream(
             let text = answer(task.expecting, revision_of(link), &without_related(result.clone()))?;
             let parsed = Object::parse(text.into(), Limits::NONE);
             let object = parsed.map_err(|_| (INTERNAL_ERROR, "the client's answer is none"))?;
+            // Its result is there only when it is over (S-TASK-11).
+            link.client_tasks.is_over(&minted);
             Ok(with_related(&object, &minted).to_bytes())
         }
-        Some((minted, _)) => Ok(with_text(&without_related(result.clone()), "taskId", &minted).to_bytes()),
+        Some((minted, _)) => {
+            link.client_tasks.was_told(&minted, result);
+            Ok(with_text(&without_related(result.clone()), "taskId", &minted).to_bytes())
+        }
         None => Ok(known_tasks(&link.client_tasks, result)),
     }
 }
@@ -270,6 +339,7 @@ impl UpstreamHandle {
         };
         let minted = params.text("taskId").and_then(|id| link.client_tasks.minted(&id));
         if let Some(minted) = minted {
+            link.client_tasks.was_told(&minted, params);
             let params = with_text(&without_related(params.clone()), "taskId", &minted);
             link.notify("notifications/tasks/status", params.as_bytes());
         }
@@ -310,5 +380,26 @@ mod tests {
             assert!(tasks.enter(&somebody(), &n.to_string(), Expecting::Message, LONGEST).is_some());
         }
         assert!(tasks.enter(&somebody(), "more", Expecting::Message, LONGEST).is_none());
+        assert!(tasks.room().is_none(), "the next question is asked plainly");
+    }
+
+    #[test]
+    fn s_task_24_where_room_is_wanted_what_is_over_longest_goes_first() {
+        let tasks = ClientTasks::default();
+        let enter = |id: &str| tasks.enter(&somebody(), id, Expecting::Message, LONGEST);
+        let all: Vec<String> = (0..AT_ONCE).map(|n| enter(&n.to_string()).expect("room")).collect();
+        tasks.was_told(&all[7], &object(r#"{"taskId":"7","status":"working"}"#));
+        assert!(tasks.room().is_none() && enter("more").is_none(), "none of them is over");
+        tasks.was_told(&all[7], &object(r#"{"taskId":"7","status":"cancelled"}"#));
+        tasks.is_over(&all[3]);
+        tasks.is_over(&all[7]);
+        {
+            let rooms = [tasks.room(), tasks.room()];
+            assert!(rooms.iter().all(Option::is_some) && tasks.room().is_none(), "room for those two alone");
+        }
+        assert!(enter("one more").is_some());
+        assert!(tasks.of(&all[7]).is_none() && tasks.of(&all[3]).is_some());
+        assert!(enter("and another").is_some() && tasks.of(&all[3]).is_none());
+        assert!(enter("too many").is_none() && tasks.of(&all[0]).is_some());
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::{Activity, CallEvent, Client, EventSink};
 use super::calls::Caller;
+use super::error::UpstreamError;
 use super::task::created;
 use crate::protocol::frame::Answer;
 use crate::protocol::json::Object;
@@ -84,6 +85,25 @@ pub(super) enum Named {
     /// Perhaps of a call under way, whose answer will tell.
     Awaited,
     Nobody,
+}
+
+/// Why a task was not entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotEntered {
+    /// Its id is another's here: what was made under it before is known no longer (S-TASK-07).
+    Known,
+    /// There is no room.
+    Full,
+}
+
+impl NotEntered {
+    /// What becomes of the search for it.
+    pub(super) fn error(self) -> UpstreamError {
+        match self {
+            NotEntered::Known => UpstreamError::lost("its id is another task's now"),
+            NotEntered::Full => UpstreamError::unavailable("its connection has too many tasks"),
+        }
+    }
 }
 
 impl LinkTasks {
@@ -158,17 +178,20 @@ impl LinkTasks {
         (is_own && !std::mem::replace(&mut task.told().is_taken, true)).then_some(task)
     }
 
-    /// Enters a task that was made before this connection; `None` when it is known already, or there is no room.
-    pub(super) fn enter(&self, id: &str, caller: Caller) -> Option<Arc<LinkTask>> {
+    /// Enters a task that was made before this connection.
+    pub(super) fn enter(&self, id: &str, caller: Caller) -> Result<Arc<LinkTask>, NotEntered> {
         let mut table = self.lock();
-        if table.tasks.contains_key(id) || table.awaited.len() + table.tasks.len() >= AT_ONCE {
-            return None;
+        if table.tasks.contains_key(id) {
+            return Err(NotEntered::Known);
+        }
+        if table.awaited.len() + table.tasks.len() >= AT_ONCE {
+            return Err(NotEntered::Full);
         }
         let task = LinkTask::new(id.to_owned(), caller, None);
         task.told().is_taken = true;
         table.tasks.insert(id.to_owned(), Arc::clone(&task));
         self.count(&table);
-        Some(task)
+        Ok(task)
     }
 
     /// Nobody wants anything of it any longer.
@@ -398,7 +421,7 @@ mod tests {
     fn s_task_18_of_what_is_told_the_last_word_counts() {
         let (tasks, one) = (LinkTasks::default(), session());
         let task = tasks.enter("t", caller(&one)).expect("free");
-        assert!(tasks.enter("t", caller(&one)).is_none(), "known already");
+        assert_eq!(tasks.enter("t", caller(&one)).expect_err("known already"), NotEntered::Known);
         assert!(task.news().now_or_never().is_none());
         for status in ["working", "nonsense", "completed"] {
             tasks.status(&object(&format!(r#"{{"taskId":"t","status":"{status}","ttl":null}}"#)));

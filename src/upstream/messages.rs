@@ -11,7 +11,7 @@ use super::call::{Affinity, Client, EventSink};
 use super::connect::{AttemptFailed, Connected};
 use super::error::UpstreamError;
 use super::link::Link;
-use super::link_tasks::LinkTask;
+use super::link_tasks::{LinkTask, NotEntered};
 use crate::names::UpstreamName;
 use crate::protocol::era::{Era, Revision};
 use crate::protocol::frame::{Answer, Notification, Request};
@@ -96,7 +96,7 @@ pub(super) struct SubscriptionAbandoned {
 /// Go on in a session over HTTP that was opened before the gateway was restarted, for a task that was made in it; `None`
 /// where that cannot be. Sessions that several tasks were made in are taken up once.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<(Arc<Link>, Arc<LinkTask>)>")]
+#[rtype(result = "Option<(Arc<Link>, Result<Arc<LinkTask>, NotEntered>)>")]
 pub(super) struct TakeUp {
     pub(super) client: Arc<Client>,
     /// Its `Mcp-Session-Id`.

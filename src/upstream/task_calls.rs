@@ -16,6 +16,7 @@ use super::error::UpstreamError;
 use super::handle::UpstreamHandle;
 use super::input::Reply;
 use super::link::{CallGuard, Link, Wire};
+use super::link_tasks::NotEntered;
 use super::messages::{ReleaseLink, TakeUp};
 use super::pool::KeptSeat;
 use super::route::{of_handshake_era, read, was_not_looked_at};
@@ -83,7 +84,11 @@ impl UpstreamHandle {
         match created(&answer, dialect)? {
             Some(begun) => {
                 let task = link.tasks.take(&begun.facts.id, client);
-                let task = task.ok_or_else(|| UpstreamError::protocol("its task has the id of another"))?;
+                let Some(task) = task else {
+                    const WHY: &str = "its task has the id of another, so that nothing can be learned of it";
+                    tracing::warn!(upstream = %link.upstream, "a call became a task with the id of another");
+                    return Err(UpstreamError::protocol(WHY));
+                };
                 Ok(became(dialect, begun, Some(Held { link, task, _seat: seat })))
             }
             None if revision.era() == Era::Stateless => read(answer, call.method),
@@ -177,8 +182,8 @@ impl UpstreamHandle {
     /// Where a task is reached that was made before the gateway was restarted, for this client (S-TASK-21).
     ///
     /// Over HTTP: the session that it was made in, while its server knows that; else any session of this client's, because
-    /// some servers tie tasks to callers. Whether the task is there, only a request about it tells. Children took their
-    /// tasks with them.
+    /// some servers tie tasks to callers. Whether the task is there, only a request about it tells, and whether it is the same,
+    /// only when it was made. Children took their tasks with them. [`UpstreamError::Lost`] when its id is another's by now.
     pub async fn task_place(
         &self,
         permit: Permit,
@@ -202,8 +207,7 @@ impl UpstreamHandle {
         }
         let (link, seat) = self.room_for_task(client, facts.revision, None).await?;
         let entered = link.tasks.enter(id, link.caller_of(client));
-        let task =
-            entered.ok_or_else(|| UpstreamError::unavailable("its connection has such a task already"))?;
+        let task = entered.map_err(NotEntered::error)?;
         Ok(TaskPlace::new(kept.dialect, id.to_owned(), Some(Held { link, task, _seat: seat })))
     }
 
@@ -219,7 +223,8 @@ impl UpstreamHandle {
         let take_up = TakeUp { client: Arc::clone(client), session, revision, id: id.to_owned() };
         let taken_up = self.actor()?.send(take_up).await;
         let taken_up = taken_up.map_err(|_| UpstreamError::unavailable("it is being restarted"))?;
-        let Some((link, task)) = taken_up else { return Ok(None) };
+        let Some((link, entered)) = taken_up else { return Ok(None) };
+        let task = entered.map_err(NotEntered::error)?;
         let held = Held { link: Arc::clone(&link), task, _seat: None };
         let answered = link.within_deadline(link.begin_asking("ping", "{}")).await;
         match answered {

@@ -85,8 +85,10 @@ async fn s_life_05_what_nobody_declared_is_refused_on_both_sides() {
         .start()
         .await;
     let gateway = gateway().with("one", &upstream).start().await;
+    // What an upstream has is declared until it was heard of.
+    gateway.handshake(HANDSHAKE).await.until_tools(&["one__echo"]).await;
     let client = gateway.handshake(HANDSHAKE).await;
-    client.until_tools(&["one__echo"]).await;
+    assert_eq!(client.welcome["capabilities"].get("tasks"), None);
     let answer = client.call("one__echo", json!({})).await;
     assert_eq!(answer.text(), "refused with -32601");
     let asked: Vec<_> = answer.before.iter().filter(|message| message.json.get("id").is_some()).collect();

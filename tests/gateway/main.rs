@@ -107,6 +107,7 @@ mod tasks_admin;
 mod tasks_cancelled;
 mod tasks_commands;
 mod tasks_edge;
+mod tasks_found_again;
 mod tasks_hosted;
 mod tasks_ids;
 mod tasks_input;

@@ -134,6 +134,49 @@ async fn s_task_24_changes_of_a_task_of_the_client_are_relayed() {
 }
 
 #[tokio::test]
+async fn s_task_24_where_a_client_keeps_too_many_tasks_it_is_asked_plainly() {
+    const AT_ONCE: usize = 256;
+    let upstream = upstream("one", HANDSHAKE, Transport::Http)
+        .on("tools/call", |mut call| async move {
+            let mut told = serde_json::Value::Null;
+            for _ in 0..AT_ONCE + 2 {
+                let mut params = name_question()["params"].clone();
+                params["task"] = json!({});
+                told = call.ask("elicitation/create", params).await;
+                assert!(told.get("error").is_none(), "{told}");
+            }
+            call.text(&told.to_string()).await;
+        })
+        .start()
+        .await;
+    let config = "bounds: { question_rate: 6000, call_questions: 1000 }";
+    let gateway = gateway().with("one", &upstream).config(config).start().await;
+    let client = gateway.handshake_with(HANDSHAKE, able()).await;
+    client.until_tools(&["one__echo"]).await;
+    let kept = |n: usize, status: &str| {
+        let mut task = own_task(status);
+        (task["taskId"], task["ttl"]) = (json!(format!("kept-{n}")), Value::Null);
+        task
+    };
+    let mut exchange = client.open_call("one__echo", json!({})).await;
+    for n in 0..AT_ONCE {
+        let question = exchange.until_method("elicitation/create").await;
+        assert_eq!(question.params()["task"], json!({}), "{n}");
+        client.respond(&question.json["id"], json!({ "task": kept(n, "working") })).await;
+    }
+    let question = exchange.until_method("elicitation/create").await;
+    assert_eq!(question.params().get("task"), None, "there is no room: {}", question.raw);
+    // Once one of them is over, there is.
+    assert_eq!(client.notify("notifications/tasks/status", kept(9, "completed")).await, 202);
+    upstream.until_received("notifications/tasks/status", 1).await;
+    client.respond(&question.json["id"], json!({ "action": "decline" })).await;
+    let question = exchange.until_method("elicitation/create").await;
+    assert_eq!(question.params()["task"], json!({}), "{}", question.raw);
+    client.respond(&question.json["id"], json!({ "task": kept(AT_ONCE, "working") })).await;
+    assert!(exchange.answer().await.text().contains("taskId"));
+}
+
+#[tokio::test]
 async fn s_samp_09_a_server_follows_what_a_model_is_asked_as_a_task() {
     let upstream = upstream("one", HANDSHAKE, Transport::Http)
         .on("tools/call", |mut call| async move {

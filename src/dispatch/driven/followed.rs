@@ -1,7 +1,7 @@
 //! One task of an upstream, and the requests about it.
 //!
 //! Always: they go where the task was made; one whose story is dropped before its end is cancelled in the background, where
-//! its upstream can do that. Not here: when they are made (`super`).
+//! its upstream can do that; of one whose id alone was found again nothing is wanted before it was looked at. Not here: when they are made (`super`).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::identity::Identity;
 use crate::dispatch::forward::trace_for;
+use crate::dispatch::task::TaskLink;
 use crate::dispatch::{Call, Failure, Switchboard};
 use crate::names::UpstreamName;
 use crate::policy::{Permit, Policy};
@@ -33,6 +35,7 @@ const CANCELLING: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(in crate::dispatch) struct Followed {
     reach: Reach,
+    identity: Identity,
     /// Set as long as it is worth cancelling, and can be.
     cancel: Option<Permit>,
 }
@@ -66,14 +69,30 @@ impl Followed {
         call: &Call,
         upstream: &UpstreamName,
         place: TaskPlace,
+        facts: &TaskFacts,
     ) -> Result<Self, Failure> {
         let Some(handle) = board.upstreams.get(upstream) else {
             let error = UpstreamError::unavailable("it was removed");
             return Err(Failure::Upstream { upstream: upstream.clone(), error });
         };
         let trace = trace_for(handle, spans::outgoing(&call.span, &call.trace));
-        let mut followed = Followed::of(handle.clone(), &call.client, place, trace);
+        let mut followed = Followed::of(handle.clone(), &call.client, place, facts, trace);
         followed.reach.events.clone_from(&call.events);
+        Ok(followed)
+    }
+
+    /// One that was made before the gateway was restarted, at the place where its id was found.
+    pub(super) fn found(
+        board: &Switchboard,
+        call: &Call,
+        link: &TaskLink,
+        place: TaskPlace,
+    ) -> Result<Self, Failure> {
+        let kept = place.kept();
+        let mut followed =
+            Followed::new(board, call, &UpstreamName::new(&*link.upstream), place, &link.facts)?;
+        followed.identity = Identity::of(link.facts.created_at.clone(), link.place.clone());
+        followed.identity.is_sought_at(kept);
         Ok(followed)
     }
 
@@ -82,13 +101,15 @@ impl Followed {
         upstream: UpstreamHandle,
         client: &Arc<Client>,
         place: TaskPlace,
+        facts: &TaskFacts,
         trace: Vec<(&'static str, String)>,
     ) -> Self {
         // Of an upstream that is away for a moment it is not known; to try costs nothing.
         let can_cancel = upstream.tasks_offered().is_none_or(|offered| offered.cancel);
         let cancel = can_cancel.then(|| Policy::default().own_errand(upstream.name()));
+        let identity = Identity::of(facts.created_at.clone(), place.kept());
         let reach = Reach { upstream, client: Arc::clone(client), place, trace, events: None };
-        Followed { reach, cancel }
+        Followed { reach, identity, cancel }
     }
 
     pub(super) fn place(&self) -> &TaskPlace {
@@ -104,22 +125,28 @@ impl Followed {
         self.cancel = None;
     }
 
+    /// A request about it brought nothing.
+    pub(super) fn may_be_lost(&mut self) {
+        self.identity.may_be_lost();
+    }
+
+    /// Whether nothing may be wanted of it before the next look.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.identity.is_doubtful()
+    }
+
+    /// Whether what its upstream tells by itself can be of this task.
+    pub(super) fn is_told_by(&self, facts: &TaskFacts) -> bool {
+        !self.is_doubtful() && !self.identity.is_of_another(facts)
+    }
+
     /// How it is.
-    pub(super) async fn look(&self, permit: Permit) -> Result<Looked, UpstreamError> {
-        let patience = Some(self.reach.upstream.settings().timeout);
-        let dialect = self.reach.place.dialect();
-        match self.reach.request(permit, Method::GetTask, None, patience).await? {
-            Answer::Error(error) if error.code == INVALID_PARAMS => Ok(Looked::Forgotten),
-            Answer::Error(error) => Ok(Looked::Refused(error)),
-            Answer::Result(task) => {
-                let facts = TaskFacts::of(dialect, &task);
-                let facts = facts.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
-                if facts.id != self.reach.place.id() {
-                    return Err(UpstreamError::protocol("it tells of another task than was asked about"));
-                }
-                Ok(Looked::Seen(facts, task))
-            }
+    pub(super) async fn look(&mut self, permit: Permit) -> Result<Looked, UpstreamError> {
+        let looked = self.reach.look(permit, &self.identity).await?;
+        if let Looked::Seen(..) = looked {
+            self.identity.is_sure();
         }
+        Ok(looked)
     }
 
     /// What the call would have been answered, once the task is over (S-TASK-11); what it asks meanwhile comes on the way
@@ -133,6 +160,7 @@ impl Followed {
     pub(super) async fn find_again(&mut self, permit: Permit) -> Result<(), UpstreamError> {
         let Reach { upstream, client, place, .. } = &self.reach;
         let found = upstream.task_place(permit, &place.kept(), place.id(), client).await?;
+        self.identity.is_sought_at(found.kept());
         self.reach.place = found;
         Ok(())
     }
@@ -152,6 +180,27 @@ impl Followed {
 }
 
 impl Reach {
+    /// How that task is; another that has its id now is none of ours (S-TASK-07).
+    async fn look(&self, permit: Permit, identity: &Identity) -> Result<Looked, UpstreamError> {
+        let patience = Some(self.upstream.settings().timeout);
+        match self.request(permit, Method::GetTask, None, patience).await? {
+            Answer::Error(error) if error.code == INVALID_PARAMS => Ok(Looked::Forgotten),
+            Answer::Error(error) => Ok(Looked::Refused(error)),
+            Answer::Result(task) => {
+                let facts = TaskFacts::of(self.place.dialect(), &task);
+                let facts = facts.map_err(|fault| UpstreamError::protocol(fault.to_string()))?;
+                if facts.id != self.place.id() {
+                    return Err(UpstreamError::protocol("it tells of another task than was asked about"));
+                }
+                if identity.is_of_another(&facts) {
+                    tracing::warn!(upstream = %self.upstream.name(), "a task was not found again: its id is another's now");
+                    return Ok(Looked::Forgotten);
+                }
+                Ok(Looked::Seen(facts, task))
+            }
+        }
+    }
+
     async fn request(
         &self,
         permit: Permit,
@@ -188,8 +237,12 @@ impl Reach {
 impl Drop for Followed {
     fn drop(&mut self) {
         let Some(permit) = self.cancel.take() else { return };
-        let reach = self.reach.clone();
+        let (reach, identity) = (self.reach.clone(), self.identity.clone());
         tokio::task::spawn_local(async move {
+            if identity.is_doubtful() {
+                let permit = Policy::default().own_errand(reach.upstream.name());
+                let Ok(Looked::Seen(..)) = reach.look(permit, &identity).await else { return };
+            }
             match reach.request(permit, Method::CancelTask, None, Some(CANCELLING)).await {
                 Ok(Answer::Result(_)) => {}
                 Ok(Answer::Error(error)) => {

@@ -1,11 +1,12 @@
 //! From a task of an upstream to the end that its call would have had without it, in both dialects (era-bridge §7).
 //!
-//! Reading order: `pace` (when to look), `followed` (the requests about one task), `inputs` (what one of the extension asks),
+//! Reading order: `pace` (when to look), `followed` (the requests about one task), `identity` (whether it is that one still), `inputs` (what one of the extension asks),
 //! `story` (from one look to the next), and here who has it told. Always: the end is a result or an error as of a plain call, whatever the dialect calls it
 //! (era-bridge §7.1); a task that is given up is cancelled upstream; nothing of it is waited for without end. Not here: what
 //! clients see of it (`tasks`), whether a call may become one (`wish`).
 
 mod followed;
+mod identity;
 mod inputs;
 mod pace;
 mod story;
@@ -65,7 +66,8 @@ impl Switchboard {
         created: CreatedTask,
         view: Arc<View>,
     ) -> Result<BegunTask, Failure> {
-        let followed = Followed::new(self, call, aim.upstream, created.place.clone())?;
+        let place = created.place.clone();
+        let followed = Followed::new(self, call, aim.upstream, place, &created.facts)?;
         let (upstream, tool) = (aim.upstream.clone(), aim.public.to_owned());
         Ok(BegunTask { upstream, tool, created, view, followed })
     }
@@ -103,7 +105,7 @@ impl Switchboard {
                 }
             }
         };
-        let followed = Followed::new(self, call, &upstream, place)?;
+        let followed = Followed::found(self, call, link, place)?;
         self.drive(call, (followed, view), (link.facts.clone(), None), Some(sink)).await
     }
 

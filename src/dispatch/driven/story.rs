@@ -148,6 +148,9 @@ impl Story<'_> {
 
     /// What could not be sent is sent with what comes next.
     async fn send_answers(&mut self, inputs: &mut TaskInputs<'_>) -> Result<(), Failure> {
+        if self.followed.is_doubtful() {
+            return Ok(());
+        }
         let Some(responses) = inputs.responses() else { return Ok(()) };
         match self.followed.update(self.permit(), &responses).await {
             // What it refuses it would refuse again; its next state tells what became of that.
@@ -204,6 +207,7 @@ impl Story<'_> {
     /// A request brought nothing; an error when there is no use in another.
     fn failed(&mut self, error: UpstreamError) -> Result<(), Failure> {
         self.pace.failed();
+        self.followed.may_be_lost();
         let is_final = match &error {
             UpstreamError::TooLarge | UpstreamError::BeyondLimits { .. } | UpstreamError::NotOffered(_) => {
                 true
@@ -227,6 +231,7 @@ impl Story<'_> {
         let place = self.followed.place();
         if !place.has_ended()
             && let Ok(Some(facts)) = tokio::time::timeout_at(next, place.changed()).await
+            && self.followed.is_told_by(&facts)
         {
             self.pace.seen(facts.poll_ms);
             return Some(facts);

@@ -38,6 +38,9 @@ pub struct SessionRow {
     pub(in crate::session) client: String,
     /// What it can be asked, as its revision writes it.
     pub(in crate::session) capabilities: String,
+    /// Whether it was told that calls may become tasks.
+    #[serde(default)]
+    pub(in crate::session) has_tasks: bool,
     /// Whether it finished its handshake.
     pub(in crate::session) is_ready: bool,
     /// The log level that it has set.

@@ -128,6 +128,7 @@ impl Gateway {
             profile: None,
             client: "story".into(),
             capabilities: "{}".into(),
+            has_tasks: false,
             is_ready: true,
             level: None,
             subscriptions: BTreeMap::new(),

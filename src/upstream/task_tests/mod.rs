@@ -258,7 +258,11 @@ async fn s_task_21_after_a_restart_the_session_that_made_a_task_is_taken_up() {
         // A server that was restarted as well has forgotten it: whether it knows the task, it may still tell.
         server.forget_sessions();
         let found = patiently("the place", upstream.task_place(permit(), &kept, "v", &client)).await;
-        assert_ne!(found.expect("a new session").kept().session.as_deref(), Some(&*session));
+        let found = found.expect("a new session");
+        assert_ne!(found.kept().session.as_deref(), Some(&*session));
+        // Where the id is another's by now, there is nothing to wait for.
+        let other = patiently("the place", upstream.task_place(permit(), &kept, "v", &client)).await;
+        assert!(matches!(other, Err(UpstreamError::Lost { .. })), "{other:?}");
     })
     .await;
 }
