@@ -215,7 +215,9 @@ pub(super) async fn put(
     }
     let port = origin.port(link).cloned()?;
     let wants_later = request.params.get("task").is_some();
-    let may_come_later = wants_later && link.may_be_answered_later(&method);
+    // A task's client answers through that task, and not with another one.
+    let is_of_task = origin.caller.as_ref().is_some_and(|caller| caller.client.task_of.is_some());
+    let may_come_later = wants_later && !is_of_task && link.may_be_answered_later(&method);
     let request = match wants_later && !may_come_later {
         // What nobody declared means nothing (S-TASK-04).
         true => Request { params: without_task(&request.params), ..request },
