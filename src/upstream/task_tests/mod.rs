@@ -7,6 +7,7 @@ use tokio::task::LocalSet;
 
 use self::stage::{Person, Server, about, call, patiently, session, task, upstream};
 use super::call::{Affinity, CallEvent};
+use super::error::UpstreamError;
 use super::events::event_queue;
 use super::handle::UpstreamHandle;
 use super::input::Reply;
