@@ -89,7 +89,8 @@ impl Drop for UnderWay {
         let trace = std::mem::take(&mut self.trace);
         tokio::task::spawn_local(async move {
             if let Ok(Ok(Reply::Task(created))) = tokio::time::timeout(LISTENED_TO, calling).await {
-                drop(Followed::of(upstream, &client, created.place, &created.facts, trace));
+                let mut followed = Followed::of(upstream, &client, created.place, &created.facts, trace);
+                followed.known(&created.facts);
             }
         });
     }

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 pub use failure::Failure;
@@ -130,16 +129,23 @@ impl Call {
         }
     }
 
-    /// The same call as one of a task: nobody's request any longer, and nobody's session. Its client is asked by that port,
-    /// and what it tells goes there.
+    /// The same call as one of a task: nobody's request any longer. Its client is asked by that port, and what it tells goes
+    /// there. A session's task uses that session's connections, where what a server keeps for the session is found, and its
+    /// roots are that session's (S-STDIO-08, S-ROOT-03).
     pub fn as_task(&self, port: Option<ClientPort>, events: Option<EventSink>) -> Call {
+        let (affinity, task_of) = match self.client.affinity {
+            Affinity::Session(_) => (self.client.affinity, Some(Arc::clone(&self.client))),
+            _ => (Affinity::of_one_call(), None),
+        };
+        let closed = task_of.as_ref().map(|session| session.closed.clone()).unwrap_or_default();
         let client = Client {
             principal: self.client.principal,
-            affinity: Affinity::of_one_call(),
+            affinity,
+            task_of,
             profile: self.client.profile.clone(),
             capabilities: self.client.capabilities.clone(),
             port,
-            closed: CancellationToken::new(),
+            closed,
         };
         Call {
             client: Arc::new(client),

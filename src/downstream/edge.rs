@@ -160,6 +160,7 @@ fn stateless_client(profile: Option<ProfileName>) -> Arc<Client> {
     Arc::new(Client {
         principal: Principal::Local,
         affinity: Affinity::Shared,
+        task_of: None,
         profile,
         // Questions cannot be carried back to stateless clients in this release, so nothing is offered upstream.
         capabilities: ClientCapabilities::none(),

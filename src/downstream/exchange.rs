@@ -86,6 +86,10 @@ impl Exchange {
         };
         let outlet = self.becomes.outlet();
         let reader = outlet.stream().read();
+        if outlives_client {
+            // Who puts something there may want to know whether anybody is left to read it.
+            self.telling.is_read_on(outlet.stream());
+        }
         if let Some(told) = first {
             outlet.tell(told);
         }

@@ -172,7 +172,10 @@ async fn admitted(
     tokio::select! {
         biased;
         // First, so that a call of a session that has just ended opens nothing upstream.
-        () = session.until_ended() => respond::cut_short(&id, "the session ended"),
+        () = session.until_ended() => match method.is_of_tasks() {
+            true => respond::left_behind(&id),
+            false => respond::cut_short(&id, "the session ended"),
+        },
         // Before the answer: one that comes after the cancellation was accepted is never given (S-CANC-01).
         () = admission.cancelled() => {
             // On the call's own stream, while there is one.
@@ -182,7 +185,10 @@ async fn admitted(
             Finished::Withdrawn
         }
         finished = story(edge, session, &id, method, &call) => finished,
-        () = edge.until_stopped() => respond::cut_short(&id, "the gateway stops"),
+        () = edge.until_stopped() => match method.is_of_tasks() {
+            true => respond::ask_again(&id),
+            false => respond::cut_short(&id, "the gateway stops"),
+        },
     }
 }
 

@@ -175,6 +175,10 @@ impl Told<'_> {
     /// The call is over, after so many rounds.
     async fn ended(&self, ended: Ended, inputs: &Arc<Inputs>, round: u32) -> Finished {
         match ended {
+            // What this request declares counts, whatever the one did that began the call; who drops the task cancels it.
+            Ok(Outcome::Task(_)) if !extension::is_declared(&self.answering.capabilities) => {
+                respond::undeclared(&self.answering.id, &extension::required())
+            }
             Ok(Outcome::Task(begun)) => {
                 extension::linked(self.answering, self.call, *begun, Some(inputs)).await
             }

@@ -279,6 +279,20 @@ pub(super) fn cut_short(id: &RequestId, why: &str) -> Finished {
     error(Some(id), StatusCode::OK, INTERNAL_ERROR, why, Some(&data))
 }
 
+/// A request about a task that the gateway's stop cut short: it dispatched nothing, the task does not end with it, and the
+/// same may be asked again after the next start.
+pub(super) fn ask_again(id: &RequestId) -> Finished {
+    let data = FailureRecord::of_gateway(Reason::GatewayRestarted, true, Some(1000), Ran::NotSent).json();
+    let text = "the gateway stops: ask again for the task";
+    error(Some(id), StatusCode::OK, INTERNAL_ERROR, text, Some(&data))
+}
+
+/// A request about a task whose session ended, which the task does not: nothing failed.
+pub(super) fn left_behind(id: &RequestId) -> Finished {
+    let text = "the session ended: ask for the task in another";
+    error(Some(id), StatusCode::OK, INTERNAL_ERROR, text, None)
+}
+
 /// The gateway was asked to be a server of its own: its mark tells it so, and goes back for the side that asked.
 pub(super) fn own_server(id: &RequestId, mark: &str) -> Finished {
     let data = format!(r#"{{"{MARK_KEY}":{}}}"#, quote(mark));

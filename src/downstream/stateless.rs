@@ -324,7 +324,7 @@ pub(super) struct Answering {
     pub(super) method: Method,
     pub(super) revision: Revision,
     /// What this request declared.
-    capabilities: Object,
+    pub(super) capabilities: Object,
 }
 
 impl Answering {
@@ -395,6 +395,7 @@ fn with(
     let client = Arc::new(Client {
         principal: client.principal,
         affinity: if inputs.is_some() { Affinity::of_one_call() } else { client.affinity },
+        task_of: None,
         profile: client.profile.clone(),
         capabilities,
         port: inputs.as_ref().map(|inputs| ClientPort::new(inputs.port())),

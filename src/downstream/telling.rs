@@ -5,12 +5,14 @@
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use super::events::{EventWriter, Told};
+use crate::session::stream::Stream;
 use crate::upstream::events::{CallEvent, Events};
 
 /// See the module head.
@@ -34,6 +36,14 @@ impl Telling {
     /// Of several, as one.
     pub(super) fn together(all: impl IntoIterator<Item = Telling>) -> Self {
         Telling(all.into_iter().flat_map(|telling| telling.0).collect())
+    }
+
+    /// What is told goes to the readers of this stream.
+    pub(super) fn is_read_on(&self, stream: &Arc<Stream>) {
+        for source in &self.0 {
+            let stream = Arc::downgrade(stream);
+            source.events.are_read_by(stream);
+        }
     }
 
     /// The next message for the client, as soon as there is one. Dropping the future loses nothing.

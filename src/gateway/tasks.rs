@@ -63,6 +63,7 @@ fn story(switchboard: Arc<Switchboard>, resumption: Resumption) -> Story {
     let client = Client {
         principal,
         affinity: Affinity::of_one_call(),
+        task_of: None,
         profile: endpoint,
         capabilities,
         port: inputs.port(),

@@ -33,6 +33,7 @@ pub fn client_of(
     Arc::new(Client {
         principal,
         affinity: Affinity::Listen(listening.number()),
+        task_of: None,
         profile,
         capabilities: ClientCapabilities::none(),
         port: Some(ClientPort::new(port)),

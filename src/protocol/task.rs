@@ -18,6 +18,13 @@ pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 /// The `_meta` key of words for the model while a task runs (S-TASK-23).
 pub const IMMEDIATE_RESPONSE: &str = "io.modelcontextprotocol/model-immediate-response";
 
+/// Longest id of a peer's task, in bytes.
+const LONGEST_ID: usize = 4096;
+/// Longest words about a task, in characters.
+const LONGEST_MESSAGE: usize = 1024;
+/// Longest text of a time, in bytes.
+const LONGEST_TIME: usize = 64;
+
 /// How a peer speaks of tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Dialect {
@@ -135,21 +142,26 @@ pub struct NoTask(&'static str);
 
 impl TaskFacts {
     /// Reads a task object: `CreateTaskResult.task` or the result of `tasks/get` in the core dialect, a flat result in the
-    /// extension. Times beyond what a number holds are cut; a ttl of no use is one without end.
+    /// extension. Times beyond what a number holds are cut; a ttl of no use is one without end; words are cut, and what is too
+    /// long for a time is none, because all of it is kept (S-TASK-20).
     pub fn of(dialect: Dialect, task: &Object) -> Result<TaskFacts, NoTask> {
         let (ttl, poll) = match dialect {
             Dialect::Core => ("ttl", "pollInterval"),
             Dialect::Extension => ("ttlMs", "pollIntervalMs"),
         };
         let text = |key: &str| task.text(key).map(|text| text.into_owned());
+        let time = |key: &str| text(key).filter(|time| time.len() <= LONGEST_TIME);
         let id = text("taskId").filter(|id| !id.is_empty()).ok_or(NoTask("it has no taskId"))?;
+        if id.len() > LONGEST_ID {
+            return Err(NoTask("its taskId is too long"));
+        }
         let status = text("status").ok_or(NoTask("it has no status"))?;
         Ok(TaskFacts {
             id,
             status: Status::of_text(&status).ok_or(NoTask("its status is unknown"))?,
-            message: text("statusMessage"),
-            created_at: text("createdAt"),
-            updated_at: text("lastUpdatedAt"),
+            message: text("statusMessage").map(|text| text.chars().take(LONGEST_MESSAGE).collect()),
+            created_at: time("createdAt"),
+            updated_at: time("lastUpdatedAt"),
             ttl_ms: task.get(ttl).and_then(whole_milliseconds),
             poll_ms: task.get(poll).and_then(whole_milliseconds),
         })
@@ -281,6 +293,19 @@ mod tests {
             }
             assert_eq!(Status::of_text(from.text()), Some(from));
         }
+    }
+
+    #[test]
+    fn s_task_20_what_a_peer_says_of_a_task_is_bounded() {
+        let long = "x".repeat(100_000);
+        let task = |id: &str| {
+            object(&format!(
+                r#"{{"taskId":"{id}","status":"working","statusMessage":"{long}","createdAt":"{long}"}}"#
+            ))
+        };
+        let facts = TaskFacts::of(Dialect::Core, &task("t")).expect("a task");
+        assert_eq!((facts.message.map(|text| text.len()), facts.created_at), (Some(1024), None));
+        assert!(TaskFacts::of(Dialect::Core, &task(&long)).is_err(), "an id cannot be cut");
     }
 
     #[test]

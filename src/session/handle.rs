@@ -243,6 +243,7 @@ impl SessionHandle {
                 client: Arc::new(Client {
                     principal: Principal::Local,
                     affinity: Affinity::Session(id),
+                    task_of: None,
                     profile: opening.profile,
                     capabilities: opening.capabilities,
                     port: Some(port),

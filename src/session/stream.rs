@@ -15,6 +15,7 @@ use super::backlog::Backlog;
 use super::kept::Mark;
 use super::ledger::{Held, Ledger};
 pub use crate::store::event_log::{LoggedEvent, Weight};
+use crate::upstream::events::Readership;
 
 /// See the module head.
 #[derive(Debug)]
@@ -299,6 +300,12 @@ impl Stream {
     /// Held for a few instructions, and never across an await.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Readership for Stream {
+    fn is_attended(&self) -> bool {
+        Stream::is_attended(self)
     }
 }
 

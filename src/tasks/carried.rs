@@ -1,8 +1,9 @@
 //! Questions of a task to a client that is asked by requests: they are carried to wherever it can be reached.
 //!
-//! Always: on an open `tasks/result` of the task, else on the standing stream of the session that made it while somebody reads
-//! that, else a question waits (S-TASK-17); one that is lost on its way is put again on the next; a question gets one answer;
-//! bounded. Not here: how a session asks (`session`), how long an asker waits.
+//! Always: on the newest `tasks/result` of the task that somebody reads, else on the standing stream of the session that made it
+//! while somebody reads that, else on a `tasks/result` whose reader may come back, else a question waits (S-TASK-17); one
+//! whose reader left moves on to who reads; one that is lost on its way is put again on the next; a question gets one
+//! answer; bounded. Not here: how a session asks (`session`), how long an asker waits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::names::UpstreamName;
@@ -24,6 +26,7 @@ use crate::protocol::task::RELATED_TASK;
 use crate::protocol::translate::question::{Asked, Asking};
 use crate::upstream::call::{ClientPort, EventSink};
 use crate::upstream::client_port::Reach;
+use crate::upstream::events::Reading;
 use crate::upstream::messages::{AskClient, Question, QuestionRefused, TellClient};
 use crate::upstream::put_question::PutQuestion;
 
@@ -33,6 +36,9 @@ const AT_ONCE: usize = 16;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Between two ways that a question is put on.
 const PUT_AGAIN: Duration = Duration::from_millis(100);
+/// How long a question stays with a reader who left, while somebody else could be asked: who reads by coming back now and
+/// then (S-RESUM) is back by then.
+const MAY_COME_BACK: Duration = Duration::from_secs(2);
 /// Longer than any task lives: how long an answer is waited for is its asker's to say.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -43,6 +49,13 @@ pub struct Way {
     pub port: ClientPort,
     /// Its stream.
     pub stream: EventSink,
+}
+
+impl Way {
+    /// Whether anybody reads its stream.
+    fn reading(&self) -> Reading {
+        self.stream.reading()
+    }
 }
 
 /// The session that made the task.
@@ -262,31 +275,61 @@ impl CarriedInputs {
         }
     }
 
-    /// Resolves when there is a way that came later, or the standing stream, which has the number 0, is read no longer.
+    /// Resolves when somebody reads another way and that is the better one: it came later, or nobody reads this one any
+    /// longer. The standing stream, which has the number 0, is given up as soon as nobody reads it.
     async fn until_better_than(&self, number: u64) {
-        let is_read = || self.standing.as_ref().is_some_and(|standing| (standing.is_open)());
+        let mut left_at = None;
         loop {
             let changed = self.ways_changed.notified();
-            let newest = self.lock().ways.last().map_or(0, |(newest, ..)| *newest);
-            match number {
-                0 if !is_read() => return,
-                1.. if newest > number => return,
-                _ => drop(tokio::time::timeout(LOOK_AGAIN, changed).await),
+            let best = self.read_way().map(|way| way.number);
+            match best {
+                _ if number == 0 => {
+                    if self.read_standing().is_none() {
+                        return;
+                    }
+                }
+                Some(best) if best > number => return,
+                Some(best) if best == number => left_at = None,
+                _ => {
+                    let left_at = *left_at.get_or_insert_with(Instant::now);
+                    let is_left =
+                        self.reading(number) == Reading::Never || left_at.elapsed() >= MAY_COME_BACK;
+                    if best.is_some() && is_left {
+                        return;
+                    }
+                }
             }
+            drop(tokio::time::timeout(LOOK_AGAIN, changed).await);
         }
     }
 
+    /// The best way there is.
     fn open_way(&self) -> Option<Found> {
-        let mut table = self.lock();
-        table.ways.retain(|(_, closed, _)| !closed.is_cancelled());
-        let attached =
-            table.ways.last().map(|(number, _, way)| (*number, way.port.clone(), way.stream.clone()));
-        drop(table);
-        if let Some((number, port, stream)) = attached {
-            return Some(Found { number, port, stream: Some(stream) });
-        }
+        self.read_way().or_else(|| self.newest(Reading::Later))
+    }
+
+    /// The best way that somebody reads.
+    fn read_way(&self) -> Option<Found> {
+        self.newest(Reading::Now).or_else(|| self.read_standing())
+    }
+
+    fn read_standing(&self) -> Option<Found> {
         let standing = self.standing.as_ref().filter(|standing| (standing.is_open)())?;
         Some(Found { number: 0, port: standing.port.clone(), stream: None })
+    }
+
+    /// The newest `tasks/result` that is read so.
+    fn newest(&self, reading: Reading) -> Option<Found> {
+        let mut table = self.lock();
+        table.ways.retain(|(_, closed, _)| !closed.is_cancelled());
+        let (number, _, way) = table.ways.iter().rev().find(|(.., way)| way.reading() == reading)?;
+        Some(Found { number: *number, port: way.port.clone(), stream: Some(way.stream.clone()) })
+    }
+
+    fn reading(&self, number: u64) -> Reading {
+        let table = self.lock();
+        let way = table.ways.iter().find(|(own, closed, _)| *own == number && !closed.is_cancelled());
+        way.map_or(Reading::Never, |(.., way)| way.reading())
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

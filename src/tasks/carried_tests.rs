@@ -1,12 +1,13 @@
 //! Questions on their way to a client that comes and goes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::LocalSet;
 
 use super::*;
 use crate::parked::tests::{FORM, asked, object};
-use crate::upstream::events::{Events, event_queue};
+use crate::upstream::events::{Events, Readership, event_queue};
 
 /// A session as questions see it. Everything happens on one thread.
 #[derive(Default)]
@@ -120,12 +121,10 @@ async fn s_task_17_a_question_waits_for_an_open_result_and_goes_out_on_it_with_t
 async fn s_task_17_a_lost_question_is_put_again_and_the_standing_stream_serves_while_it_is_read() {
     let story = async {
         let (session, port) = session();
-        let is_open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_open = Arc::new(AtomicBool::new(false));
         let looked = Arc::clone(&is_open);
-        let standing = Standing {
-            port: port.clone(),
-            is_open: Arc::new(move || looked.load(std::sync::atomic::Ordering::Relaxed)),
-        };
+        let standing =
+            Standing { port: port.clone(), is_open: Arc::new(move || looked.load(Ordering::Relaxed)) };
         let inputs = carried(DECLARED, Some(standing));
         let question = inputs.pose(asked("elicitation/create", FORM)).expect("declared");
         let (result, _events) = way(&port);
@@ -139,10 +138,93 @@ async fn s_task_17_a_lost_question_is_put_again_and_the_standing_stream_serves_w
         })
         .await;
         assert!(inputs.are_open(), "it is asked all the same");
-        is_open.store(true, std::sync::atomic::Ordering::Relaxed);
+        is_open.store(true, Ordering::Relaxed);
         let second = put(&session).await;
         assert!(second != first && session.lock().expect("one thread").open[&second].0.stream.is_none());
         accept(&session, second, r#"{"action":"cancel"}"#);
+        assert!(matches!(question.answer.await, Ok(Answer::Result(_))), "answered once");
+    };
+    LocalSet::new().run_until(story).await;
+}
+
+/// Who reads a stream, or does not.
+#[derive(Default)]
+struct Reader(AtomicBool);
+
+impl Readership for Reader {
+    fn is_attended(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A way with a stream that somebody reads.
+fn read_way(port: &ClientPort) -> (Way, Events, Arc<Reader>) {
+    let (way, events) = way(port);
+    let reader = Arc::new(Reader(true.into()));
+    let readership: Arc<dyn Readership> = reader.clone();
+    events.are_read_by(Arc::downgrade(&readership));
+    (way, events, reader)
+}
+
+#[tokio::test]
+async fn s_task_17_a_question_goes_to_the_newest_that_is_read_and_not_to_who_has_gone() {
+    let story = async {
+        // Before the answer became a stream, and after.
+        for has_stream in [false, true] {
+            let inputs = carried(DECLARED, None);
+            let (older, port) = session();
+            let (result, _events) = way(&port);
+            let _attached = inputs.attach(result);
+            let (newer, port) = session();
+            let (result, events, reader) = read_way(&port);
+            let _attached_newer = inputs.attach(result);
+            let _events = has_stream.then_some(events);
+            reader.0.store(false, Ordering::Relaxed);
+            let question = inputs.pose(asked("elicitation/create", FORM)).expect("declared");
+            let number = put(&older).await;
+            assert_eq!(newer.lock().expect("one thread").last, 0, "nobody is there");
+            accept(&older, number, r#"{"action":"cancel"}"#);
+            assert!(question.answer.await.is_ok());
+        }
+    };
+    LocalSet::new().run_until(story).await;
+}
+
+#[tokio::test]
+async fn s_task_17_a_question_whose_reader_left_for_good_moves_on_and_waits_for_who_comes_back() {
+    let story = async {
+        let (standing_session, port) = session();
+        let is_open = Arc::new(AtomicBool::new(false));
+        let looked = Arc::clone(&is_open);
+        let standing = Standing { port, is_open: Arc::new(move || looked.load(Ordering::Relaxed)) };
+        let inputs = carried(DECLARED, Some(standing));
+        let (waiting, port) = session();
+        let (result, _events, reader) = read_way(&port);
+        let _attached = inputs.attach(result);
+        let question = inputs.pose(asked("elicitation/create", FORM)).expect("declared");
+        let first = put(&waiting).await;
+        let stays = || {
+            let (waiting, standing) = (waiting.lock().expect("one thread"), standing_session.lock());
+            assert!(waiting.open.contains_key(&first) && standing.expect("one thread").last == 0);
+        };
+        // Nobody else is there: it stays where its reader finds it when it comes back.
+        reader.0.store(false, Ordering::Relaxed);
+        tokio::time::sleep(MAY_COME_BACK + LOOK_AGAIN).await;
+        stays();
+        reader.0.store(true, Ordering::Relaxed);
+        tokio::time::sleep(LOOK_AGAIN * 2).await;
+        is_open.store(true, Ordering::Relaxed);
+        // Somebody is, but the reader is only away for a moment.
+        reader.0.store(false, Ordering::Relaxed);
+        tokio::time::sleep(MAY_COME_BACK / 2).await;
+        reader.0.store(true, Ordering::Relaxed);
+        tokio::time::sleep(LOOK_AGAIN * 2).await;
+        stays();
+        // And now it has gone.
+        reader.0.store(false, Ordering::Relaxed);
+        let second = put(&standing_session).await;
+        assert_eq!(waiting.lock().expect("one thread").withdrawn, [first], "asked in one place at a time");
+        accept(&standing_session, second, r#"{"action":"cancel"}"#);
         assert!(matches!(question.answer.await, Ok(Answer::Result(_))), "answered once");
     };
     LocalSet::new().run_until(story).await;

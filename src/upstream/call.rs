@@ -53,6 +53,19 @@ impl Client {
         self.port.as_ref().is_some_and(|port| port.asks_by_requests())
     }
 
+    /// Whether it is a task whose session has ended: connections of that are no longer to be had, and the task goes on
+    /// where callers without a session do.
+    pub fn has_lost_its_session(&self) -> bool {
+        self.task_of.as_ref().is_some_and(|session| session.closed.is_cancelled())
+    }
+
+    /// Whether both are one client, however each is asked: a session and its tasks are. Callers without a session are not
+    /// taken for each other unless they are asked in the same way.
+    pub fn is_same(&self, other: &Client) -> bool {
+        let same_port = matches!((&self.port, &other.port), (Some(one), Some(other)) if one.is(other));
+        same_port || (self.affinity == other.affinity && self.affinity != Affinity::Shared)
+    }
+
     /// Whether an upstream could ask it anything.
     pub fn can_be_asked(&self) -> bool {
         self.port.is_some() && self.capabilities.can_be_asked()
@@ -66,6 +79,9 @@ pub struct Client {
     pub principal: Principal,
     /// Which upstream connections are its own.
     pub affinity: Affinity,
+    /// The session that made the task which this one stands for: while it lives, that session's connections are the
+    /// task's, and are opened for the session. A task of a caller without a session has none.
+    pub task_of: Option<Arc<Client>>,
     /// Which endpoint it uses; `None` is `/mcp`.
     pub profile: Option<ProfileName>,
     /// What it can be asked.

@@ -202,7 +202,10 @@ impl CallTable {
         let table = self.lock();
         let mut callers = table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.as_ref()?)));
         let Some((first, mut caller)) = callers.next() else { return Suspects::Nobody };
-        let (of, mut newest) = (caller.client.affinity, (caller.events.is_some(), first));
+        let of = caller.client.affinity;
+        // What names no task is rather of a session's plain call than of its tasks (S-TASK-16).
+        let rank = |id: u64, caller: &Caller| (caller.client.task_of.is_none(), caller.events.is_some(), id);
+        let mut newest = rank(first, caller);
         let mut calls = Causes::from_iter([first]);
         for (id, other) in callers {
             // Callers without a session are not taken for each other.
@@ -210,8 +213,8 @@ impl CallTable {
                 return Suspects::Several;
             }
             calls.push(id);
-            if (other.events.is_some(), id) > newest {
-                (newest, caller) = ((other.events.is_some(), id), other);
+            if rank(id, other) > newest {
+                (newest, caller) = (rank(id, other), other);
             }
         }
         match table.given_up.in_doubt_since(of) {
@@ -220,12 +223,23 @@ impl CallTable {
         }
     }
 
-    /// Who has calls under way, without those who have left theirs; `None` where one of those can be meant as well.
-    pub(super) fn callers(&self) -> Option<Vec<(u64, Caller)>> {
+    /// Who has calls under way, without those who have left theirs.
+    pub(super) fn callers(&self) -> Vec<(u64, Caller)> {
         let table = self.lock();
         let all = table.pending.iter().filter_map(|(id, call)| Some((*id, call.caller.clone()?)));
-        let in_doubt = table.given_up.too_many.is_some() || !table.given_up.callers.is_empty();
-        (!in_doubt).then(|| all.collect())
+        all.collect()
+    }
+
+    /// Whether somebody else can be meant as well, whose call was given up.
+    pub(super) fn is_in_doubt_for(&self, caller: Affinity) -> bool {
+        self.lock().given_up.in_doubt_since(caller).is_some()
+    }
+
+    /// Whether a call is under way that a session's task makes.
+    pub(super) fn has_calls_of_tasks(&self) -> bool {
+        let table = self.lock();
+        let mut callers = table.pending.values().filter_map(|call| call.caller.as_ref());
+        callers.any(|caller| caller.client.task_of.is_some())
     }
 
     /// This request stays open as a matter of course.

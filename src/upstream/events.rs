@@ -5,7 +5,7 @@
 //! session push either out. Not here: what clients get to see of it (`downstream::events`).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,23 @@ impl Drop for SessionMessage {
     }
 }
 
+/// What carries events to a client once they came out of their queue.
+pub trait Readership: Send + Sync {
+    /// Whether the client reads it now.
+    fn is_attended(&self) -> bool;
+}
+
+/// Whether anybody reads what is put into a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Somebody does, or waits for the first that comes.
+    Now,
+    /// Nobody does, but who left may come back for what was put there.
+    Later,
+    /// Nobody will.
+    Never,
+}
+
 /// Where events of one call go.
 #[derive(Debug, Clone)]
 pub struct EventSink(Arc<Queue>);
@@ -84,6 +101,8 @@ struct State {
     bytes: usize,
     closed: bool,
     reader: Option<Waker>,
+    /// By whom what comes out is read; `None` until that is known.
+    readership: Option<Weak<dyn Readership>>,
 }
 
 impl Queue {
@@ -106,6 +125,20 @@ impl EventSink {
     /// Whether it is the same queue.
     pub fn is(&self, other: &EventSink) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether anybody reads what is put here.
+    pub fn reading(&self) -> Reading {
+        let state = self.0.lock();
+        let (closed, readership) = (state.closed, state.readership.clone());
+        drop(state);
+        match readership.map(|readership| readership.upgrade()) {
+            _ if closed => Reading::Never,
+            None => Reading::Now,
+            Some(Some(readership)) if readership.is_attended() => Reading::Now,
+            Some(Some(_)) => Reading::Later,
+            Some(None) => Reading::Never,
+        }
     }
 
     /// Queues an event. Progress and logs that find no place are no failure; a message that will be read by nobody comes
@@ -192,6 +225,11 @@ impl Events {
     /// An event that is there already.
     pub fn try_recv(&mut self) -> Option<CallEvent> {
         self.0.lock().pop()
+    }
+
+    /// What comes out is on its way to these readers from now on.
+    pub fn are_read_by(&self, readership: Weak<dyn Readership>) {
+        self.0.lock().readership = Some(readership);
     }
 
     /// Takes no more, and gives what is there: nothing comes between the last event and the end.

@@ -113,6 +113,7 @@ impl UpstreamHandle {
         if let Some(link) = self.shared.open_link(affinity) {
             return Ok(link);
         }
+        let client = client.task_of.as_ref().unwrap_or(client);
         let opened_for = match affinity {
             Affinity::Shared | Affinity::Listen(_) => Arc::clone(&self.shared.own_client),
             Affinity::Pooled(_) => Arc::clone(client),

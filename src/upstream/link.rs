@@ -126,7 +126,7 @@ impl Connection for Arc<Link> {
     }
 
     fn holds_tasks(&self) -> bool {
-        self.tasks.has_any()
+        self.tasks.has_any() || self.calls.has_calls_of_tasks()
     }
 }
 

@@ -46,6 +46,8 @@ struct Table {
     groups: HashMap<Key, Group>,
     /// A permit for each connection of a principal that may be in use.
     principals: HashMap<Principal, Arc<Semaphore>>,
+    /// As many again for its tasks, which keep theirs for longer than anybody would wait.
+    principals_tasks: HashMap<Principal, Arc<Semaphore>>,
 }
 
 #[derive(Debug)]
@@ -63,12 +65,23 @@ struct Place {
     /// Stands for all who use it: declares what they declare, and can be asked nothing itself.
     client: Arc<Client>,
     calls: usize,
-    /// While it is used: its share of what its principal may use.
+    /// While calls use it: its share of what its principal's calls may use.
     permit: Option<OwnedSemaphorePermit>,
+    /// Tasks, and calls that may become some.
+    tasks: usize,
+    /// While those use it: its share of what its principal's tasks may use.
+    permit_of_tasks: Option<OwnedSemaphorePermit>,
     /// Since when nobody uses it.
     unused_since: Instant,
     /// Its connection failed, and is not opened again before.
     rests_until: Option<Instant>,
+}
+
+/// What a connection is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Call,
+    Task,
 }
 
 /// How a connection is.
@@ -86,6 +99,7 @@ pub(super) struct Seat<'p> {
     pool: &'p Pool,
     key: Key,
     client: Arc<Client>,
+    used_for: Use,
     displaced: Option<Affinity>,
     /// Given back last.
     _room: Option<OwnedSemaphorePermit>,
@@ -123,9 +137,8 @@ impl Pool {
 
     /// What is declared for calls of this caller that can be answered by a question.
     pub(super) fn set_of(&self, client: &Client) -> Option<Bytes> {
-        let may_be_asked = matches!(client.affinity, Affinity::Caller(_))
-            && client.can_be_asked()
-            && self.share != Share::All;
+        let has_no_session = matches!(client.affinity, Affinity::Caller(_)) || client.has_lost_its_session();
+        let may_be_asked = has_no_session && client.can_be_asked() && self.share != Share::All;
         may_be_asked.then(|| meaning(&client.capabilities, self.ask)).filter(|set| **set != *b"{}")
     }
 
@@ -139,7 +152,9 @@ impl Pool {
         standing: impl Fn(Affinity) -> Standing,
     ) -> Seat<'_> {
         let key = (caller.principal, set);
-        let joined = |client| Seat { pool: self, key: key.clone(), client, displaced: None, _room: None };
+        let used_for = Use::Call;
+        let joined =
+            |client| Seat { pool: self, key: key.clone(), client, used_for, displaced: None, _room: None };
         if !alone && let Some(client) = self.lock().join(&key) {
             return joined(client);
         }
@@ -149,21 +164,33 @@ impl Pool {
             return joined(client);
         }
         let permit = used.acquire_owned().await.ok();
-        let (client, displaced) = self.lock().seat(&key, caller, self.per_key, permit, |place| match alone {
+        let whose = (&key, caller, used_for);
+        let (client, displaced) = self.lock().seat(whose, self.per_key, permit, |place| match alone {
             true => place.rank(standing(place.client.affinity)),
             false => Some(Rank::Ready),
         });
-        Seat { pool: self, key, client, displaced, _room: room.filter(|_| alone) }
+        Seat { pool: self, key, client, used_for, displaced, _room: room.filter(|_| alone) }
     }
 
     /// A connection for a call that may become a task, at once with others: its questions name their task. Where calls
-    /// have connections to themselves, all tasks share one that is none of those.
-    pub(super) async fn take_for_task(&self, caller: &Client, set: Bytes, has_exclusive: bool) -> Seat<'_> {
+    /// have connections to themselves, all tasks share one that is none of those. `None` where the principal's tasks have as
+    /// many as they may: nobody waits for the end of a task, and no call for room that tasks keep (era-bridge §4.3).
+    pub(super) fn take_for_task(&self, caller: &Client, set: Bytes, has_exclusive: bool) -> Option<Seat<'_>> {
         let set = match has_exclusive {
             true => Bytes::from([&set[..], b" of tasks"].concat()),
             false => set,
         };
-        self.take(caller, set, false, |_| Standing::Open).await
+        let (key, used_for) = ((caller.principal, set), Use::Task);
+        let mut table = self.lock();
+        let (client, displaced) = match table.join_for_task(&key) {
+            Some(client) => (client, None),
+            None => {
+                let permit = table.bound_of_tasks(&key, self.per_key).try_acquire_owned().ok()?;
+                table.seat((&key, caller, used_for), self.per_key, Some(permit), |_| Some(Rank::Ready))
+            }
+        };
+        drop(table);
+        Some(Seat { pool: self, key, client, used_for, displaced, _room: None })
     }
 
     /// The connection failed, and is not opened again before.
@@ -179,26 +206,31 @@ impl Pool {
     pub(super) fn tidy(&self, is_open: impl Fn(Affinity) -> bool) {
         let mut table = self.lock();
         table.groups.retain(|_, group| {
-            group.seats.retain(|place| place.calls > 0 || is_open(place.client.affinity));
+            group.seats.retain(|place| !place.is_unused() || is_open(place.client.affinity));
             // Whoever waits for room has a share of it.
             !group.seats.is_empty() || Arc::strong_count(&group.room) > 1
         });
         table.principals.retain(|_, used| Arc::strong_count(used) > 1);
+        table.principals_tasks.retain(|_, used| Arc::strong_count(used) > 1);
     }
 
-    fn leave(&self, key: &Key, connection: Affinity) {
+    fn leave(&self, key: &Key, connection: Affinity, used_for: Use) {
         let mut table = self.lock();
         let group = table.groups.get_mut(key);
         let place =
             group.and_then(|group| group.seats.iter_mut().find(|place| place.client.affinity == connection));
         let Some(place) = place else { return };
-        place.calls = place.calls.saturating_sub(1);
-        if place.calls == 0 {
+        let (users, permit) = match used_for {
+            Use::Call => (&mut place.calls, &mut place.permit),
+            Use::Task => (&mut place.tasks, &mut place.permit_of_tasks),
+        };
+        *users = users.saturating_sub(1);
+        let permit = permit.take_if(|_| *users == 0);
+        if place.is_unused() {
             place.unused_since = Instant::now();
-            let permit = place.permit.take();
-            drop(table);
-            drop(permit);
         }
+        drop(table);
+        drop(permit);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -207,7 +239,7 @@ impl Pool {
     }
 }
 
-/// A share of a connection of the pool, for longer than a call.
+/// A task's share of a connection of the pool, for longer than a call.
 #[derive(Debug)]
 pub(super) struct KeptSeat {
     shared: Arc<Shared>,
@@ -226,7 +258,7 @@ impl KeptSeat {
 
 impl Drop for KeptSeat {
     fn drop(&mut self) {
-        self.shared.pool.leave(&self.key, self.connection);
+        self.shared.pool.leave(&self.key, self.connection, Use::Task);
     }
 }
 
@@ -250,7 +282,19 @@ impl Place {
             Standing::NotOpen if rests => Rank::Resting,
             Standing::NotOpen => Rank::ToBeOpened,
         };
-        (self.calls == 0).then_some(rank)
+        self.is_unused().then_some(rank)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.calls == 0 && self.tasks == 0
+    }
+
+    /// One more who uses it.
+    fn enter(&mut self, used_for: Use, permit: Option<OwnedSemaphorePermit>) {
+        match used_for {
+            Use::Call => (self.calls, self.permit) = (self.calls + 1, permit),
+            Use::Task => (self.tasks, self.permit_of_tasks) = (self.tasks + 1, permit),
+        }
     }
 }
 
@@ -267,6 +311,11 @@ impl Table {
         (room, Arc::clone(self.principals.entry(key.0).or_insert_with(fresh)))
     }
 
+    fn bound_of_tasks(&mut self, key: &Key, per_key: u32) -> Arc<Semaphore> {
+        let fresh = || Arc::new(Semaphore::new(count(per_key) * KEYS_AT_ONCE));
+        Arc::clone(self.principals_tasks.entry(key.0).or_insert_with(fresh))
+    }
+
     /// The connection that calls of this key share and are using.
     fn join(&mut self, key: &Key) -> Option<Arc<Client>> {
         let place = self.groups.get_mut(key)?.seats.iter_mut().find(|place| place.calls > 0)?;
@@ -274,21 +323,27 @@ impl Table {
         Some(Arc::clone(&place.client))
     }
 
-    /// One more who uses a connection that is used.
+    /// The connection that tasks of this key share and are using.
+    fn join_for_task(&mut self, key: &Key) -> Option<Arc<Client>> {
+        let place = self.groups.get_mut(key)?.seats.iter_mut().find(|place| place.tasks > 0)?;
+        place.tasks += 1;
+        Some(Arc::clone(&place.client))
+    }
+
+    /// One more task that uses a connection that tasks use.
     fn stay(&mut self, key: &Key, connection: Affinity) {
         let group = self.groups.get_mut(key);
         let place =
             group.and_then(|group| group.seats.iter_mut().find(|place| place.client.affinity == connection));
         if let Some(place) = place {
-            place.calls += 1;
+            place.tasks += 1;
         }
     }
 
     /// The best that is free, or a new one, and which gave way to it.
     fn seat(
         &mut self,
-        key: &Key,
-        caller: &Client,
+        (key, caller, used_for): (&Key, &Client, Use),
         per_key: u32,
         permit: Option<OwnedSemaphorePermit>,
         rank: impl Fn(&Place) -> Option<Rank>,
@@ -300,7 +355,7 @@ impl Table {
         let known = best.filter(|(rank, _)| is_full || *rank < Rank::Doubtful);
         // Without room, who has a permit finds one unused: another's, which gives way, or one of its own.
         let (known, displaced) = match known {
-            None if self.has_all(key.0, per_key) => match self.displace(key) {
+            None if self.has_all(key.0, used_for, per_key) => match self.displace(key) {
                 None => (best, None),
                 displaced => (None, displaced),
             },
@@ -310,27 +365,42 @@ impl Table {
         let number = self.numbers;
         let seats = &mut self.group(key, per_key).seats;
         if let Some(place) = known.and_then(|(_, at)| seats.get_mut(at)) {
-            place.calls += 1;
-            place.permit = permit;
+            place.enter(used_for, permit);
             return (Arc::clone(&place.client), displaced);
         }
         let client = representative(caller, Affinity::Pooled(number));
         let (place, unused_since) = (Arc::clone(&client), Instant::now());
-        seats.push(Place { client: place, calls: 1, permit, unused_since, rests_until: None });
+        let (calls, tasks, rests_until) = (0, 0, None);
+        let (no_permit, permit_of_tasks) = (None, None);
+        let mut place = Place {
+            client: place,
+            calls,
+            permit: no_permit,
+            tasks,
+            permit_of_tasks,
+            unused_since,
+            rests_until,
+        };
+        place.enter(used_for, permit);
+        seats.push(place);
         (client, displaced)
     }
 
-    /// Whether this principal has all connections that it may have.
-    fn has_all(&self, principal: Principal, per_key: u32) -> bool {
+    /// Whether this principal has all connections that it may have for this: unused ones, and those that are used so.
+    fn has_all(&self, principal: Principal, used_for: Use, per_key: u32) -> bool {
         let own = self.groups.iter().filter(|((of, _), _)| *of == principal);
-        own.map(|(_, group)| group.seats.len()).sum::<usize>() >= count(per_key) * KEYS_AT_ONCE
+        let counts = |place: &&Place| match used_for {
+            Use::Call => place.calls > 0 || place.is_unused(),
+            Use::Task => place.tasks > 0 || place.is_unused(),
+        };
+        own.flat_map(|(_, group)| &group.seats).filter(counts).count() >= count(per_key) * KEYS_AT_ONCE
     }
 
     /// Has the connection of another key give way that was unused longest.
     fn displace(&mut self, for_key: &Key) -> Option<Affinity> {
         let others = self.groups.iter_mut().filter(|(key, _)| key.0 == for_key.0 && *key != for_key);
         let idlest = others.filter_map(|(_, group)| {
-            let unused = group.seats.iter().enumerate().filter(|(_, place)| place.calls == 0);
+            let unused = group.seats.iter().enumerate().filter(|(_, place)| place.is_unused());
             let (since, at) = unused.map(|(at, place)| (place.unused_since, at)).min()?;
             Some((since, at, group))
         });
@@ -348,7 +418,7 @@ fn count(per_key: u32) -> usize {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.pool.leave(&self.key, self.client.affinity);
+        self.pool.leave(&self.key, self.client.affinity, self.used_for);
     }
 }
 
@@ -402,15 +472,55 @@ mod tests {
         let pool = pool(1);
         let _alone = seat(&pool, form(), true).expect("free");
         let caller = client(Affinity::of_one_call());
-        let take = |has_exclusive| pool.take_for_task(&caller, form(), has_exclusive).now_or_never();
+        let take = |has_exclusive| pool.take_for_task(&caller, form(), has_exclusive);
         let tasks: Vec<_> = (0..20).map(|_| take(true).expect("at once")).collect();
         let of_tasks = tasks[0].client().affinity;
         assert!(tasks.iter().all(|seat| seat.client().affinity == of_tasks), "one for all");
         assert_ne!(of_tasks, _alone.client().affinity, "and none that a call has to itself");
         let shared = self::pool(1);
         let call = seat(&shared, form(), false).expect("free");
-        let task = shared.take_for_task(&caller, form(), false).now_or_never().expect("at once");
+        let task = shared.take_for_task(&caller, form(), false).expect("at once");
         assert_eq!(task.client().affinity, call.client().affinity, "where all share, all do");
+    }
+
+    #[test]
+    fn s_mrtr_04_tasks_of_many_kinds_leave_calls_their_room_and_have_a_bound_of_their_own() {
+        for alone in [true, false] {
+            let pool = pool(1);
+            let caller = client(Affinity::of_one_call());
+            let take = |number| pool.take_for_task(&caller, key(number), alone);
+            let tasks: Vec<_> = (0..KEYS_AT_ONCE).map(|number| take(number).expect("room")).collect();
+            assert!(take(50).is_none(), "refused at once");
+            assert!(take(0).is_some(), "one more of a kind needs no other connection");
+            // Of the same kinds, of others, and as many as without tasks.
+            for first in [0, 60] {
+                let numbers = first..first + KEYS_AT_ONCE;
+                let calls: Vec<_> = numbers.map(|number| seat(&pool, key(number), alone)).collect();
+                assert!(calls.iter().all(Option::is_some), "calls do not wait for tasks");
+                assert!(seat(&pool, key(99), alone).is_none(), "calls have their bound still");
+            }
+            let lasting = tasks[0].client();
+            assert!(!lasting.closed.is_cancelled(), "what tasks use does not give way");
+            assert_eq!(take(0).expect("used").client().affinity, lasting.affinity);
+            drop(tasks);
+            assert!(take(50).is_some(), "room again");
+        }
+    }
+
+    #[test]
+    fn s_mrtr_04_a_connection_that_only_a_task_keeps_is_no_share_of_the_calls() {
+        let pool = pool(1);
+        let caller = client(Affinity::of_one_call());
+        let call = seat(&pool, form(), false).expect("free");
+        let task = pool.take_for_task(&caller, form(), false).expect("free");
+        let shared = call.client().affinity;
+        assert_eq!(task.client().affinity, shared);
+        drop(call);
+        let others: Vec<_> = (0..KEYS_AT_ONCE).map(|number| seat(&pool, key(number), false)).collect();
+        assert!(others.iter().all(Option::is_some), "its permit was given back");
+        assert!(seat(&pool, form(), false).is_none(), "to use it costs one, as any other does");
+        drop(others);
+        assert_eq!(seat(&pool, form(), false).expect("free").client().affinity, shared);
     }
 
     #[tokio::test]

@@ -215,9 +215,11 @@ pub(super) async fn put(
     }
     let port = origin.port(link).cloned()?;
     let wants_later = request.params.get("task").is_some();
+    // A task's client answers through that task, and not with another one.
+    let is_of_task = origin.caller.as_ref().is_some_and(|caller| caller.client.task_of.is_some());
+    let may_be_later = wants_later && !is_of_task && link.may_be_answered_later(&method);
     // Held until the answer has come.
-    let room =
-        (wants_later && link.may_be_answered_later(&method)).then(|| link.client_tasks.room()).flatten();
+    let room = may_be_later.then(|| link.client_tasks.room()).flatten();
     let may_come_later = room.is_some();
     let request = match wants_later && !may_come_later {
         // What nobody declared means nothing (S-TASK-04), and what there is no room for is answered at once.

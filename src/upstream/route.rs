@@ -49,12 +49,32 @@ impl UpstreamHandle {
         };
         tokio::select! {
             biased;
-            answer = self.route(call, activity.clone(), &sent) => answer,
+            answer = self.route_whoever_ends(call, &activity, &sent) => answer,
             () = expiry => Err(match sent.load(Ordering::Relaxed) {
                 true => UpstreamError::Timeout(quiet.min(maximum)),
                 false => UpstreamError::unavailable("it is still being connected"),
             }),
         }
+    }
+
+    /// As `route`; a task outlives its session, even if that ends while its connection is being opened.
+    async fn route_whoever_ends(
+        &self,
+        call: &UpstreamCall<'_>,
+        activity: &Option<Arc<Activity>>,
+        sent: &AtomicBool,
+    ) -> Result<Reply, UpstreamError> {
+        let client = &call.circumstances.client;
+        let had_session = client.task_of.is_some() && !client.has_lost_its_session();
+        let answered = self.route(call, activity.clone(), sent).await;
+        if let Err(UpstreamError::Unavailable { .. }) = &answered
+            && had_session
+            && client.has_lost_its_session()
+            && !sent.load(Ordering::Relaxed)
+        {
+            return Box::pin(self.route(call, activity.clone(), sent)).await;
+        }
+        answered
     }
 
     async fn route(

@@ -144,6 +144,7 @@ impl Shared {
         let own_client = Arc::new(Client {
             principal: Principal::Local,
             affinity: Affinity::Shared,
+            task_of: None,
             profile: None,
             capabilities: ClientCapabilities::none(),
             port: None,
@@ -228,6 +229,7 @@ impl Shared {
             (Era::Stateless, _) | (_, Affinity::Listen(_)) => Affinity::Shared,
             // Whether it is given one of the pool is decided where its call goes (`route`).
             (Era::Handshake, Affinity::Caller(_)) => Affinity::Shared,
+            (Era::Handshake, _) if client.has_lost_its_session() => Affinity::Shared,
             (Era::Handshake, affinity) => affinity,
         }
     }

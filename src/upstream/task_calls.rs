@@ -110,7 +110,8 @@ impl UpstreamHandle {
             return Ok((self.link(affinity, client, level).await?, None));
         };
         let is_exclusive = !self.shared.questions_name_their_call();
-        let seat = self.shared.pool.take_for_task(client, set, is_exclusive).await;
+        let seat = self.shared.pool.take_for_task(client, set, is_exclusive);
+        let seat = seat.ok_or(UpstreamError::Overloaded { retry_after: None })?;
         if let Some(affinity) = seat.displaced() {
             let released = self.actor()?.send(ReleaseLink { affinity }).await;
             released.map_err(|_| UpstreamError::unavailable("it is being restarted"))?;

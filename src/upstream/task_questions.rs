@@ -154,25 +154,33 @@ async fn passed_on(owners: &mut tokio::sync::watch::Receiver<Owner>, before: &Or
 
 impl Link {
     /// Whose something is that names neither a call nor a task, where tasks are reached over this link: nobody guesses. Only
-    /// if all whose calls are under way and all whose tasks are here are one client, that one is meant.
+    /// if all whose calls are under way and all whose tasks are here are one client, that one is meant: by its plain calls
+    /// where it has any, because what a task asks names the task.
     pub(super) fn origin_beside_tasks(&self) -> Origin {
         let ambiguous = Origin { is_ambiguous: true, ..Origin::default() };
-        let Some(callers) = self.calls.callers() else { return ambiguous };
-        let tasks = self.tasks.all();
-        let mut everybody: Vec<Caller> = callers.iter().map(|(_, caller)| caller.clone()).collect();
-        everybody.extend(tasks.iter().map(|task| task.owner()));
-        let Some(port) = everybody.first().and_then(|caller| caller.client.port.clone()) else {
+        let (callers, tasks) = (self.calls.callers(), self.tasks.all());
+        let owners: Vec<Caller> = tasks.iter().map(|task| task.owner()).collect();
+        let mut everybody = callers.iter().map(|(_, caller)| caller).chain(&owners);
+        let Some(first) = everybody.clone().next() else { return ambiguous };
+        let is_one_client = everybody.clone().all(|other| other.client.is_same(&first.client));
+        if !is_one_client || self.calls.is_in_doubt_for(first.client.affinity) {
             return ambiguous;
-        };
-        if !everybody.iter().all(|other| other.client.port.as_ref().is_some_and(|other| other.is(&port))) {
-            return ambiguous;
+        }
+        let Some(port) = &first.client.port else { return ambiguous };
+        let is_one_port =
+            everybody.all(|other| other.client.port.as_ref().is_some_and(|other| other.is(port)));
+        let plain = || callers.iter().filter(|(_, caller)| caller.client.task_of.is_none());
+        let has_plain = plain().next().is_some();
+        match &tasks[..] {
+            [task] if is_one_port && !has_plain => return Origin::of_task(task),
+            // Which task of one client it is, nobody says.
+            _ if !is_one_port && !has_plain => return ambiguous,
+            _ => {}
         }
         // That of a call has somebody who reads it.
-        let caller = everybody.iter().find(|caller| caller.events.is_some()).or(everybody.first()).cloned();
-        match &tasks[..] {
-            [task] if callers.is_empty() => Origin::of_task(task),
-            _ => Origin { calls: callers.iter().map(|(id, _)| *id).collect(), caller, ..Origin::default() },
-        }
+        let meant = || plain().map(|(_, caller)| caller).chain(owners.iter().filter(|_| !has_plain));
+        let caller = meant().find(|caller| caller.events.is_some()).or(meant().next()).cloned();
+        Origin { calls: plain().map(|(id, _)| *id).collect(), caller, ..Origin::default() }
     }
 
     /// A log line that names a task goes to that task's client; one of a task that is nobody's is the gateway's own.

@@ -174,6 +174,7 @@ pub(super) fn representative(first: &Client, affinity: Affinity) -> Arc<Client> 
     Arc::new(Client {
         principal: first.principal,
         affinity,
+        task_of: None,
         profile: None,
         capabilities: first.capabilities.clone(),
         port: None,
@@ -198,6 +199,7 @@ mod tests {
         Arc::new(Client {
             capabilities: ClientCapabilities::new(raw),
             affinity: plain.affinity,
+            task_of: None,
             principal: plain.principal,
             profile: None,
             port: None,

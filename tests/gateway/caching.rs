@@ -531,7 +531,11 @@ async fn s_disc_02_s_ext_03_interfaces_are_told_of_where_a_server_has_them_and_n
         .await;
     let without = stateless_upstream("without").capabilities(json!({ "tools": {} })).start().await;
     for (upstream, expected) in
-        [(&with, json!({ "io.modelcontextprotocol/ui": ui })), (&without, Value::Null)]
+        // Tasks are the gateway's own to offer, where a server makes any.
+        [
+            (&with, json!({ "io.modelcontextprotocol/ui": ui, "io.modelcontextprotocol/tasks": {} })),
+            (&without, Value::Null),
+        ]
     {
         let gateway = gateway().with("one", upstream).start().await;
         let client = gateway.stateless();

@@ -128,6 +128,7 @@ mod tasks_refused;
 mod tasks_restarts;
 mod tasks_stage;
 mod tasks_status_told;
+mod tasks_stubborn;
 mod tasks_times;
 mod telemetry;
 mod the_tools_of_these_stories;

@@ -282,7 +282,11 @@ async fn s_life_07_clients_that_can_the_same_and_those_that_cannot_are_told_apar
             declared["elicitation"].get("url").is_some(),
             capabilities["elicitation"].get("url").is_some()
         );
-        assert!(declared.get("tasks").is_none(), "tasks are not relayed: {declared}");
+        assert_eq!(
+            declared.get("tasks"),
+            capabilities.get("tasks"),
+            "what its client keeps tasks of: {declared}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::support::client::{created, id_of};
 use crate::support::upstream::Manner;
 use crate::support::{Call, HANDSHAKE, STATELESS, TRANSPORTS, Transport, Upstream, eventually, upstream};
-use crate::tasks_stage::{Pair, Stage, abilities, name_question, named, over_http};
+use crate::tasks_stage::{Pair, Stage, abilities, client, name_question, named, over_http};
 
 /// A server of 2025-06-18: `echo` waits as long as it is told, may ask, may fail.
 async fn old_server(transport: Transport) -> Upstream {
@@ -191,5 +191,24 @@ async fn s_tx_02_where_driving_is_off_a_client_is_told_what_it_lacks() {
             refused.raw
         );
         assert!(stage.upstream.all_tasks().is_empty(), "{pair:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_task_22_a_hosted_call_outlives_the_session_whose_connection_it_uses() {
+    for transport in TRANSPORTS {
+        let stage = hosted(HANDSHAKE, transport, "tasks: { host: on }").await;
+        stage.client.call("one__echo", json!({ "after": 5 })).await.text();
+        let id = stage.client.begin_id("one__echo", json!({ "after": 1_000 })).await;
+        stage.upstream.until_received("tools/call", 2).await;
+        let elsewhere = client(&stage.gateway, HANDSHAKE).await;
+        stage.client.delete().await;
+        assert_eq!(elsewhere.until_over(&id).await.text(), "done", "{transport:?}");
+        let calls = stage.upstream.received("tools/call");
+        let way = |at: usize| (calls[at].session().map(str::to_owned), calls[at].connection);
+        match transport {
+            Transport::Stdio => assert_eq!(way(0), way(1)),
+            Transport::Http => assert_eq!(way(0).0, way(1).0),
+        }
     }
 }

@@ -175,3 +175,53 @@ async fn s_task_07_a_task_may_be_used_from_another_session_of_the_same_principal
     stage.upstream.complete("task-1", "still here");
     assert_eq!(elsewhere.until_over(&id).await.text(), "still here");
 }
+
+/// The connection or session by which each call of a tool came.
+fn ways(upstream: &Upstream) -> Vec<String> {
+    let calls = upstream.received("tools/call");
+    let way = |call: &crate::support::upstream::Received| {
+        call.session().map_or_else(|| format!("child {}", call.connection), str::to_owned)
+    };
+    calls.iter().map(way).collect()
+}
+
+#[tokio::test]
+async fn s_stdio_08_s_root_03_tasks_of_a_session_meet_its_own_server_and_tell_its_own_roots() {
+    for transport in [Transport::Stdio, Transport::Http] {
+        let pair = Pair { client: HANDSHAKE, upstream: HANDSHAKE, transport };
+        let stage = Stage::set(pair, Manner::default()).await;
+        let other = client(&stage.gateway, HANDSHAKE).await;
+        other.until_tools(&["one__echo"]).await;
+        let ask = json!({ "ask": { "where": { "method": "roots/list", "params": {} } } });
+        for (client, home) in [(&stage.client, "file:///ada"), (&other, "file:///bob")] {
+            client.call("one__echo", json!({})).await.text();
+            let id = client.begin_id("one__long", ask.clone()).await;
+            let roots = json!({ "roots": [{ "uri": home }] });
+            let (_, end) = client.follow(&id, |_| roots.clone()).await;
+            assert_eq!(end.text(), json!({ "where": roots }).to_string(), "{pair:?}");
+        }
+        stage.client.call("one__echo", json!({})).await.text();
+        let ways = ways(&stage.upstream);
+        assert_eq!(ways[0], ways[1], "{pair:?}: what the plain call left there, the task finds");
+        assert_eq!(ways[0], ways[4], "{pair:?}: and the other way round");
+        assert_eq!(ways[2], ways[3], "{pair:?}");
+        assert_ne!(ways[0], ways[2], "{pair:?}: no two sessions meet");
+    }
+}
+
+#[tokio::test]
+async fn s_stdio_08_a_task_that_came_first_goes_on_without_its_session_and_leaves_it_its_connection() {
+    for config in ["", "tasks: { host: on }"] {
+        let pair = Pair { client: HANDSHAKE, upstream: HANDSHAKE, transport: Transport::Stdio };
+        let stage = Stage::with(pair, Manner::default(), config).await;
+        let first = stage.client.begin_id("one__long", json!({})).await;
+        stage.upstream.until_task(1).await;
+        stage.client.call("one__echo", json!({})).await.text();
+        let ways = ways(&stage.upstream);
+        assert_eq!(ways[0], ways[1], "{config}: opened for the session");
+        let elsewhere = client(&stage.gateway, HANDSHAKE).await;
+        stage.client.delete().await;
+        stage.upstream.complete("task-1", "still here");
+        assert_eq!(elsewhere.until_over(&first).await.text(), "still here", "{config}");
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::upstream::{AsksOn, Manner};
 use crate::support::{HANDSHAKE, STATELESS, Transport, eventually};
-use crate::tasks_stage::{Pair, Stage, every, name_question, named, over_http};
+use crate::tasks_stage::{Pair, Stage, client, every, name_question, named, over_http};
 
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
@@ -121,6 +121,60 @@ async fn s_task_17_a_question_is_asked_again_of_who_comes_back() {
         let (questions, end) = stage.client.follow(&id, |_| named("Ada")).await;
         assert_eq!((questions.len(), end.status.as_str()), (1, "completed"), "{pair:?}");
         assert!(stage.upstream.received("tasks/cancel").is_empty(), "{pair:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_task_11_s_task_17_of_two_waiters_the_one_who_stays_is_asked() {
+    for upstream in [HANDSHAKE, STATELESS] {
+        for is_asked_before in [false, true] {
+            let pair = Pair { client: HANDSHAKE, upstream, transport: Transport::Http };
+            let stage = Stage::set(pair, Manner::default()).await;
+            let newer = client(&stage.gateway, HANDSHAKE).await;
+            let id = stage.client.begin_id("one__long", json!({ "hold": true })).await;
+            let task = stage.upstream.until_task(1).await;
+            let mut staying = stage.client.open_task_result(&id).await;
+            staying.head().await;
+            let mut leaving = newer.open_task_result(&id).await;
+            leaving.head().await;
+            let ask = || {
+                let params = name_question()["params"].clone();
+                stage.upstream.inquire(&task, "who", "elicitation/create", params);
+            };
+            match is_asked_before {
+                true => {
+                    ask();
+                    leaving.until_method("elicitation/create").await;
+                    leaving.cut(false);
+                }
+                false => {
+                    leaving.cut(false);
+                    ask();
+                }
+            }
+            let message = staying.until_method("elicitation/create").await;
+            stage.client.answer_of_task(&id, &message, &mut |_| named("Ada")).await;
+            assert_eq!(stage.upstream.until_told(&task, "who").await, named("Ada"), "{pair:?}");
+            stage.upstream.complete(&task, "done");
+            assert_eq!(staying.answer().await.text(), "done", "{pair:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_task_17_a_question_of_a_waiter_who_left_moves_to_the_standing_stream() {
+    for upstream in [HANDSHAKE, STATELESS] {
+        let pair = Pair { client: HANDSHAKE, upstream, transport: Transport::Http };
+        let stage = Stage::set(pair, Manner::default()).await;
+        let id = stage.client.begin_id("one__long", json!({ "ask": { "who": name_question() } })).await;
+        let mut leaving = stage.client.open_task_result(&id).await;
+        leaving.until_method("elicitation/create").await;
+        let mut standing = stage.client.standalone_stream().await;
+        standing.head().await;
+        leaving.cut(false);
+        let message = standing.until_method("elicitation/create").await;
+        stage.client.answer_of_task(&id, &message, &mut |_| named("Ada")).await;
+        assert_eq!(stage.client.until_over(&id).await.text(), json!({ "who": named("Ada") }).to_string());
     }
 }
 

@@ -3,8 +3,8 @@
 //! Fifty trials run with the ordinary tests. `TRIALS=1000 cargo test --test gateway f45_killed -- --nocapture` makes it a
 //! thousand and writes what came of them to `tests/results/tasks-killed.json`; `SEED=…` repeats a run.
 //!
-//! Always: one state directory and the same servers for all trials of a run, so that what an earlier trial left behind is
-//! there in each later one. Not here: what is checked (`tasks_ledger`).
+//! Always: one state directory and the same servers for each fifty trials, so that what an earlier trial left behind is
+//! there in the later ones, and looking at all of it stays cheap. Not here: what is checked (`tasks_ledger`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,9 @@ const HELD: usize = 24;
 
 /// Trials of the ordinary tests, in two tests that run beside each other.
 const ORDINARY: u64 = 50;
+
+/// Trials over one state directory.
+const OVER_ONE_STATE: usize = 50;
 
 /// Callers of the storm.
 const CALLERS: u64 = 6;
@@ -120,14 +123,17 @@ async fn trial(gateway: &mut Gateway, servers: &[Upstream], seed: u64, tally: &m
     servers.iter().for_each(Upstream::clear);
 }
 
-/// Trials with the seeds from `first` on, over one state directory.
+/// Trials with the seeds from `first` on.
 async fn run(first: u64, trials: u64) -> Tally {
-    let servers = servers().await;
-    let mut gateway = plan(&servers).start().await;
     let mut tally = Tally::default();
-    for seed in first..first + trials {
-        trial(&mut gateway, &servers, seed, &mut tally).await;
-        assert!(tally.faults.is_empty(), "{} faults: {:#?}", tally.faults.len(), tally.faults);
+    let mut seeds = (first..first + trials).peekable();
+    while seeds.peek().is_some() {
+        let servers = servers().await;
+        let mut gateway = plan(&servers).start().await;
+        for seed in seeds.by_ref().take(OVER_ONE_STATE) {
+            trial(&mut gateway, &servers, seed, &mut tally).await;
+            assert!(tally.faults.is_empty(), "{} faults: {:#?}", tally.faults.len(), tally.faults);
+        }
     }
     tally
 }

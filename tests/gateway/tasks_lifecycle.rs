@@ -98,6 +98,24 @@ async fn s_task_11_the_result_is_waited_for_and_may_be_fetched_again() {
 }
 
 #[tokio::test]
+async fn s_task_11_a_waiter_whose_session_ends_is_told_that_and_of_no_failure() {
+    for pair in every().into_iter().filter(|pair| !pair.has_extension_client()) {
+        let mut stage = Stage::set(pair, Manner::default()).await;
+        let id = stage.client.begin_id("one__long", json!({})).await;
+        let task = stage.upstream.until_task(1).await;
+        let mut waiting = stage.client.open_task_result(&id).await;
+        waiting.head().await;
+        assert!(matches!(stage.client.delete().await, 200 | 204));
+        let told = waiting.answer().await;
+        assert_eq!(told.error_code(), -32603, "{pair:?}: {}", told.raw);
+        assert!(told.error().get("data").is_none(), "{pair:?}: nothing failed: {}", told.raw);
+        stage.come_again().await;
+        stage.upstream.complete(&task, "all the same");
+        assert_eq!(stage.client.until_over(&id).await.text(), "all the same", "{pair:?}");
+    }
+}
+
+#[tokio::test]
 async fn s_task_12_failures_of_tools_and_of_requests_are_told_as_the_dialect_wants() {
     for pair in every() {
         let stage = Stage::set(pair, Manner::default()).await;

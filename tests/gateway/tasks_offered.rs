@@ -186,3 +186,32 @@ async fn s_task_02_servers_are_told_of_the_tasks_of_clients_that_have_some() {
         assert_eq!(declared.get("tasks").cloned(), expected, "{declared}");
     }
 }
+
+#[tokio::test]
+async fn s_tx_02_who_comes_back_without_the_extension_is_given_no_task() {
+    let upstream = upstream("one", HANDSHAKE, Transport::Http)
+        .capabilities(json!({ "tools": {}, "tasks": { "cancel": {}, "requests": { "tools": { "call": {} } } } }))
+        .tool_as(json!({ "name": "must", "inputSchema": { "type": "object" }, "execution": { "taskSupport": "required" } }))
+        .on("tools/call", |mut call| async move {
+            let params = json!({ "message": "Who?", "requestedSchema": { "type": "object", "properties": {} } });
+            call.ask("elicitation/create", params).await;
+            let time = "2026-01-01T00:00:00Z";
+            let task = json!({ "taskId": "t", "status": "working", "createdAt": time, "lastUpdatedAt": time, "ttl": 60_000 });
+            call.result(json!({ "task": task })).await;
+        })
+        .start()
+        .await;
+    let gateway = gateway().with("one", &upstream).start().await;
+    let mut client = gateway.stateless();
+    client.capabilities = json!({ "elicitation": {}, "extensions": { EXTENSION: {} } });
+    client.until_tools(&["one__must"]).await;
+    let mut params = json!({ "name": "one__must", "arguments": {} });
+    let asked = client.request("tools/call", params.clone()).await;
+    let key =
+        asked.result()["inputRequests"].as_object().and_then(|all| all.keys().next()).expect("a question");
+    params["inputResponses"] = json!({ key: { "action": "decline" } });
+    params["requestState"] = asked.result()["requestState"].clone();
+    client.capabilities = json!({ "elicitation": {} });
+    client.request("tools/call", params).await.expect_error(400, -32021);
+    upstream.until_received("tasks/cancel", 1).await;
+}

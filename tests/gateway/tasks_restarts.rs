@@ -47,6 +47,49 @@ async fn s_task_21_a_running_task_of_an_http_server_goes_on_after_a_kill() {
 }
 
 #[tokio::test]
+async fn s_https_20_who_waits_for_a_result_holds_up_no_stop_and_the_task_goes_on() {
+    for pair in over_http().into_iter().filter(|pair| !pair.has_extension_client()) {
+        let mut stage = Stage::set(pair, Manner::default()).await;
+        let id = stage.client.begin_id("one__long", json!({})).await;
+        let task = stage.upstream.until_task(1).await;
+        stage.upstream.until_received("tasks/get", 1).await;
+        let mut waiting = stage.client.open_task_result(&id).await;
+        waiting.head().await;
+        let began = Instant::now();
+        let (status, told) = tokio::join!(stage.gateway.terminate(), waiting.answer());
+        assert!(status.success(), "{pair:?}: {status:?}");
+        assert!(began.elapsed() < Duration::from_secs(15), "{pair:?}: half the drain, {:?}", began.elapsed());
+        told.expect_failure("gateway_restarted", "not_sent");
+        assert_eq!(told.failure()["retryable"], true, "{pair:?}: {}", told.raw);
+        stage.gateway.start_again().await;
+        stage.come_again().await;
+        stage.upstream.complete(&task, "all the same");
+        assert_eq!(stage.client.until_over(&id).await.text(), "all the same", "{pair:?}");
+        assert!(stage.upstream.received("tasks/cancel").is_empty(), "{pair:?}");
+    }
+}
+
+#[tokio::test]
+async fn s_https_20_a_task_that_cannot_outlive_the_gateway_has_a_moment_to_end() {
+    let pair = Pair { client: HANDSHAKE, upstream: STATELESS, transport: Transport::Http };
+    for ends_in_time in [true, false] {
+        let mut stage = Stage::set(pair, Manner::default()).await;
+        let after = if ends_in_time { 1_000 } else { 60_000 };
+        let id = stage.client.begin_id("one__echo", json!({ "after": after, "text": "it" })).await;
+        stage.upstream.until_received("tools/call", 1).await;
+        let mut waiting = stage.client.open_task_result(&id).await;
+        waiting.head().await;
+        let began = Instant::now();
+        let (status, told) = tokio::join!(stage.gateway.terminate(), waiting.answer());
+        assert!(status.success() && began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        match ends_in_time {
+            true => assert!(told.json.get("result").is_some(), "{}", told.raw),
+            false => drop(told.expect_failure("gateway_restarted", "not_sent")),
+        }
+    }
+}
+
+#[tokio::test]
 async fn s_task_21_a_finished_task_is_answered_after_a_kill_with_what_it_came_to() {
     for pair in every() {
         let mut stage = Stage::set(pair, Manner::default()).await;

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use tokio::time::Instant;
 
+use super::cancelling;
 use super::identity::Identity;
 use crate::dispatch::forward::trace_for;
 use crate::dispatch::task::TaskLink;
@@ -28,9 +31,6 @@ use crate::upstream::handle::UpstreamHandle;
 use crate::upstream::input::Input;
 use crate::upstream::task::TaskPlace;
 
-/// Longest wait for the answer to a cancellation, which nobody waits for.
-const CANCELLING: Duration = Duration::from_secs(10);
-
 /// See the module head.
 #[derive(Debug)]
 pub(in crate::dispatch) struct Followed {
@@ -38,6 +38,11 @@ pub(in crate::dispatch) struct Followed {
     identity: Identity,
     /// Set as long as it is worth cancelling, and can be.
     cancel: Option<Permit>,
+    /// When it was first heard of here.
+    since: Instant,
+    /// How long its upstream keeps it from its creation on, in milliseconds, and how often it wants to be asked about it.
+    ttl_ms: Option<u64>,
+    poll_ms: Option<u64>,
 }
 
 /// How it is reached.
@@ -109,7 +114,23 @@ impl Followed {
         let cancel = can_cancel.then(|| Policy::default().own_errand(upstream.name()));
         let identity = Identity::of(facts.created_at.clone(), place.kept());
         let reach = Reach { upstream, client: Arc::clone(client), place, trace, events: None };
-        Followed { reach, identity, cancel }
+        Followed { reach, identity, cancel, since: Instant::now(), ttl_ms: None, poll_ms: None }
+    }
+
+    /// What its upstream says of it now.
+    pub(in crate::dispatch) fn known(&mut self, facts: &TaskFacts) {
+        self.ttl_ms = facts.ttl_ms;
+        self.poll_ms = facts.poll_ms.or(self.poll_ms);
+    }
+
+    /// When its upstream has surely thrown it away, for all that is known: a little later than that, never earlier.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.since.checked_add(Duration::from_millis(self.ttl_ms?))
+    }
+
+    /// The pause between two requests that its upstream asks for, in milliseconds.
+    pub(super) fn poll_ms(&self) -> Option<u64> {
+        self.poll_ms
     }
 
     pub(super) fn place(&self) -> &TaskPlace {
@@ -150,10 +171,20 @@ impl Followed {
     }
 
     /// What the call would have been answered, once the task is over (S-TASK-11); what it asks meanwhile comes on the way
-    /// of this request (S-TASK-17). Of one that is over the answer is there at once.
-    pub(super) async fn result(&self, permit: Permit, is_over: bool) -> Result<Answer, UpstreamError> {
-        let patience = is_over.then(|| self.reach.upstream.settings().timeout);
-        self.reach.request(permit, Method::TaskResult, None, patience).await
+    /// of this request (S-TASK-17). Of one that is over the answer is there at once; how long to wait is the caller's.
+    pub(super) fn result(&self, permit: Permit) -> LocalBoxFuture<'static, Result<Answer, UpstreamError>> {
+        // The task is looked at beside it.
+        let reach = self.reach.clone();
+        async move { reach.request(permit, Method::TaskResult, None, None).await }.boxed_local()
+    }
+
+    /// Asks for its end.
+    pub(super) async fn ask_to_cancel(
+        &self,
+        permit: Permit,
+        patience: Duration,
+    ) -> Result<Answer, UpstreamError> {
+        self.reach.request(permit, Method::CancelTask, None, Some(patience)).await
     }
 
     /// Looks for it anew, after the connection on which it was made has ended.
@@ -236,22 +267,10 @@ impl Reach {
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        let Some(permit) = self.cancel.take() else { return };
-        let (reach, identity) = (self.reach.clone(), self.identity.clone());
-        tokio::task::spawn_local(async move {
-            if identity.is_doubtful() {
-                let permit = Policy::default().own_errand(reach.upstream.name());
-                let Ok(Looked::Seen(..)) = reach.look(permit, &identity).await else { return };
-            }
-            match reach.request(permit, Method::CancelTask, None, Some(CANCELLING)).await {
-                Ok(Answer::Result(_)) => {}
-                Ok(Answer::Error(error)) => {
-                    tracing::debug!(upstream = %reach.upstream.name(), code = error.code, "a task was not cancelled");
-                }
-                Err(error) => {
-                    tracing::warn!(upstream = %reach.upstream.name(), %error, "a task was not cancelled");
-                }
-            }
-        });
+        if let Some(permit) = self.cancel.take() {
+            let (reach, identity) = (self.reach.clone(), self.identity.clone());
+            let given_up = Followed { reach, identity, cancel: None, ..*self };
+            tokio::task::spawn_local(cancelling::cancel(given_up, permit));
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 
+use super::pace::Refusals;
 use crate::dispatch::Failure;
 use crate::dispatch::rounds::{Asking, Response};
 use crate::protocol::json::{Limits, Object, quote};
@@ -26,17 +27,32 @@ pub(super) struct TaskInputs<'a> {
     open: BTreeMap<String, LocalBoxFuture<'a, Answered>>,
     /// Answers that the upstream has not acknowledged, as members.
     given: BTreeMap<String, String>,
+    /// How often in a row the upstream did not take them.
+    pub(super) refusals: Refusals,
 }
 
 impl<'a> TaskInputs<'a> {
     pub(super) fn new(asking: &'a Asking<'a>) -> Self {
-        TaskInputs { asking, seen: HashSet::new(), open: BTreeMap::new(), given: BTreeMap::new() }
+        TaskInputs {
+            asking,
+            seen: HashSet::new(),
+            open: BTreeMap::new(),
+            given: BTreeMap::new(),
+            refusals: Refusals::default(),
+        }
     }
 
     /// The upstream asks this now, and nothing else.
     pub(super) fn asked(&mut self, requests: Option<&Object>) -> Result<(), Failure> {
         let asks = |key: &String| requests.is_some_and(|all| all.get(key).is_some());
         self.open.retain(|key, _| asks(key));
+        if self.refusals.are_there() {
+            // What it did not take and asks no longer has been settled.
+            self.given.retain(|key, _| asks(key));
+            if self.given.is_empty() {
+                self.refusals = Refusals::default();
+            }
+        }
         for (key, entry) in requests.into_iter().flat_map(Object::iter) {
             if !self.seen.insert(key.to_string()) {
                 continue;
@@ -75,8 +91,12 @@ impl<'a> TaskInputs<'a> {
         Ok(())
     }
 
-    /// `inputResponses` of what was not acknowledged yet; `None` when there is nothing.
+    /// `inputResponses` of what was not acknowledged yet; `None` when there is nothing, or it is too early for them after a
+    /// refusal.
     pub(super) fn responses(&self) -> Option<String> {
+        if !self.refusals.are_past() {
+            return None;
+        }
         let members: Vec<String> =
             self.given.iter().map(|(key, text)| format!("{}:{text}", quote(key))).collect();
         (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
@@ -85,6 +105,7 @@ impl<'a> TaskInputs<'a> {
     /// The upstream has taken them.
     pub(super) fn acknowledged(&mut self) {
         self.given.clear();
+        self.refusals = Refusals::default();
     }
 }
 

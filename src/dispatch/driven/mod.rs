@@ -1,10 +1,14 @@
 //! From a task of an upstream to the end that its call would have had without it, in both dialects (era-bridge §7).
 //!
-//! Reading order: `pace` (when to look), `followed` (the requests about one task), `identity` (whether it is that one still), `inputs` (what one of the extension asks),
-//! `story` (from one look to the next), and here who has it told. Always: the end is a result or an error as of a plain call, whatever the dialect calls it
+//! Reading order: `pace` (when to look), `followed` (the requests about one task), `identity` (whether it is that one still),
+//! `inputs` (what one of the extension asks), `story` (from one look to the next), `by_result` (how one of the core dialect
+//! ends), `cancelling` (one that is given up), and here who has it told. Always: the end is a result or an error as of a
+//! plain call, whatever the dialect calls it
 //! (era-bridge §7.1); a task that is given up is cancelled upstream; nothing of it is waited for without end. Not here: what
 //! clients see of it (`tasks`), whether a call may become one (`wish`).
 
+mod by_result;
+mod cancelling;
 mod followed;
 mod identity;
 mod inputs;
@@ -67,7 +71,8 @@ impl Switchboard {
         view: Arc<View>,
     ) -> Result<BegunTask, Failure> {
         let place = created.place.clone();
-        let followed = Followed::new(self, call, aim.upstream, place, &created.facts)?;
+        let mut followed = Followed::new(self, call, aim.upstream, place, &created.facts)?;
+        followed.known(&created.facts);
         let (upstream, tool) = (aim.upstream.clone(), aim.public.to_owned());
         Ok(BegunTask { upstream, tool, created, view, followed })
     }
@@ -112,7 +117,7 @@ impl Switchboard {
     async fn drive(
         &self,
         call: &Call,
-        (followed, view): (Followed, Arc<View>),
+        (mut followed, view): (Followed, Arc<View>),
         (facts, task): (TaskFacts, Option<Object>),
         sink: Option<&Arc<dyn TaskSink>>,
     ) -> Result<Outcome, Failure> {
@@ -121,7 +126,9 @@ impl Switchboard {
             None => Some(self.rounds.upstream),
             Some(_) => facts.ttl_ms.map(|ttl| Duration::from_millis(ttl).saturating_add(GRACE)),
         };
-        let story = Story { board: self, call, sink, followed, pace: Pace::of(facts.poll_ms) };
+        followed.known(&facts);
+        let pace = Pace::of(facts.poll_ms);
+        let story = Story { board: self, call, sink, followed, pace, looked: Instant::now() };
         let run = story.run(facts, task);
         let told = match longest.and_then(|longest| Some((longest, Instant::now().checked_add(longest)?))) {
             None => run.await,

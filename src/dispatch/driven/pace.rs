@@ -1,9 +1,12 @@
 //! When an upstream's task is looked at next.
 //!
 //! Always: no oftener than the upstream wishes (S-TASK-09, S-TX-16) and never so often or so seldom that it makes no sense;
-//! one that does not answer is left alone longer each time. Pure. Not here: what a look brings.
+//! one that does not answer is left alone longer each time, and so is one that refuses what goes beside the looks. Not
+//! here: what a look brings.
 
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Where the upstream names no interval.
 const UNSAID: Duration = Duration::from_secs(1);
@@ -44,8 +47,39 @@ impl Pace {
 
     /// Until the next look.
     pub(super) fn pause(&self) -> Duration {
-        let doubled = 2_u32.saturating_pow(self.failures);
+        self.pause_after(self.failures)
+    }
+
+    /// Until the next try of something that failed so often in a row.
+    pub(super) fn pause_after(&self, failures: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures);
         self.interval.saturating_mul(doubled).min(LONGEST.max(self.interval))
+    }
+}
+
+/// Refusals in a row of what is asked beside the looks.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    count: u32,
+    until: Option<Instant>,
+}
+
+impl Refusals {
+    /// There was one more; gives how many there were. The next try is due after a while of this pace.
+    pub(super) fn another(&mut self, pace: &Pace) -> u32 {
+        self.count = self.count.saturating_add(1);
+        self.until = Some(Instant::now() + pace.pause_after(self.count));
+        self.count
+    }
+
+    /// Whether it may be tried, again or at all.
+    pub(super) fn are_past(&self) -> bool {
+        self.until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Whether the last try was refused.
+    pub(super) fn are_there(&self) -> bool {
+        self.count > 0
     }
 }
 

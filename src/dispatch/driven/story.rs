@@ -1,7 +1,8 @@
 //! One task of an upstream, from one look to the next, until its end.
 //!
 //! Always: one look in each interval, whatever happens; what the upstream tells by itself takes its place; a connection that
-//! fails is waited for, an answer that makes no sense only so often. Not here: how long all of it may take (`super`).
+//! fails is waited for, an answer that makes no sense only so often. Not here: how long all of it may take (`super`), the
+//! end in the core dialect (`by_result`).
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::input::InputRequired;
 
 /// Answers in a row that make no sense, before the task is given up.
-const SENSELESS: u32 = 5;
+pub(super) const SENSELESS: u32 = 5;
 
 /// See the module head.
 pub(super) struct Story<'a> {
@@ -33,6 +34,8 @@ pub(super) struct Story<'a> {
     pub(super) sink: Option<&'a Arc<dyn TaskSink>>,
     pub(super) followed: Followed,
     pub(super) pace: Pace,
+    /// When it was last looked at, or told of itself.
+    pub(super) looked: Instant,
 }
 
 impl Story<'_> {
@@ -46,45 +49,6 @@ impl Story<'_> {
         match self.followed.place().dialect() {
             Dialect::Core => self.core(facts).await,
             Dialect::Extension => self.extension(facts, task).await,
-        }
-    }
-
-    /// `tasks/result` answers when the task is over, and carries what it asks until then.
-    async fn core(&mut self, mut facts: TaskFacts) -> Result<Answer, Failure> {
-        // One that would not wait for the end is asked at the end alone.
-        let mut waits = true;
-        loop {
-            self.tell(&facts);
-            if facts.status.is_terminal() || (waits && facts.status == Status::InputRequired) {
-                match self.followed.result(self.permit(), facts.status.is_terminal()).await {
-                    // An error of the task's, or of the request for it: its state tells.
-                    Ok(Answer::Error(error)) if !facts.status.is_terminal() => {
-                        facts = self.look_again().await?.0;
-                        if facts.status.is_terminal() {
-                            self.tell(&facts);
-                            return self.core_end(facts.status, Answer::Error(error));
-                        }
-                        waits = false;
-                    }
-                    Ok(answer) => return self.core_end(facts.status, answer),
-                    Err(error) => self.failed(error)?,
-                }
-            }
-            facts = match self.wait().await {
-                Some(told) => told,
-                None => self.look_again().await?.0,
-            };
-        }
-    }
-
-    fn core_end(&mut self, status: Status, answer: Answer) -> Result<Answer, Failure> {
-        self.followed.is_over();
-        match answer {
-            Answer::Error(error) if status == Status::Cancelled => {
-                let upstream = self.followed.upstream().name().clone();
-                Err(Failure::TaskCancelled { upstream, said: Some(Box::new(error)) })
-            }
-            answer => Ok(answer),
         }
     }
 
@@ -152,15 +116,23 @@ impl Story<'_> {
             return Ok(());
         }
         let Some(responses) = inputs.responses() else { return Ok(()) };
-        match self.followed.update(self.permit(), &responses).await {
-            // What it refuses it would refuse again; its next state tells what became of that.
-            Ok(_) => inputs.acknowledged(),
-            Err(error) => self.failed(error)?,
+        let refused = match self.followed.update(self.permit(), &responses).await {
+            Ok(Answer::Result(_)) => {
+                inputs.acknowledged();
+                return Ok(());
+            }
+            Ok(Answer::Error(refused)) => refused,
+            Err(error) => return self.failed(error),
+        };
+        // It has not taken them (S-TX-06), and looks that go well meanwhile do not excuse that.
+        if inputs.refusals.another(&self.pace) >= SENSELESS {
+            let why = format!("it does not take the answers it asked for: {}", refused.message());
+            return Err(self.gave_up(UpstreamError::protocol(why)));
         }
         Ok(())
     }
 
-    async fn look_again(&mut self) -> Result<(TaskFacts, Object), Failure> {
+    pub(super) async fn look_again(&mut self) -> Result<(TaskFacts, Object), Failure> {
         loop {
             if let Some(seen) = self.look_once().await? {
                 return Ok(seen);
@@ -171,6 +143,8 @@ impl Story<'_> {
 
     /// `None` when the look brought nothing, and another may.
     async fn look_once(&mut self) -> Result<Option<(TaskFacts, Object)>, Failure> {
+        // Who gives this look up has looked all the same.
+        self.looked = Instant::now();
         if self.followed.place().has_ended()
             && let Err(error) = self.followed.find_again(self.permit()).await
         {
@@ -183,7 +157,7 @@ impl Story<'_> {
         }
         match self.followed.look(self.permit()).await {
             Ok(Looked::Seen(facts, task)) => {
-                self.pace.seen(facts.poll_ms);
+                self.seen(&facts);
                 Ok(Some((facts, task)))
             }
             Ok(Looked::Forgotten) => {
@@ -204,10 +178,17 @@ impl Story<'_> {
         }
     }
 
+    fn seen(&mut self, facts: &TaskFacts) {
+        self.pace.seen(facts.poll_ms);
+        self.followed.known(facts);
+        self.looked = Instant::now();
+    }
+
     /// A request brought nothing; an error when there is no use in another.
-    fn failed(&mut self, error: UpstreamError) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self, error: UpstreamError) -> Result<(), Failure> {
         self.pace.failed();
         self.followed.may_be_lost();
+        self.looked = Instant::now();
         let is_final = match &error {
             UpstreamError::TooLarge | UpstreamError::BeyondLimits { .. } | UpstreamError::NotOffered(_) => {
                 true
@@ -226,14 +207,14 @@ impl Story<'_> {
     }
 
     /// Until the next look; what the upstream tells by itself takes its place (S-TASK-18).
-    async fn wait(&mut self) -> Option<TaskFacts> {
-        let next = Instant::now() + self.pace.pause();
+    pub(super) async fn wait(&mut self) -> Option<TaskFacts> {
+        let next = self.looked + self.pace.pause();
         let place = self.followed.place();
         if !place.has_ended()
             && let Ok(Some(facts)) = tokio::time::timeout_at(next, place.changed()).await
             && self.followed.is_told_by(&facts)
         {
-            self.pace.seen(facts.poll_ms);
+            self.seen(&facts);
             return Some(facts);
         }
         // The connection may have ended meanwhile, which is no reason to hurry.
@@ -264,26 +245,26 @@ impl Story<'_> {
         }
     }
 
-    fn over(&mut self, answer: Answer) -> Answer {
+    pub(super) fn over(&mut self, answer: Answer) -> Answer {
         self.followed.is_over();
         answer
     }
 
-    fn gave_up(&self, error: UpstreamError) -> Failure {
+    pub(super) fn gave_up(&self, error: UpstreamError) -> Failure {
         Failure::Upstream { upstream: self.followed.upstream().name().clone(), error }
     }
 
-    fn lost(&self, why: &str) -> Failure {
+    pub(super) fn lost(&self, why: &str) -> Failure {
         self.gave_up(UpstreamError::lost(why))
     }
 
-    fn tell(&self, facts: &TaskFacts) {
+    pub(super) fn tell(&self, facts: &TaskFacts) {
         if let Some(sink) = self.sink {
             sink.status(facts);
         }
     }
 
-    fn permit(&self) -> Permit {
+    pub(super) fn permit(&self) -> Permit {
         self.board.policy.authorise(self.call.client.principal, self.followed.upstream().name())
     }
 }

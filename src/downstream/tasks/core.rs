@@ -1,7 +1,7 @@
 //! The core feature of 2025-11-25: calls made as tasks, and what their clients ask about them (S-TASK).
 //!
 //! Always: a task outlives the request and the session that made it; who waits for a result and leaves has cancelled nothing
-//! (S-TASK-11). Not here: sessions of other revisions, in which none of this exists (`in_session`).
+//! (S-TASK-11), and who waits holds no stop of the gateway up (S-HTTPS-20). Not here: sessions of other revisions, in which none of this exists (`in_session`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,9 @@ use crate::telemetry::spans::{self, Ending};
 
 /// How long a task is told of without what its upstream has to say of it.
 const MADE_UPSTREAM: Duration = Duration::from_secs(2);
+
+/// How long a stop waits for a task that does not outlive the gateway, for the sake of who waits for its result.
+const MAY_END: Duration = Duration::from_secs(2);
 
 /// A request of a session at 2025-11-25.
 pub(in crate::downstream) struct InSession<'a> {
@@ -145,8 +148,20 @@ impl InSession<'_> {
             Some((port, stream)) => Some(task.attach(Way { port, stream }).await),
             None => None,
         };
-        let view = task.until_over().await.map_err(|unknown| fault(self.id(), &unknown))?;
+        let view = tokio::select! {
+            biased;
+            over = task.until_over() => over.map_err(|unknown| fault(self.id(), &unknown))?,
+            () = self.until_stop_overtakes(&task) => return Ok(respond::ask_again(self.id())),
+        };
         Ok(self.ended(view).await)
+    }
+
+    /// Resolves when the gateway stops and the task is left to the next start (S-HTTPS-20).
+    async fn until_stop_overtakes(&self, task: &TaskHandle) {
+        self.edge.until_draining().await;
+        if task.view().record.link.is_none() {
+            tokio::time::sleep(MAY_END).await;
+        }
     }
 
     async fn ended(&self, task: TaskView) -> Finished {

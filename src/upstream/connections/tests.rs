@@ -57,6 +57,7 @@ pub(in crate::upstream) fn client(affinity: Affinity) -> Arc<Client> {
     Arc::new(Client {
         principal: Principal::Local,
         affinity,
+        task_of: None,
         profile: None,
         capabilities: ClientCapabilities::none(),
         port: None,

@@ -306,6 +306,7 @@ impl Person {
         Arc::new(Client {
             principal: Principal::Local,
             affinity,
+            task_of: None,
             profile: None,
             capabilities: ClientCapabilities::new(object(&able)),
             port: Some(ClientPort::new(self.clone())),

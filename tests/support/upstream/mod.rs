@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use call::Call;
 pub(crate) use plan::{UpstreamPlan, http_upstream, stateless_upstream, stdio_upstream, upstream};
-pub(crate) use tasks::{AsksOn, Manner, Outcome, Task};
+pub(crate) use tasks::{AsksOn, Manner, Outcome, Stubborn, Task};
 
 use super::http::Headers;
 use super::{STATELESS, patiently};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::task_questions::{answered, inquire, result};
-use super::tasks::{Manner, Outcome, Task};
+use super::tasks::{Manner, Outcome, Stubborn, Task};
 use super::{Call, Shared, UpstreamPlan, locked, standing};
 
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -43,6 +43,22 @@ pub(super) fn serve(mut plan: UpstreamPlan, manner: Manner) -> UpstreamPlan {
     } else {
         plan.on("tasks/result", result).on("tasks/list", list)
     }
+}
+
+/// The call, unless this upstream is stubborn about it.
+pub(super) async fn willing(mut call: Call) -> Option<Call> {
+    let stubborn = locked(&call.shared.desk).manner.stubborn;
+    let Some((_, _, how)) =
+        stubborn.filter(|(method, times, _)| *method == call.method() && call.count() <= *times)
+    else {
+        return Some(call);
+    };
+    match how {
+        Stubborn::Errs(code) => call.error(code, "not now", Value::Null).await,
+        Stubborn::Hangs => call.disconnected().await,
+        Stubborn::Resets => call.reset().await,
+    }
+    None
 }
 
 /// How a call with these arguments ends.
@@ -203,7 +219,8 @@ async fn get(mut call: Call) {
     call.result(result).await;
 }
 
-async fn cancel(mut call: Call) {
+async fn cancel(call: Call) {
+    let Some(mut call) = willing(call).await else { return };
     let shared = Arc::clone(&call.shared);
     let manner = locked(&shared.desk).manner.clone();
     if !manner.cancels && !shared.is_stateless() {
@@ -231,7 +248,8 @@ async fn list(mut call: Call) {
 }
 
 /// Answers to what the extension asked.
-async fn update(mut call: Call) {
+async fn update(call: Call) {
+    let Some(mut call) = willing(call).await else { return };
     let Some(task) = found(&mut call).await else { return };
     let shared = Arc::clone(&call.shared);
     for (key, answer) in call.params()["inputResponses"].as_object().into_iter().flatten() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::task_methods::{RELATED_TASK, fault, found};
+use super::task_methods::{RELATED_TASK, fault, found, willing};
 use super::tasks::{AsksOn, Outcome, Question, Task};
 use super::{Call, Shared, locked};
 
@@ -90,7 +90,8 @@ fn take_answer(shared: &Arc<Shared>, id: &str, key: &str, answer: Value, asks_on
 }
 
 /// `tasks/result`: what is asked meanwhile goes on its stream, the end is its answer.
-pub(super) async fn result(mut call: Call) {
+pub(super) async fn result(call: Call) {
+    let Some(mut call) = willing(call).await else { return };
     let Some(task) = found(&mut call).await else { return };
     let shared = Arc::clone(&call.shared);
     let mut changes = shared.changes.subscribe();

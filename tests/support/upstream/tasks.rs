@@ -29,6 +29,17 @@ pub(crate) enum AsksOn {
     Unrelated,
 }
 
+/// What a stubborn upstream does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stubborn {
+    /// It answers with an error of this code.
+    Errs(i64),
+    /// It says nothing, however long.
+    Hangs,
+    /// It breaks the connection.
+    Resets,
+}
+
 /// How an upstream deals with tasks.
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
@@ -50,6 +61,8 @@ pub(crate) struct Manner {
     pub(crate) is_of_session: bool,
     /// What it answers a call with instead of a task.
     pub(crate) creates: Option<Value>,
+    /// What it does with the first so many requests of one method.
+    pub(crate) stubborn: Option<(&'static str, usize, Stubborn)>,
 }
 
 impl Default for Manner {
@@ -64,6 +77,7 @@ impl Default for Manner {
             grants: None,
             is_of_session: false,
             creates: None,
+            stubborn: None,
         }
     }
 }
