@@ -151,6 +151,8 @@ impl CarriedInputs {
         let mut table = self.lock();
         table.ways_made += 1;
         let number = table.ways_made;
+        // A client that waits again and again leaves as many behind.
+        table.ways.retain(|(_, closed, _)| !closed.is_cancelled());
         table.ways.push((number, closed.clone(), way));
         drop(table);
         self.ways_changed.notify_waiters();

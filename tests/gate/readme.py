@@ -31,14 +31,14 @@ def keys(schema: dict, node: dict, path: str = "") -> dict[str, object]:
     return found
 
 
-def documented(text: str) -> dict[str, str]:
-    """Table rows of the README: each `key` in a first column, with its second column."""
-    found = {}
+def documented(text: str) -> dict[str, list[str]]:
+    """Table rows of the README: each `key` in a first column, with what stands in its second ones."""
+    found: dict[str, list[str]] = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if line.startswith("|") and len(cells) >= 2:
             for key in re.findall(r"`([^`]+)`", cells[0]):
-                found[key] = cells[1]
+                found.setdefault(key, []).append(cells[1])
     return found
 
 
@@ -49,23 +49,25 @@ def wording(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def check_keys(table: dict[str, str]) -> None:
+def check_keys(table: dict[str, list[str]]) -> None:
     schema = json.loads(subprocess.run([GATEWAY, "schema"], capture_output=True, check=True, timeout=30).stdout)
     every = keys(schema, schema)
     rows.tell("the schema has keys", len(every) > 30, f"only {len(every)}")
     for key, default in every.items():
         last = key.rsplit(".", 1)[-1]
-        said = [table[name] for name in (key, key.replace("profiles.", "profiles.NAME."), last) if name in table]
+        names = (key, key.replace("profiles.", "profiles.NAME."), last)
+        # Two sections may have a key of one name.
+        said = [cell for name in names for cell in table.get(name, [])]
         written = wording(default)
         if not said:
             rows.tell(f"README: {key}", False, "is not in a table")
-        elif written and written not in said[0].replace("`", " ").replace(", ", " ").split():
-            rows.tell(f"README: {key}", False, f"its default is {written}, the table says {said[0]}")
+        elif written and not any(written in cell.replace("`", " ").replace(", ", " ").split() for cell in said):
+            rows.tell(f"README: {key}", False, f"its default is {written}, the table says {' or '.join(said)}")
         else:
             rows.tell(f"README: {key}", True)
 
 
-def check_commands(table: dict[str, str]) -> None:
+def check_commands(table: dict[str, list[str]]) -> None:
     help_text = subprocess.run([GATEWAY, "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
     section = help_text.split("Commands:", 1)[-1].split("Options:", 1)[0]
     named = {word for key in table for word in key.split()}
@@ -74,7 +76,7 @@ def check_commands(table: dict[str, str]) -> None:
             rows.tell(f"README: command {command}", command in named, "is not in the table of commands")
 
 
-def check_reasons(table: dict[str, str]) -> None:
+def check_reasons(table: dict[str, list[str]]) -> None:
     source = (ROOT / "src" / "protocol" / "failure.rs").read_text(encoding="utf-8")
     reasons = re.findall(r'Reason::\w+ => "(\w+)"', source)
     rows.tell("the source has reasons", len(reasons) >= 5, f"only {len(reasons)}")

@@ -162,6 +162,29 @@ async fn s_task_11_s_task_17_of_two_waiters_the_one_who_stays_is_asked() {
 }
 
 #[tokio::test]
+async fn s_task_17_a_waiter_who_can_be_asked_nothing_keeps_no_question_from_the_other() {
+    for upstream in [HANDSHAKE, STATELESS] {
+        let pair = Pair { client: HANDSHAKE, upstream, transport: Transport::Http };
+        let stage = Stage::set(pair, Manner::default()).await;
+        let mute = stage.gateway.handshake_with(HANDSHAKE, json!({})).await;
+        let id = stage.client.begin_id("one__long", json!({ "hold": true })).await;
+        let task = stage.upstream.until_task(1).await;
+        let mut asked = stage.client.open_task_result(&id).await;
+        asked.head().await;
+        let mut waiting = mute.open_task_result(&id).await;
+        waiting.head().await;
+        let params = name_question()["params"].clone();
+        stage.upstream.inquire(&task, "who", "elicitation/create", params);
+        let message = asked.until_method("elicitation/create").await;
+        stage.client.answer_of_task(&id, &message, &mut |_| named("Ada")).await;
+        assert_eq!(stage.upstream.until_told(&task, "who").await, named("Ada"), "{pair:?}");
+        stage.upstream.complete(&task, "done");
+        assert_eq!(asked.answer().await.text(), "done", "{pair:?}");
+        assert_eq!(waiting.answer().await.text(), "done", "{pair:?}");
+    }
+}
+
+#[tokio::test]
 async fn s_task_17_a_question_of_a_waiter_who_left_moves_to_the_standing_stream() {
     for upstream in [HANDSHAKE, STATELESS] {
         let pair = Pair { client: HANDSHAKE, upstream, transport: Transport::Http };

@@ -143,7 +143,9 @@ impl InSession<'_> {
     /// Waits until the task is over. What it asks meanwhile comes on the stream of this request.
     async fn result(&self) -> Result<Finished, Finished> {
         let task = self.find().await?;
-        let way = self.session.client().port.clone().zip(self.call.events.clone());
+        // Who can be asked nothing waits for the end, and keeps no question from those who can be (S-TASK-17).
+        let client = self.session.client();
+        let way = client.port.clone().filter(|_| client.can_be_asked()).zip(self.call.events.clone());
         let _attached = match way {
             Some((port, stream)) => Some(task.attach(Way { port, stream }).await),
             None => None,
