@@ -164,8 +164,8 @@ impl Followed {
     /// How it is.
     pub(super) async fn look(&mut self, permit: Permit) -> Result<Looked, UpstreamError> {
         let looked = self.reach.look(permit, &self.identity).await?;
-        if let Looked::Seen(..) = looked {
-            self.identity.is_sure();
+        if let Looked::Seen(facts, _) = &looked {
+            self.identity.is_seen(facts);
         }
         Ok(looked)
     }

@@ -14,12 +14,14 @@ pub(super) struct Identity {
     place: KeptPlace,
     /// Whether no more than the id was found again.
     is_doubtful: bool,
+    /// Whether its upstream was seen to tell the same time twice: some write another one with every answer.
+    is_steady: bool,
 }
 
 impl Identity {
     /// A task that was made where `place` is, when `created_at` says.
     pub(super) fn of(created_at: Option<String>, place: KeptPlace) -> Self {
-        Identity { created_at, place, is_doubtful: false }
+        Identity { created_at, place, is_doubtful: false, is_steady: false }
     }
 
     /// It is looked for at another place from now on.
@@ -43,7 +45,8 @@ impl Identity {
     pub(super) fn is_of_another(&self, facts: &TaskFacts) -> bool {
         match (&self.created_at, &facts.created_at) {
             (Some(known), Some(told)) => {
-                (self.is_doubtful || !self.is_of_process()) && moment(known) != moment(told)
+                let counts = self.is_doubtful || (self.is_steady && !self.is_of_process());
+                counts && moment(known) != moment(told)
             }
             // Ids of the extension cannot be guessed, and so are not given twice.
             (None, None) => self.is_doubtful && self.place.dialect == Dialect::Core,
@@ -52,8 +55,11 @@ impl Identity {
     }
 
     /// A look told of the same task.
-    pub(super) fn is_sure(&mut self) {
+    pub(super) fn is_seen(&mut self, facts: &TaskFacts) {
         self.is_doubtful = false;
+        if let (Some(known), Some(told)) = (&self.created_at, &facts.created_at) {
+            self.is_steady = moment(known) == moment(told);
+        }
     }
 
     /// Whether it ends with its connection, to a child. Over HTTP some servers take sessions that they do not know, so that
@@ -98,6 +104,8 @@ mod tests {
         same.is_sought_at(place(Dialect::Core, Some("one")));
         assert!(!same.is_doubtful() && !same.is_of_another(&told(None)), "its session vouches for it");
         same.place.revision = Some("2025-11-25".to_owned());
+        assert!(!same.is_of_another(&told(Some("later"))), "perhaps it tells another time with every answer");
+        same.is_seen(&told(Some("then")));
         assert!(same.is_of_another(&told(Some("later"))), "a server may take sessions that it does not know");
         for (session, created_at, is_another) in [
             (Some("two"), Some("then"), false),
@@ -128,7 +136,7 @@ mod tests {
         single.may_be_lost();
         assert!(single.is_doubtful() && single.is_of_another(&told(None)));
         assert!(!single.is_of_another(&told(Some("then"))));
-        single.is_sure();
+        single.is_seen(&told(Some("then")));
         assert!(!single.is_doubtful());
         let mut unsaid = Identity::of(None, place(Dialect::Extension, None));
         unsaid.may_be_lost();
