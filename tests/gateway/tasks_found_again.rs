@@ -38,10 +38,12 @@ fn expect_untouched(pair: Pair, again: &Upstream) {
 #[tokio::test]
 async fn s_task_07_f45_after_a_restart_of_its_server_nobody_gets_the_task_that_has_the_id_now() {
     let stories = over_http().into_iter().map(|pair| async move {
-        let manner = Manner { poll_ms: Some(3_000), ..Manner::default() };
+        let manner = Manner { poll_ms: Some(2_000), ..Manner::default() };
         let mut stage = Stage::with(pair, manner, QUICK).await;
         let id = stage.client.begin_id("one__long", json!({})).await;
         assert_eq!(stage.upstream.until_task(1).await, "task-1");
+        // That it tells one time at every look is known from the second one on.
+        stage.upstream.until_received("tasks/get", 2).await;
         let address = stage.upstream.address();
         stage.upstream.kill().await;
         let again = count_anew(pair, address).await;

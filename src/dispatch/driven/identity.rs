@@ -45,7 +45,8 @@ impl Identity {
     pub(super) fn is_of_another(&self, facts: &TaskFacts) -> bool {
         match (&self.created_at, &facts.created_at) {
             (Some(known), Some(told)) => {
-                let counts = self.is_doubtful || (self.is_steady && !self.is_of_process());
+                let is_fixed = self.place.dialect == Dialect::Extension || self.is_steady;
+                let counts = self.is_doubtful || (is_fixed && !self.is_of_process());
                 counts && moment(known) != moment(told)
             }
             // Ids of the extension cannot be guessed, and so are not given twice.
