@@ -1,5 +1,6 @@
 //! How large a process is, from the outside: resident memory and open files.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use anyhow::{Context as _, Result};
@@ -12,8 +13,8 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Footprint {
     resident: u64,
-    /// Open files without the connections that are kept for the next call to an upstream: how many of those there
-    /// are is the pool's affair, and the upstreams know the number.
+    /// Open files without the connections that are kept for the next call to an upstream: how many of those there are is
+    /// the pool's affair. They are counted on this side: an upstream learns of an end later.
     files: usize,
     pooled: usize,
 }
@@ -25,9 +26,12 @@ impl Footprint {
         let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         let resident = resident.trim().trim_end_matches(" kB").parse::<u64>()? * 1024;
-        let pooled = upstreams.iter().map(Upstream::connections).sum();
-        let files = std::fs::read_dir(format!("/proc/{process}/fd"))?.count();
-        Ok(Footprint { resident, files: files.saturating_sub(pooled), pooled })
+        let (mut files, mut pooled) = (0, 0);
+        for (file, count) in open_files(process)? {
+            let is_pooled = matches!(&file, OpenFile::Connection(port, _) if upstreams.iter().any(|of| of.address().port() == *port));
+            *if is_pooled { &mut pooled } else { &mut files } += count;
+        }
+        Ok(Footprint { resident, files, pooled })
     }
 
     /// Says by what it is larger than it was: more than a tenth or 8 MiB of memory, or any file.
@@ -36,6 +40,44 @@ impl Footprint {
         let grown = self.resident > allowed || self.files > baseline.files;
         grown.then(|| format!("grown from {baseline} to {self}"))
     }
+}
+
+/// One open file, for whoever wonders about a number.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum OpenFile {
+    /// A connection, by the port of the other side, and its state as the kernel writes it.
+    Connection(u16, String),
+    /// Anything else, by its path.
+    Other(String),
+}
+
+/// What a process's open files are, and how many of each.
+#[expect(clippy::disallowed_methods, reason = "the kernel answers at once; there is no disk behind it")]
+pub(crate) fn open_files(process: u32) -> Result<BTreeMap<OpenFile, usize>> {
+    let mut targets = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{process}/fd"))? {
+        // One that was closed meanwhile is none.
+        if let Ok(target) = std::fs::read_link(entry?.path()) {
+            targets.push(target.to_string_lossy().into_owned());
+        }
+    }
+    let table = std::fs::read_to_string(format!("/proc/{process}/net/tcp"))?;
+    let connection = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (_, port) = words.get(2)?.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some((format!("socket:[{}]", words.get(9)?), (port, (*words.get(3)?).to_owned())))
+    };
+    let connections: HashMap<String, (u16, String)> = table.lines().skip(1).filter_map(connection).collect();
+    let mut files = BTreeMap::new();
+    for target in targets {
+        let file = match connections.get(&target) {
+            Some((port, state)) => OpenFile::Connection(*port, state.clone()),
+            None => OpenFile::Other(target),
+        };
+        *files.entry(file).or_insert(0) += 1;
+    }
+    Ok(files)
 }
 
 impl fmt::Display for Footprint {

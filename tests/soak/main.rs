@@ -23,7 +23,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::client::{Client, Era, Tally};
-use crate::footprint::Footprint;
+use crate::footprint::{Footprint, open_files};
 use crate::gateway::Gateway;
 use crate::upstream::{Mischief, NAMES, Upstream};
 
@@ -100,7 +100,8 @@ async fn settled(
         }
         ensure!(
             Instant::now() < deadline,
-            "{still_open} sessions and {in_flight} upstream calls are left, {footprint}, {excess:?}"
+            "{still_open} sessions and {in_flight} upstream calls are left, {footprint}, {excess:?}; open: {:#?}",
+            open_files(gateway.process()?)?
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -1,7 +1,7 @@
 //! The soak's upstream: an MCP server of both eras whose one tool answers with the server's name and the call's
 //! marker, after a while and after some progress.
 //!
-//! Always: knows how many connections and calls it has, and complains about ids used twice at once in a session.
+//! Always: knows how many calls it has, and complains about ids used twice at once in a session.
 //! With a mischief it stands in for a gateway that is wrong in one way.
 
 use std::cell::{Cell, RefCell};
@@ -52,7 +52,6 @@ struct State {
     name: &'static str,
     mischief: Mischief,
     calls: Cell<u64>,
-    connections: Cell<usize>,
     in_flight: Cell<usize>,
     cancelled: Cell<u64>,
     /// Told when the session ends.
@@ -73,7 +72,6 @@ impl Upstream {
             name,
             mischief,
             calls: Cell::default(),
-            connections: Cell::default(),
             in_flight: Cell::default(),
             cancelled: Cell::default(),
             sessions: RefCell::default(),
@@ -87,7 +85,6 @@ impl Upstream {
             while let Ok((stream, _)) = listener.accept().await {
                 let state = accepting.clone();
                 tokio::task::spawn_local(async move {
-                    let _open = Counted::up(&state.connections);
                     // A broken connection ends alone; the other side notices.
                     if let Ok(connection) = Connection::over(stream) {
                         let _ = state.serve(connection).await;
@@ -104,11 +101,6 @@ impl Upstream {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Connections that are open now.
-    pub(crate) fn connections(&self) -> usize {
-        self.state.connections.get()
     }
 
     /// Calls that are being worked on now.
