@@ -68,10 +68,12 @@ impl Writer {
         let closing = tokio_util::sync::CancellationToken::new();
         let told = closing.clone();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            while let Some(first) = queue.blocking_recv() {
+            loop {
+                // Before each wait, not when it is woken: what was sent to wake it may have been gathered with a batch.
                 if told.is_cancelled() {
                     queue.close();
                 }
+                let Some(first) = queue.blocking_recv() else { break };
                 write_together(&engine, gather(first, &mut queue));
             }
             engine.close();
